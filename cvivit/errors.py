@@ -1,0 +1,190 @@
+"""Every error this package raises on purpose, as one tree.
+
+::
+
+    CViViTError
+    ├── ConfigError                 a configuration that describes no network
+    ├── WeightsError                weights that cannot be loaded
+    │   ├── WeightsNotFoundError    no such file, folder, repository or revision
+    │   ├── WeightsCorruptError     truncated, not a weights file, or another sha256 than expected
+    │   ├── WeightsUnsafeError      a pickle that holds code
+    │   └── WeightsMismatchError    a key is missing, unknown, or of another shape or type
+    ├── VideoError                  a video that cannot be read
+    │   ├── UnsupportedMediaError   not a video, or a container or codec that is not read
+    │   ├── NoVideoStreamError      audio only, or a still cover picture
+    │   ├── EmptyVideoError         a video stream without a single frame
+    │   ├── CorruptVideoError       truncated, or broken halfway
+    │   ├── ResolutionChangedError  frames of several sizes in one stream
+    │   └── VideoTooLargeError      a limit was passed (`limit_name`, `limit`, `actual`)
+    ├── TokensError                 tokens that do not describe a video
+    │   ├── TokenFormatError        neither the JSON nor the safetensors form
+    │   ├── TokenShapeError         wrong rank, ragged, empty, or another grid than the model's
+    │   ├── TokenRangeError         a token outside the codebook
+    │   ├── TokenFieldError         frames, fps or another field out of range
+    │   ├── TooManyTokensError      more tokens than allowed (`limit`, `actual`)
+    │   └── ModelMismatchError      tokens of other weights
+    └── DeviceError                 the device failed
+        ├── DeviceMemoryError       out of memory at the smallest batch
+        └── DeviceLostError         anything else: the process should be replaced
+
+Messages are one line and are written for the person who gave the input. They may name a key, a shape or
+a limit;
+they never hold a path of the machine (weights errors excepted) or a library's own text, so a service may pass them on.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CViViTError(Exception):
+    """Root of the tree. `code` is a stable identifier that clients may compare."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, limit: float | None = None, actual: float | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.actual = actual
+
+
+class ConfigError(CViViTError, ValueError):
+    """A configuration that describes no network."""
+
+    code = "invalid_config"
+
+
+class WeightsError(CViViTError):
+    """Weights that cannot be loaded."""
+
+    code = "invalid_weights"
+
+
+class WeightsNotFoundError(WeightsError):
+    """No such file, folder, repository or revision."""
+
+    code = "weights_not_found"
+
+
+class WeightsCorruptError(WeightsError):
+    """Truncated, not a weights file, or another sha256 than expected."""
+
+    code = "weights_corrupt"
+
+
+class WeightsUnsafeError(WeightsError):
+    """A pickle that holds code. It was not run."""
+
+    code = "weights_unsafe"
+
+
+class WeightsMismatchError(WeightsError):
+    """A key is missing, unknown, or of another shape or type than the configuration asks for."""
+
+    code = "weights_mismatch"
+
+
+class VideoError(CViViTError):
+    """A video that cannot be read."""
+
+    code = "invalid_video"
+
+
+class UnsupportedMediaError(VideoError):
+    """Not a video, or a container or codec that is not read."""
+
+    code = "unsupported_media"
+
+
+class NoVideoStreamError(VideoError):
+    """The file holds no video stream: audio only, or a still cover picture."""
+
+    code = "no_video_stream"
+
+
+class EmptyVideoError(VideoError):
+    """A video stream without a single frame."""
+
+    code = "empty_video"
+
+
+class CorruptVideoError(VideoError):
+    """Truncated, or broken halfway."""
+
+    code = "corrupt_video"
+
+
+class ResolutionChangedError(VideoError):
+    """Frames of several sizes in one stream."""
+
+    code = "resolution_changed"
+
+
+class VideoTooLargeError(VideoError):
+    """A limit was passed. `limit_name` names it; `limit` and `actual` are in its unit."""
+
+    code = "video_too_large"
+
+    def __init__(self, message: str, *, limit_name: str, limit: float, actual: float | None = None) -> None:
+        super().__init__(message, limit=limit, actual=actual)
+        self.limit_name = limit_name
+
+
+class TokensError(CViViTError, ValueError):
+    """Tokens that do not describe a video."""
+
+    code = "invalid_tokens"
+
+
+class TokenFormatError(TokensError):
+    """Neither the JSON nor the safetensors form."""
+
+    code = "token_format"
+
+
+class TokenShapeError(TokensError):
+    """Wrong rank, ragged, empty, or another grid than the model's."""
+
+    code = "token_shape"
+
+
+class TokenRangeError(TokensError):
+    """A token outside the codebook, or not an integer."""
+
+    code = "token_range"
+
+
+class TokenFieldError(TokensError):
+    """`frames`, `fps` or another field out of range."""
+
+    code = "token_field"
+
+
+class TooManyTokensError(TokensError):
+    """More tokens than allowed."""
+
+    code = "too_many_tokens"
+
+
+class ModelMismatchError(TokensError):
+    """Tokens of other weights than those that were asked to decode them."""
+
+    code = "model_mismatch"
+
+
+class DeviceError(CViViTError):
+    """The device failed."""
+
+    code = "device_error"
+
+
+class DeviceMemoryError(DeviceError):
+    """Out of device memory at the smallest batch."""
+
+    code = "device_memory"
+
+
+class DeviceLostError(DeviceError):
+    """A device error that halving a batch cannot mend: the process should be replaced."""
+
+    code = "device_lost"

@@ -1,0 +1,1 @@
+"""The HTTP service: videos in, token grids out, and back."""

@@ -1,0 +1,1 @@
+"""The training package: raw video to shards, training, evaluation and export."""
