@@ -1,0 +1,47 @@
+"""What passes between the data and the loop: batches, and sources of them that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One micro-batch of one process. Its clips have as many frames each: stills and videos do not mix."""
+
+    video: torch.Tensor
+    """uint8 (b t h w c), in [0, 255], RGB."""
+    keys: tuple[str, ...]
+    """Where each clip came from (shard and sample), for messages."""
+
+    def __post_init__(self) -> None:
+        if self.video.dtype != torch.uint8 or self.video.ndim != 5:
+            shape = tuple(self.video.shape)
+            raise ValueError(f"a batch is uint8 (b t h w c), not {self.video.dtype} {shape}")
+        if len(self.keys) != len(self.video):
+            raise ValueError(f"{len(self.keys)} keys for {len(self.video)} clips")
+
+
+class BatchSource(Protocol):
+    """An endless stream of one process's batches, epoch after epoch, that can be continued where it stopped.
+
+    `state_dict()` after n batches were taken, given to `load_state_dict()` of a fresh source of the same
+    data and topology, makes the fresh one yield batch n + 1 first, bit for bit; what workers read ahead is
+    not counted.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield batches from the current position, without end."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position, as plain values that JSON can hold."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state_dict` returned. Call before iterating."""
+        ...
