@@ -12,7 +12,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 
 def _pair(value: Any) -> Any:
@@ -97,8 +105,8 @@ class CViViTConfig(BaseModel):
             )
         if self.quantizer == "lfq" and 2**self.codebook_dim != self.codebook_size:
             raise ValueError(
-                f"codebook_dim: lookup-free codes of width {self.codebook_dim} number {2**self.codebook_dim}, "
-                f"not {self.codebook_size}"
+                f"codebook_dim: lookup-free codes of width {self.codebook_dim} "
+                f"number {2**self.codebook_dim}, not {self.codebook_size}"
             )
         if self.temporal_bias == "alibi" and self.heads & (self.heads - 1):
             raise ValueError(f"heads: ALiBi slopes need a power of two, not {self.heads}")

@@ -27,9 +27,8 @@
         ├── DeviceMemoryError       out of memory at the smallest batch
         └── DeviceLostError         anything else: the process should be replaced
 
-Messages are one line and are written for the person who gave the input. They may name a key, a shape or
-a limit;
-they never hold a path of the machine (weights errors excepted) or a library's own text, so a service may pass them on.
+Messages are one line, written for the person who gave the input. They may name a key, a shape or a limit.
+Those of videos, tokens and devices never hold a path or a library's own text: a service may pass them on.
 """
 
 from __future__ import annotations

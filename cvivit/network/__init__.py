@@ -1,0 +1,5 @@
+"""The network: patches, positions, attention, transformers, quantizer, and the model they make."""
+
+from cvivit.network.model import CViViT
+
+__all__ = ["CViViT"]

@@ -1,0 +1,141 @@
+"""C-ViViT: encoder, quantizer and decoder."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from cvivit.config import CViViTConfig
+from cvivit.network import quantizer
+from cvivit.network.patches import cut, paste, patch_embedding, pixel_projection, pixels_per_patch
+from cvivit.network.position import SpatialBias, alibi
+from cvivit.network.transformer import Transformer
+
+
+class Reconstruction(NamedTuple):
+    """What a forward pass through the quantizer gives."""
+
+    video: Tensor
+    """`b c t h w`, not clamped."""
+    indices: Tensor
+    """`b T H W` int64."""
+    commitment: Tensor
+    """The quantizer's own loss, a scalar: zero outside training."""
+
+
+class CViViT(nn.Module):
+    """The video autoencoder of Phenaki (arXiv 2210.02399), as released, as published, and in between.
+
+    Parameter names are those of `obvious-research/phenaki-cvivit`, whose weights load as they are.
+
+    Args:
+        config: sizes and variants.
+    """
+
+    def __init__(self, config: CViViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        first, rest = pixels_per_patch(config)
+        self.spatial_rel_pos_bias = SpatialBias(config.dim, config.heads)
+        self.to_patch_emb_first_frame = patch_embedding(first, config.dim, config.patch_norm)
+        self.to_patch_emb = patch_embedding(rest, config.dim, config.patch_norm)
+        self.enc_spatial_transformer = Transformer(config, "spatial")
+        self.enc_temporal_transformer = Transformer(config, "temporal")
+        self.vq = quantizer.make_quantizer(config)
+        self.dec_spatial_transformer = Transformer(config, "spatial")
+        self.dec_temporal_transformer = Transformer(config, "temporal")
+        self.to_pixels_first_frame = pixel_projection(config.dim, first)
+        self.to_pixels = pixel_projection(config.dim, rest)
+        self.register_load_state_dict_pre_hook(_adapt_codebook)  # type: ignore[no-untyped-call]
+        self._bias_cache: dict[tuple[int, int], tuple[tuple[Any, ...], Tensor]] = {}
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that the transformers compute in; the quantizer is float32 always."""
+        return self.to_pixels_first_frame.get_parameter("0.weight").dtype
+
+    @torch.no_grad()
+    def encode(self, video: Tensor) -> Tensor:
+        """Return the tokens of a video.
+
+        Args:
+            video: float `b c t h w` in [0, 1]; t is 1 + a multiple of the temporal patch (a still is t = 1),
+                h and w are multiples of the patch.
+
+        Returns:
+            int64 `b T H W` in [0, codebook_size).
+
+        Raises:
+            ValueError: the shape is not one that the patches divide.
+        """
+        return quantizer.indices_of(self.vq, self.features(video), self.config)
+
+    @torch.no_grad()
+    def decode(self, indices: Tensor) -> Tensor:
+        """Return the video of tokens: int64 `b T H W` to float `b c t h w`, not clamped.
+
+        Raises:
+            ValueError: a token is outside the codebook.
+        """
+        return self.decode_features(quantizer.features_of(self.vq, indices, self.config))
+
+    def forward(self, video: Tensor) -> Reconstruction:
+        """Return the reconstruction of `b c t h w`, with the quantizer in training mode if the model is."""
+        features = self.features(video)
+        grid = features.shape[1:4]
+        quantized, indices, commitment = self.vq(rearrange(features, "b T H W d -> b (T H W) d"))[:3]
+        quantized = quantized.unflatten(1, grid)
+        return Reconstruction(self.decode_features(quantized), indices.unflatten(1, grid), commitment.sum())
+
+    def features(self, video: Tensor) -> Tensor:
+        """Return the encoder's output before the quantizer: `b c t h w` to `b T H W d`."""
+        first, rest = cut(video, self.config)
+        first, rest = first.to(self.dtype), rest.to(self.dtype)
+        x = torch.cat((self.to_patch_emb_first_frame(first), self.to_patch_emb(rest)), dim=1)
+        x = self._over_space(self.enc_spatial_transformer, x)
+        return self._over_time(self.enc_temporal_transformer, x)
+
+    def decode_features(self, quantized: Tensor) -> Tensor:
+        """Return the video `b c t h w` of the quantizer's output `b T H W d`."""
+        x = self._over_time(self.dec_temporal_transformer, quantized.to(self.dtype))
+        x = self._over_space(self.dec_spatial_transformer, x)
+        return paste(self.to_pixels_first_frame(x[:, :1]), self.to_pixels(x[:, 1:]), self.config)
+
+    def _over_space(self, transformer: Transformer, x: Tensor) -> Tensor:
+        batch, frames, rows, columns = x.shape[:4]
+        bias = self.spatial_bias(rows, columns)
+        out = transformer(rearrange(x, "b T H W d -> (b T) (H W) d"), (frames, rows, columns), bias)
+        return rearrange(out, "(b T) (H W) d -> b T H W d", b=batch, H=rows)
+
+    def _over_time(self, transformer: Transformer, x: Tensor) -> Tensor:
+        batch, frames, rows, columns = x.shape[:4]
+        bias = None
+        if self.config.temporal_bias == "alibi":
+            bias = alibi(self.config.heads, frames, device=x.device)
+        out = transformer(rearrange(x, "b T H W d -> (b H W) T d"), (frames, rows, columns), bias)
+        return rearrange(out, "(b H W) T d -> b T H W d", b=batch, H=rows)
+
+    def spatial_bias(self, rows: int, columns: int) -> Tensor:
+        """Return the bias `(heads, H W, H W)` of spatial attention.
+
+        It depends on nothing but the grid and the weights. Without gradients it is kept until one of the
+        weights changes, moves or is cast.
+        """
+        if torch.is_grad_enabled():
+            return self.spatial_rel_pos_bias(rows, columns)
+        weights = tuple(self.spatial_rel_pos_bias.parameters())
+        if any(weight.is_inference() for weight in weights):  # these do not count their changes
+            return self.spatial_rel_pos_bias(rows, columns)
+        state = tuple((weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights)
+        kept = self._bias_cache.get((rows, columns))
+        if kept is None or kept[0] != state:
+            kept = (state, self.spatial_rel_pos_bias(rows, columns))
+            self._bias_cache[rows, columns] = kept
+        return kept[1]
+
+
+def _adapt_codebook(_module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    quantizer.adapt_codebook(state, prefix + "vq.")

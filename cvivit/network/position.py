@@ -1,0 +1,96 @@
+"""Where a patch is: a depthwise convolution for neighbours, biases for attention."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+class PEG(nn.Module):
+    """Position generator: a depthwise 3x3x3 convolution over the latent grid, causal in time.
+
+    Zeros pad one place on each side in H and W and two frames before in T, none after. From "Conditional
+    Positional Encodings" (arXiv 2102.10882) by way of lucidrains/phenaki-pytorch.
+
+    Args:
+        dim: width d.
+        layout: how a temporal sequence `(b H W) T d` becomes a grid. "aligned" permutes it, as one would
+            expect. "scrambled" reads the same memory as `b T H W d`, as the released weights were trained:
+            it mixes space with time, and lets later frames reach earlier ones.
+    """
+
+    def __init__(self, dim: int, layout: Literal["scrambled", "aligned"] = "aligned") -> None:
+        super().__init__()
+        self.layout = layout
+        self.dsconv = nn.Conv3d(dim, dim, kernel_size=3, groups=dim)
+
+    def spatial(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Map `(b T) (H W) d` to the same shape."""
+        frames, rows, columns = grid
+        x = rearrange(x, "(b T) (H W) d -> b T H W d", T=frames, H=rows, W=columns)
+        return rearrange(self._convolve(x), "b T H W d -> (b T) (H W) d")
+
+    def temporal(self, x: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Map `(b H W) T d` to the same shape."""
+        frames, rows, columns = grid
+        if self.layout == "scrambled":
+            return self._convolve(x.reshape(-1, frames, rows, columns, x.shape[-1])).reshape(x.shape)
+        x = rearrange(x, "(b H W) T d -> b T H W d", H=rows, W=columns)
+        return rearrange(self._convolve(x), "b T H W d -> (b H W) T d")
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        x = F.pad(rearrange(x, "b T H W d -> b d T H W"), (1, 1, 1, 1, 2, 0))
+        return rearrange(self.dsconv(x), "b d T H W -> b T H W d")
+
+
+class SpatialBias(nn.Module):
+    """Bias of spatial attention: a small network over the offset between two patches.
+
+    For patches i and j the input is sign(o) * log(1 + |o|) of o = position(i) - position(j), per axis. A grid
+    of H x W patches has (H W)^2 pairs but (2H - 1)(2W - 1) distinct offsets: the network runs on these and
+    the result is gathered. From "Swin Transformer V2" (arXiv 2111.09883) by way of
+    lucidrains/phenaki-pytorch.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.net = nn.ModuleList(
+            (
+                nn.Sequential(nn.Linear(2, dim), nn.LeakyReLU(0.1)),
+                nn.Sequential(nn.Linear(dim, dim), nn.LeakyReLU(0.1)),
+                nn.Linear(dim, heads),
+            )
+        )
+
+    def forward(self, rows: int, columns: int) -> Tensor:
+        """Return the bias `(heads, H W, H W)` of a grid of H x W patches."""
+        weight = self.net[2].weight
+        assert isinstance(weight, Tensor)
+        device = weight.device
+        di = torch.arange(1 - rows, rows, device=device)
+        dj = torch.arange(1 - columns, columns, device=device)
+        offsets = torch.stack(torch.meshgrid(di, dj, indexing="ij"), -1).flatten(0, 1).to(weight.dtype)
+        bias = offsets.sign() * (offsets.abs() + 1).log()
+        for layer in self.net:
+            bias = layer(bias)
+        y, x = (a.flatten() for a in torch.meshgrid(di[rows - 1 :], dj[columns - 1 :], indexing="ij"))
+        row = y[:, None] - y[None, :] + rows - 1
+        column = x[:, None] - x[None, :] + columns - 1
+        return bias.t().contiguous()[:, row * (2 * columns - 1) + column]
+
+
+def alibi(heads: int, frames: int, *, device: torch.device | None = None) -> Tensor:
+    """Return the temporal bias `(heads, T, T)`: minus a slope per head times the distance in frames.
+
+    The slopes are powers of start = 2 ** -(2 ** -(log2(heads) - 3)), for a power of two of heads, as in
+    "Train Short, Test Long" (arXiv 2108.12409).
+    """
+    start = 2 ** -(2 ** -((heads.bit_length() - 1) - 3))
+    slopes = torch.tensor([start ** (head + 1) for head in range(heads)], device=device)
+    position = torch.arange(frames, device=device)
+    distance = (position[:, None] - position[None, :]).abs()
+    return -slopes[:, None, None] * distance

@@ -1,0 +1,103 @@
+"""Features to codes and back: the quantizer of vector-quantize-pytorch, and our own lookup for inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from vector_quantize_pytorch import LFQ, VectorQuantize
+
+from cvivit.config import CViViTConfig
+
+LOOKUP_CHUNK = 2048
+"""Tokens compared with the codebook at once: 2,048 x 8,192 similarities are 64 MiB, whatever the batch."""
+
+EMA_DECAY = 0.8
+COMMITMENT_WEIGHT = 0.25
+"""Inside VectorQuantize, before the trainer's own weight: the values of the released run."""
+
+
+def make_quantizer(config: CViViTConfig) -> nn.Module:
+    """Return the trainable quantizer: `b n d -> (quantized b n d, indices b n, loss)`.
+
+    The rotation trick, which vector-quantize-pytorch has turned on by default since, is off: the released
+    weights were trained with the straight-through gradient.
+    """
+    if config.quantizer == "lfq":
+        return LFQ(dim=config.dim, codebook_size=config.codebook_size)
+    return VectorQuantize(
+        dim=config.dim,
+        codebook_size=config.codebook_size,
+        codebook_dim=config.codebook_dim,
+        use_cosine_sim=True,
+        decay=EMA_DECAY,
+        commitment_weight=COMMITMENT_WEIGHT,
+        rotation_trick=False,
+    )
+
+
+def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int = LOOKUP_CHUNK) -> Tensor:
+    """Return the index of the code with the largest dot product, `n d, k d -> n` int64.
+
+    The (n, k) matrix is never held whole: memory does not grow with n times k.
+    """
+    table = codes.t()
+    return torch.cat([(part @ table).argmax(dim=-1) for part in features.split(chunk)])
+
+
+def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> Tensor:
+    """Return the codes of encoder features, `... d -> ...` int64, always in float32."""
+    vq: Any = quantizer
+    projected = vq.project_in(features.to(torch.float32)).flatten(0, -2)
+    if config.quantizer == "lfq":
+        indices = ((projected > 0).to(torch.int64) * vq.mask).sum(dim=-1)
+    else:
+        codes = vq.codebook
+        if config.codebook_matching == "normalized":
+            codes = F.normalize(codes, dim=-1)
+        indices = nearest_codes(F.normalize(projected, dim=-1), codes)
+    return indices.reshape(features.shape[:-1])
+
+
+def features_of(quantizer: nn.Module, indices: Tensor, config: CViViTConfig) -> Tensor:
+    """Return the decoder's input for codes, `... int64 -> ... d` float32.
+
+    Raises:
+        ValueError: an index is outside the codebook. It is checked here because on a GPU the lookup itself
+            would be a device assertion, after which the process can compute nothing more.
+    """
+    vq: Any = quantizer
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < config.codebook_size:
+        raise ValueError(f"indices must be in [0, {config.codebook_size})")
+    if config.quantizer == "lfq":
+        bits = (indices.unsqueeze(-1) & vq.mask) != 0
+        codes = bits.to(torch.float32) * 2 - 1
+    else:
+        codes = vq.codebook[indices]
+    return vq.project_out(codes)
+
+
+def adapt_codebook(state: dict[str, Any], prefix: str) -> None:
+    """Bring a codebook of any vector-quantize-pytorch generation into the layout of today's, in place.
+
+    | version | `initted` | `embed_avg` |
+    |---|---|---|
+    | 0.10 | (1,) float32 | absent |
+    | 1.6 | (1,) float32 | (1, k, d) |
+    | 1.32 | () bool | (1, k, d) |
+
+    The averages only matter to further training; where they are missing the codes stand in for them.
+    """
+    book = prefix + "_codebook."
+    initted = state.get(book + "initted")
+    if isinstance(initted, Tensor) and initted.numel() == 1:
+        state[book + "initted"] = initted.reshape(()).to(torch.bool)
+    embed, sizes = state.get(book + "embed"), state.get(book + "cluster_size")
+    if isinstance(embed, Tensor) and embed.ndim == 2:
+        state[book + "embed"] = embed = embed.unsqueeze(0)
+    if isinstance(sizes, Tensor) and sizes.ndim == 1:
+        state[book + "cluster_size"] = sizes.unsqueeze(0)
+    if isinstance(embed, Tensor) and book + "embed_avg" not in state:
+        state[book + "embed_avg"] = embed.clone()

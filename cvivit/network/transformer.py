@@ -1,0 +1,93 @@
+"""Transformers over space or time: position generator, attention and gated feed-forward, with residuals."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cvivit.config import CViViTConfig
+from cvivit.network.attention import Attention, LayerNorm
+from cvivit.network.position import PEG
+
+Axis = Literal["spatial", "temporal"]
+
+
+class GEGLU(nn.Module):
+    """Half of the features gated by the other: value * gelu(gate), with the exact GELU (arXiv 2002.05202)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `... 2f` (value, then gate) to `... f`."""
+        value, gate = x.chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+def feed_forward(dim: int, inner: int) -> nn.Sequential:
+    """Return the block `... d -> ... d`; its names are those of the released state dict (3 was a dropout)."""
+    return nn.Sequential(
+        OrderedDict(
+            {
+                "0": nn.LayerNorm(dim),
+                "1": nn.Linear(dim, inner * 2, bias=False),
+                "2": GEGLU(),
+                "4": nn.Linear(inner, dim, bias=False),
+            }
+        )
+    )
+
+
+class TransformerLayer(nn.Module):
+    """One layer: x = PEG(x) + x; x = Attention(x) + x; x = FeedForward(x) + x.
+
+    The children are registered under their places in the released state dict: 0, 1 and 3 (2 was a
+    cross-attention that C-ViViT does not use).
+    """
+
+    def __init__(self, config: CViViTConfig, axis: Axis) -> None:
+        super().__init__()
+        self.axis = axis
+        if axis == "temporal" or config.spatial_peg:
+            self.add_module("0", PEG(config.dim, config.temporal_peg if axis == "temporal" else "aligned"))
+        attention = Attention(
+            config.dim,
+            dim_head=config.dim_head,
+            heads=config.heads,
+            causal=config.causal and axis == "temporal",
+            null_kv=config.null_kv,
+        )
+        self.add_module("1", attention)
+        self.add_module("3", feed_forward(config.dim, config.ff_inner))
+
+    def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None) -> Tensor:
+        """Map `b n d` to `b n d`, as `Transformer.forward`."""
+        peg, attention, feed = self._modules.get("0"), self._modules["1"], self._modules["3"]
+        if isinstance(peg, PEG):
+            x = (peg.spatial if self.axis == "spatial" else peg.temporal)(x, grid) + x
+        assert attention is not None
+        assert feed is not None
+        x = attention(x, bias) + x
+        return feed(x) + x
+
+
+class Transformer(nn.Module):
+    """Layers over one axis of the latent grid, and a final norm."""
+
+    def __init__(self, config: CViViTConfig, axis: Axis) -> None:
+        super().__init__()
+        depth = config.spatial_depth if axis == "spatial" else config.temporal_depth
+        self.layers = nn.ModuleList(TransformerLayer(config, axis) for _ in range(depth))
+        self.norm_out = LayerNorm(config.dim)
+
+    def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None = None) -> Tensor:
+        """Map a sequence to one of the same shape.
+
+        Args:
+            x: `(b T) (H W) d` over space, `(b H W) T d` over time.
+            grid: (T, H, W).
+            bias: `(heads, n, n)`, added to every layer's attention scores.
+        """
+        for layer in self.layers:
+            x = layer(x, grid, bias)
+        return self.norm_out(x)

@@ -1,0 +1,55 @@
+"""Fixtures for every test: a tiny network, its videos, and the parity data."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from cvivit import CViViTConfig
+
+PARITY = Path(__file__).parent / "parity"
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """The folder of expected outputs."""
+    return PARITY
+
+
+@pytest.fixture(scope="session")
+def recipe() -> ModuleType:
+    """The module that makes deterministic weights and videos."""
+    spec = importlib.util.spec_from_file_location("recipe", PARITY / "recipe.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny() -> CViViTConfig:
+    """A network of some ten thousand parameters that shares every code path with the demo's."""
+    return CViViTConfig.demo(
+        dim=32,
+        heads=2,
+        dim_head=16,
+        spatial_depth=1,
+        temporal_depth=1,
+        codebook_size=64,
+        codebook_dim=8,
+        image_size=32,
+        clip_frames=5,
+    )
+
+
+@pytest.fixture
+def clips() -> np.ndarray:
+    """Three random clips for the tiny network, uint8 `n f h w c`."""
+    return np.random.default_rng(0).integers(0, 256, (3, 5, 32, 32, 3), dtype=np.uint8)
