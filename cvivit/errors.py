@@ -23,9 +23,16 @@
     │   ├── TokenFieldError         frames, fps or another field out of range
     │   ├── TooManyTokensError      more tokens than allowed (`limit`, `actual`)
     │   └── ModelMismatchError      tokens of other weights
-    └── DeviceError                 the device failed
-        ├── DeviceMemoryError       out of memory at the smallest batch
-        └── DeviceLostError         anything else: the process should be replaced
+    ├── DeviceError                 the device failed
+    │   ├── DeviceMemoryError       out of memory at the smallest batch
+    │   └── DeviceLostError         anything else: the process should be replaced
+    └── TrainingError               a training run that cannot go on
+        ├── NonFiniteLossError      a loss or a gradient is infinite or not a number (`keys` of the clips)
+        ├── CheckpointError         a checkpoint that cannot be used
+        │   ├── CheckpointWriteError      it could not be written; those before it are untouched
+        │   ├── CheckpointCorruptError    every checkpoint of the run is truncated or damaged
+        │   └── CheckpointMismatchError   saved by another model, configuration or topology
+        └── TrainingInterrupted     asked to stop: the run was saved, start it again
 
 Messages are one line, written for the person who gave the input. They may name a key, a shape or a limit.
 Those of videos, tokens and devices never hold a path or a library's own text: a service may pass them on.
@@ -187,3 +194,49 @@ class DeviceLostError(DeviceError):
     """A device error that halving a batch cannot mend: the process should be replaced."""
 
     code = "device_lost"
+
+
+class TrainingError(CViViTError):
+    """A training run that cannot go on."""
+
+    code = "training_error"
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss or a gradient is infinite or not a number. `keys` are those of the clips it came from."""
+
+    code = "non_finite_loss"
+
+    def __init__(self, message: str, *, keys: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint that cannot be used."""
+
+    code = "checkpoint_error"
+
+
+class CheckpointWriteError(CheckpointError):
+    """A checkpoint could not be written. Those before it are untouched."""
+
+    code = "checkpoint_write"
+
+
+class CheckpointCorruptError(CheckpointError):
+    """Every checkpoint of the run is truncated or damaged."""
+
+    code = "checkpoint_corrupt"
+
+
+class CheckpointMismatchError(CheckpointError):
+    """Saved by another model, configuration or topology than the run has now."""
+
+    code = "checkpoint_mismatch"
+
+
+class TrainingInterrupted(TrainingError):  # noqa: N818 - nothing went wrong
+    """The run was asked to stop, and was saved: start it again to go on."""
+
+    code = "training_interrupted"
