@@ -1,0 +1,39 @@
+"""The batching engine: requests of many clients on a few devices, in turns, with an end for every one."""
+
+from service.engine.engine import Engine
+from service.engine.errors import (
+    ClipFailedError,
+    DeadlineExceededError,
+    EngineDrainingError,
+    EngineError,
+    EngineFailedError,
+    EngineStartingError,
+    EngineUnavailableError,
+    QueueFullError,
+)
+from service.engine.limits import EngineLimits
+from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot, EngineState
+from service.engine.request import Operation
+from service.engine.session import Session, Timings
+from service.engine.worker import Runner
+
+__all__ = [
+    "BatchReport",
+    "ClipFailedError",
+    "DeadlineExceededError",
+    "Engine",
+    "EngineDrainingError",
+    "EngineError",
+    "EngineFailedError",
+    "EngineLimits",
+    "EngineObserver",
+    "EngineSnapshot",
+    "EngineStartingError",
+    "EngineState",
+    "EngineUnavailableError",
+    "Operation",
+    "QueueFullError",
+    "Runner",
+    "Session",
+    "Timings",
+]

@@ -1,0 +1,326 @@
+"""One device and its two threads: one computes, the other assembles the next batch and sends results off.
+
+::
+
+    host      | assemble 2 |            | send 1 | assemble 3 |            | send 2 | ...
+    compute   | batch 1                 | batch 2                         | batch 3  ...
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cvivit.errors import CViViTError, DeviceError, DeviceLostError, DeviceMemoryError
+from service.engine.batcher import Batcher
+from service.engine.errors import ClipFailedError
+from service.engine.observer import BatchReport, EngineObserver
+from service.engine.request import Batch, Operation, Request, Result
+
+Array = npt.NDArray[Any]
+
+
+class Runner(Protocol):
+    """A device as the engine sees it (`cvivit.runner.ClipRunner`). One thread calls it.
+
+    What it returns is the caller's: the next call leaves it alone.
+    """
+
+    @property
+    def batch_sizes(self) -> Sequence[int]:
+        """How many clips are run at once, in the shapes that warm-up prepares."""
+
+    def warm_up(self) -> None:
+        """Prepare every shape."""
+
+    def encode_clips(self, clips: Array, /) -> Array:
+        """Turn uint8 (n t h w c) into integers (n T H W)."""
+
+    def decode_clips(self, indices: Array, /) -> Array:
+        """Turn integers (n T H W) into uint8 (n t h w c)."""
+
+
+class SharedBatcher:
+    """A batcher behind the lock that all threads of an engine share."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self.batcher = batcher
+        self.lock = threading.Lock()
+        self.changed = threading.Condition(self.lock)
+        """For host threads: clips were queued, a batch was computed, or `stopping` was set."""
+        self.hungry = 0
+        """Host threads that wait for clips. The others wait for a device, and a clip more is no news."""
+        self.stopping = False
+
+    def fed(self) -> None:
+        """Tell whom it concerns that clips were queued. The caller holds the lock."""
+        if self.hungry:
+            self.changed.notify_all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """A batch on its way through a worker."""
+
+    batch: Batch
+    stacked: Array
+    assembly_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Computed:
+    job: _Job
+    outcomes: Sequence[Array | CViViTError]
+    started: float
+    seconds: float
+
+
+class Worker:
+    """The two threads of one device.
+
+    Args:
+        index: which runner of the engine this is.
+        on_warm: called once the runner is warm.
+        on_failure: called with what ended a thread, unless the engine stops. Nothing runs here afterwards.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        runner: Runner,
+        shared: SharedBatcher,
+        observer: EngineObserver,
+        *,
+        on_warm: Callable[[Worker], None],
+        on_failure: Callable[[BaseException], None],
+        stall_seconds: float,
+    ) -> None:
+        self.largest_batch = 1
+        """How many clips a batch holds at most, once the runner is warm."""
+        self._index = index
+        self._runner = runner
+        self._shared = shared
+        self._observer = observer
+        self._on_warm = on_warm
+        self._on_failure = on_failure
+        self._stall_seconds = stall_seconds
+        self._warm = False
+        self._assembled: _Job | None = None
+        """The one batch that waits for the device."""
+        self._computed: _Computed | None = None
+        """The one batch whose results wait to be sent."""
+        self._running_since: float | None = None
+        self._free_at: float | None = None
+        """When the device is expected to be free, where a batch runs and such batches were measured."""
+        self._handed = threading.Condition(shared.lock)
+        """For the compute thread: `_assembled` was filled or `_computed` was emptied."""
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=f"engine-{index}-{name}", daemon=True)
+            for name, work in (("compute", self._compute_all), ("host", self._host_all))
+        ]
+
+    def start(self) -> None:
+        """Start warming up and then working."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Let the compute thread see that the engine stops. The caller holds the lock."""
+        self._handed.notify_all()
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait until both threads have ended. Returns whether they have."""
+        give_up_at = monotonic() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, give_up_at - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            self._on_failure(error)
+
+    # The compute thread
+
+    def _compute_all(self) -> None:
+        self._runner.warm_up()
+        self.largest_batch = max(self._runner.batch_sizes)
+        with self._shared.lock:
+            self._warm = True
+            self._shared.changed.notify_all()
+        self._on_warm(self)
+        while (job := self._next_job()) is not None:
+            started = monotonic()
+            outcomes = self._compute(job)
+            self._hand_back(
+                _Computed(job=job, outcomes=outcomes, started=started, seconds=monotonic() - started)
+            )
+
+    def _next_job(self) -> _Job | None:
+        """Wait for a batch that anyone still waits for. Returns None when the engine stops."""
+        shared = self._shared
+        with shared.lock:
+            while not shared.stopping:
+                job, self._assembled = self._assembled, None
+                if job is None:
+                    self._handed.wait()
+                elif all(clip.request.closed for clip in job.batch.clips):
+                    shared.batcher.done(job.batch, None)
+                    shared.changed.notify_all()
+                else:
+                    expected = shared.batcher.times[job.batch.operation].seconds(len(job.batch.clips))
+                    self._running_since = monotonic()
+                    self._free_at = self._running_since + expected if expected else None
+                    shared.changed.notify_all()
+                    return job
+        return None
+
+    def _hand_back(self, computed: _Computed) -> None:
+        batch = computed.job.batch
+        failed = any(isinstance(outcome, CViViTError) for outcome in computed.outcomes)
+        with self._shared.lock:
+            self._running_since = self._free_at = None
+            self._shared.batcher.done(batch, None if failed else computed.seconds)
+            while self._computed is not None and not self._shared.stopping:
+                self._handed.wait()
+            self._computed = computed
+            self._shared.changed.notify_all()
+
+    def _compute(self, job: _Job) -> Sequence[Array | CViViTError]:
+        """Run a batch; where the network raises, run its clips one by one, so that the bad one fails alone.
+
+        Raises:
+            DeviceLostError: the device is lost.
+        """
+        try:
+            return self._run(job.batch.operation, job.stacked)
+        except DeviceError as error:
+            return [_mendable(error) for _ in job.batch.clips]
+        except Exception as error:
+            if len(job.batch.clips) == 1:
+                return [_blamed(error)]
+        # Outside the handler: the exception would keep what the failed batch has allocated.
+        return [self._run_alone(job.batch.operation, clip) for clip in job.stacked]
+
+    def _run_alone(self, operation: Operation, clip: Array) -> Array | CViViTError:
+        try:
+            return self._run(operation, clip[None])[0]
+        except DeviceError as error:
+            return _mendable(error)
+        except Exception as error:
+            return _blamed(error)
+
+    def _run(self, operation: Operation, stacked: Array) -> Sequence[Array]:
+        call = self._runner.encode_clips if operation is Operation.ENCODE else self._runner.decode_clips
+        results = call(stacked)
+        assert len(results) == len(stacked), f"{len(results)} results for {len(stacked)} clips"
+        return list(results)
+
+    # The host thread
+
+    def _host_all(self) -> None:
+        while (work := self._next_host_work()) is not None:
+            if isinstance(work, Batch):
+                self._assemble(work)
+            else:
+                self._send(work)
+
+    def _next_host_work(self) -> Batch | _Computed | None:
+        """Wait for results to send or else a batch to assemble. Returns None when the engine stops."""
+        shared = self._shared
+        with shared.lock:
+            while not shared.stopping:
+                computed, self._computed = self._computed, None
+                if computed is not None:
+                    self._handed.notify_all()
+                    return computed
+                due = None
+                if self._warm and self._assembled is None:
+                    now = monotonic()
+                    batch = shared.batcher.take(now, size=self.largest_batch, free_at=self._free_at)
+                    if batch is not None:
+                        return batch
+                    due = shared.batcher.due(now, size=self.largest_batch, free_at=self._free_at)
+                self._wait_for_news(due)
+        return None
+
+    def _wait_for_news(self, due: float | None) -> None:
+        """Wait until something changes, a batch is due, or the batch that runs has hung."""
+        hungry = self._assembled is None and (due is None or self._free_at is None)
+        stalls_at = None if self._running_since is None else self._running_since + self._stall_seconds
+        now = monotonic()
+        if stalls_at is not None and now >= stalls_at:
+            raise DeviceLostError(f"a batch has run for more than {self._stall_seconds:g} s")
+        wake_at = min((at for at in (due, stalls_at) if at is not None), default=None)
+        self._shared.hungry += hungry
+        try:
+            self._shared.changed.wait(None if wake_at is None else max(0.0, wake_at - now))
+        finally:
+            self._shared.hungry -= hungry
+
+    def _assemble(self, batch: Batch) -> None:
+        started = monotonic()
+        payloads: list[Any] = [clip.payload for clip in batch.clips]
+        stacked = payloads[0][None] if len(payloads) == 1 else np.stack(payloads)
+        seconds = monotonic() - started
+        with self._shared.lock:
+            self._shared.batcher.assembly_times.add(len(payloads), seconds)
+            self._assembled = _Job(batch=batch, stacked=stacked, assembly_seconds=seconds)
+            self._handed.notify_all()
+
+    def _send(self, computed: _Computed) -> None:
+        clips = computed.job.batch.clips
+        by_request: dict[Request, list[Result]] = {}
+        for clip, outcome in zip(clips, computed.outcomes, strict=True):
+            error = outcome if isinstance(outcome, CViViTError) else None
+            value = None if isinstance(outcome, CViViTError) else _own(outcome)
+            by_request.setdefault(clip.request, []).append(
+                Result(
+                    index=clip.index,
+                    value=value,
+                    error=error,
+                    queue_seconds=computed.started - clip.put_at,
+                    compute_seconds=computed.seconds,
+                )
+            )
+        for request, results in by_request.items():
+            request.listener.on_results(results)
+        self._observer.batch_done(
+            BatchReport(
+                device=self._index,
+                operation=computed.job.batch.operation,
+                clips=len(clips),
+                queue_seconds=tuple(computed.started - clip.put_at for clip in clips),
+                assembly_seconds=computed.job.assembly_seconds,
+                compute_seconds=computed.seconds,
+                failed_clips=sum(isinstance(outcome, CViViTError) for outcome in computed.outcomes),
+            )
+        )
+
+
+def _own(row: Array) -> Array:
+    """Copy a row out of its batch, which would live as long as the slowest client's last clip."""
+    return row if row.base is None or row.base.size == row.size else row.copy()
+
+
+def _mendable(error: DeviceError) -> CViViTError:
+    """Return what to tell one client of a device error that the device survives, or raise it."""
+    if not isinstance(error, DeviceMemoryError):
+        raise error
+    return DeviceMemoryError(str(error))
+
+
+def _blamed(error: Exception) -> CViViTError:
+    """Return what to tell the client whose clip alone made the network raise."""
+    if isinstance(error, CViViTError):
+        return error
+    failure = ClipFailedError("the network failed on this clip")
+    failure.__cause__ = error
+    return failure
