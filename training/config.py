@@ -137,9 +137,9 @@ class ScheduleConfig(Section):
     """The learning rate over optimizer steps."""
 
     kind: Literal["cosine", "chained", "constant"] = "cosine"
-    """Linear warm-up, then one cosine down to the floor at `decay_steps` after it. Released: chained, torch's
-    LinearLR then CosineAnnealingLR stepped by hand, whose cosine starts one step late and whose warm-up
-    adds up rounding as torch's recurrence does. Constant stays at the top after the warm-up."""
+    """Linear warm-up, then one cosine down to the floor at `decay_steps` after it, and the floor from there.
+    Released: chained, torch's LinearLR then CosineAnnealingLR stepped by hand, whose cosine starts one step
+    late and climbs again past `decay_steps`. Constant stays at the top after the warm-up."""
     warmup_steps: NonNegativeInt = 10_000
     warmup_from: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the learning rate at step 0."""
