@@ -1,0 +1,87 @@
+"""Where frozen networks find their weights, and what is said where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cvivit.errors import WeightsCorruptError, WeightsMismatchError, WeightsNotFoundError
+from training.losses import frozen
+from training.losses.frozen import load_i3d, load_lpips, read_state
+from training.losses.i3d import I3D
+from training.losses.vgg import VGG16Features
+
+
+@pytest.fixture
+def vgg16(tmp_path: Path) -> Path:
+    path = tmp_path / "vgg16.safetensors"
+    save_file(VGG16Features().state_dict(), path)
+    return path
+
+
+def test_vgg16_is_read_from_the_layouts_of_torchvision_and_lpips(tmp_path: Path, vgg16: Path) -> None:
+    network = load_lpips(str(vgg16))
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    state = read_state(vgg16)
+    sliced = {f"loss_fn_lpips.net.{key.replace('features', 'slice1')}": value for key, value in state.items()}
+    torch.save({**sliced, "loss_fn_lpips.lin0.model.1.weight": torch.zeros(1)}, tmp_path / "released.bin")
+    again = load_lpips(str(tmp_path / "released.bin"))
+    torch.testing.assert_close(again.state_dict(), network.state_dict())
+
+
+def test_i3d_is_read_alone_or_from_a_checkpoint_and_without_counters(tmp_path: Path) -> None:
+    state = {k: v for k, v in I3D().state_dict().items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "alone.pt")
+    torch.save({f"module.i3d.{k}": v for k, v in state.items()}, tmp_path / "inside.bin")
+    alone, inside = load_i3d(str(tmp_path / "alone.pt")), load_i3d(str(tmp_path / "inside.bin"))
+    torch.testing.assert_close(alone.state_dict(), inside.state_dict())
+    assert torch.equal(alone.state_dict()["logits.conv3d.bias"], state["logits.conv3d.bias"])
+
+
+def test_a_named_file_is_the_only_place_looked_at(tmp_path: Path, vgg16: Path) -> None:
+    with pytest.raises(WeightsNotFoundError, match="no such file"):
+        load_lpips(str(tmp_path / "absent.pt"))
+    with pytest.raises(WeightsMismatchError, match="holds no I3D weights"):
+        load_i3d(str(vgg16))
+
+
+def test_damaged_and_unsafe_files_are_refused(tmp_path: Path) -> None:
+    truncated = tmp_path / "truncated.pt"
+    torch.save(VGG16Features().state_dict(), truncated)
+    truncated.write_bytes(truncated.read_bytes()[:1000])
+    with pytest.raises(WeightsCorruptError, match=r"truncated\.pt"):
+        load_lpips(str(truncated))
+    code = tmp_path / "code.pt"
+    torch.save({"features.0.weight": pytest.raises}, code)
+    with pytest.raises(WeightsCorruptError, match=r"code\.pt"):
+        load_lpips(str(code))
+
+
+def test_missing_and_misshapen_tensors_are_named(tmp_path: Path, vgg16: Path) -> None:
+    state = read_state(vgg16)
+    bias = state.pop("features.28.bias")
+    torch.save(state, tmp_path / "short.pt")
+    with pytest.raises(WeightsMismatchError, match=r"lack vgg\.features\.28\.bias"):
+        load_lpips(str(tmp_path / "short.pt"))
+    torch.save({**state, "features.28.bias": bias[:7].clone()}, tmp_path / "odd.pt")
+    with pytest.raises(WeightsMismatchError, match=r"has shape \(7,\), not \(512,\)"):
+        load_lpips(str(tmp_path / "odd.pt"))
+
+
+def test_without_any_weights_every_place_tried_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("unreachable\nand a long story")
+
+    monkeypatch.setattr(frozen, "hf_hub_download", unreachable)
+    monkeypatch.setattr(torch.hub, "get_dir", unreachable)
+    with pytest.raises(WeightsNotFoundError) as caught:
+        load_lpips()
+    assert "losses.vgg16_weights" in str(caught.value)
+    assert "released: unreachable; torchvision: unreachable" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(WeightsNotFoundError, match=r"losses\.i3d_weights"):
+        load_i3d()

@@ -1,0 +1,96 @@
+"""The discriminator of the adversarial loss: residual blocks over single frames, attention at 16x16."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from einops import rearrange
+from einops.layers.torch import Rearrange
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from cvivit.network.attention import Attention
+
+MAX_WIDTH = 512
+ATTENTION_SIZE = 16
+"""Side of the feature map after whose block attention is added."""
+LEAK = 0.1
+
+
+def widths(base: int, layers: int) -> list[int]:
+    """Return the channels between blocks: 3, then base * 4 * 2^i, at most 512."""
+    return [3, *(min(base * 4 * 2**i, MAX_WIDTH) for i in range(layers))]
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a 1x1; space-to-depth halves the map unless it is the last block."""
+
+    def __init__(self, channels: int, width: int, *, halve: bool) -> None:
+        super().__init__()
+        self.conv_res = nn.Conv2d(channels, width, 1, stride=2 if halve else 1)
+        self.net = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.LeakyReLU(LEAK),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.LeakyReLU(LEAK),
+        )
+        self.downsample = (
+            nn.Sequential(
+                Rearrange("b c (h p1) (w p2) -> b (c p1 p2) h w", p1=2, p2=2), nn.Conv2d(width * 4, width, 1)
+            )
+            if halve
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `b c h w` to `b c' h/2 w/2`, or to `b c' h w` for the last."""
+        return (self.downsample(self.net(x)) + self.conv_res(x)) * (1 / math.sqrt(2))
+
+
+class Discriminator(nn.Module):
+    """Logit of each frame being real.
+
+    Args:
+        image_size: height and width of frames in pixels; both are halved until the shorter is about 4.
+        base_width: the first block has four times as many channels.
+
+    Raises:
+        ValueError: the size cannot be halved that often.
+    """
+
+    def __init__(self, image_size: tuple[int, int], *, base_width: int = 16) -> None:
+        super().__init__()
+        layers = int(math.log2(min(image_size))) - 1
+        if layers < 1 or any(side % 2 ** (layers - 1) for side in image_size):
+            raise ValueError(f"image_size: {image_size} cannot be halved {max(layers - 1, 0)} times")
+        channels = widths(base_width, layers)
+        self.blocks = nn.ModuleList()
+        # Keyed by block rather than held in a list with gaps: the released keys number only those that exist.
+        self.attn_blocks = nn.ModuleDict()
+        for index, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+            self.blocks.append(Block(inputs, outputs, halve=index < layers - 1))
+            if min(image_size) // 2**index == ATTENTION_SIZE:
+                self.attn_blocks[str(index)] = Attention(outputs)
+        height, width = (side // 2 ** (layers - 1) for side in image_size)
+        last = channels[-1]
+        self.to_logits = nn.Sequential(
+            nn.Conv2d(last, last, 3, padding=1),
+            nn.LeakyReLU(LEAK),
+            nn.Flatten(),
+            nn.Linear(last * height * width, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map `b c h w` in [0, 1] to logits `b`."""
+        x = images
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if str(index) in self.attn_blocks:
+                height = x.shape[2]
+                sequence = rearrange(x, "b c h w -> b (h w) c")
+                # The gradient penalty differentiates twice, which only the plain kernel can.
+                with sdpa_kernel(SDPBackend.MATH):
+                    sequence = self.attn_blocks[str(index)](sequence) + sequence
+                x = rearrange(sequence, "b (h w) c -> b c h w", h=height)
+        return rearrange(self.to_logits(x), "b 1 -> b")

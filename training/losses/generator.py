@@ -1,0 +1,76 @@
+"""The autoencoder's losses by name, and their weighted sum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from training.config import LossesConfig
+from training.losses.frozen import load_i3d, load_lpips
+from training.losses.i3d import I3D, resize_frames
+from training.losses.lpips import LPIPS
+from training.losses.reconstruction import reconstruction_loss
+
+
+class GeneratorLosses(nn.Module):
+    """Losses of a reconstruction against its video. Losses of weight 0 are neither computed nor loaded.
+
+    Args:
+        config: weights of the losses and how they are computed.
+        lpips: the frozen network, where `config.lpips` is not 0.
+        i3d: the frozen network, where `config.i3d` is not 0.
+    """
+
+    def __init__(self, config: LossesConfig, *, lpips: LPIPS | None = None, i3d: I3D | None = None) -> None:
+        super().__init__()
+        if (config.lpips > 0 and lpips is None) or (config.i3d > 0 and i3d is None):
+            raise ValueError("a loss with a weight needs its network")
+        self.config = config
+        self.lpips = lpips.train(config.lpips_mode == "train") if lpips and config.lpips else None
+        self.i3d = i3d.train(config.i3d_mode == "train") if i3d and config.i3d else None
+
+    @classmethod
+    def load(cls, config: LossesConfig) -> GeneratorLosses:
+        """Return the losses with their frozen networks found as `training.losses.frozen` says.
+
+        Raises:
+            WeightsError: weights of a frozen network are missing, or are not what they should be.
+        """
+        return cls(
+            config,
+            lpips=load_lpips(config.vgg16_weights) if config.lpips else None,
+            i3d=load_i3d(config.i3d_weights) if config.i3d else None,
+        )
+
+    def forward(self, reconstruction: Tensor, video: Tensor) -> dict[str, Tensor]:
+        """Return each loss, unweighted, of `b c t h w` in [0, 1]. Stills have no video loss."""
+        losses = {}
+        if self.config.reconstruction:
+            losses["reconstruction"] = reconstruction_loss(reconstruction, video)
+        if self.lpips is not None:
+            losses["lpips"] = self.lpips(frames_of(reconstruction), frames_of(video)).mean()
+        if self.i3d is not None and video.shape[2] > 1:
+            with torch.no_grad():
+                wanted = self._video_features(video)
+            losses["i3d"] = F.mse_loss(self._video_features(reconstruction), wanted)
+        return losses
+
+    def total(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Return the sum of losses, each times the weight of its name."""
+        return torch.stack([getattr(self.config, name) * loss for name, loss in losses.items()]).sum()
+
+    def _video_features(self, video: Tensor) -> Tensor:
+        assert self.i3d is not None
+        features: Tensor = self.i3d(
+            resize_frames(video * 2 - 1 if self.config.i3d_range == "signed" else video)
+        )
+        return features.float()
+
+
+def frames_of(video: Tensor) -> Tensor:
+    """Return the frames `b c h w` of `b c t h w`, clip by clip."""
+    return rearrange(video, "b c t h w -> (b t) c h w")
