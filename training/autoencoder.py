@@ -1,0 +1,53 @@
+"""The autoencoder as training runs it: one forward pass from video to reconstruction and commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cvivit.network.model import CViViT
+from training.quantizer import CodebookTraining
+
+
+class Pass(NamedTuple):
+    """What one forward pass gives."""
+
+    reconstruction: Tensor
+    """`b c t h w`, not clamped."""
+    commitment: Tensor
+    """Scalar."""
+
+
+class Autoencoder(nn.Module):
+    """A CViViT around the training step of its codebook, which is what DistributedDataParallel wraps.
+
+    Parameters that self-attention holds for the sake of released files but never uses are frozen, so that
+    every trainable parameter gets a gradient in every pass.
+
+    Args:
+        model: the network.
+        codebook: the training step of `model.vq`.
+        compile: whether encoder and decoder go through torch.compile.
+    """
+
+    def __init__(self, model: CViViT, codebook: CodebookTraining, *, compile: bool = False) -> None:  # noqa: A002
+        super().__init__()
+        self.model = model
+        self.codebook = codebook
+        for name, parameter in model.named_parameters():
+            if "context_norm" in name or not parameter.numel():
+                parameter.requires_grad_(False)
+        self._encode = torch.compile(model.features) if compile else model.features
+        self._decode = torch.compile(model.decode_features) if compile else model.decode_features
+
+    def forward(self, video: Tensor, *, quantize: bool = True) -> Pass:
+        """Reconstruct `b c t h w` in [0, 1]; without `quantize`, past the codebook."""
+        quantized = self.codebook(self._encode(video), quantize=quantize)
+        return Pass(self._decode(quantized.features), quantized.commitment)
+
+    def trainable(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters that learn by gradient."""
+        return (parameter for parameter in self.parameters() if parameter.requires_grad)

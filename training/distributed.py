@@ -1,0 +1,65 @@
+"""What processes of a run tell each other. Alone, a process agrees with itself at no cost."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def is_distributed() -> bool:
+    """Return whether there is any other process."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """Return which process this is, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """Return how many processes there are."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def sum_(tensor: Tensor) -> Tensor:
+    """Replace a tensor by its sum over processes, and return it."""
+    if is_distributed():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def broadcast_(tensor: Tensor) -> Tensor:
+    """Replace a tensor by that of process 0, and return it."""
+    if is_distributed():
+        dist.broadcast(tensor, src=0)
+    return tensor
+
+
+def share(value: T) -> T:
+    """Return process 0's value (anything that pickles)."""
+    if not is_distributed():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def gather(value: T) -> list[T]:
+    """Return every process's value (anything that pickles), by rank."""
+    if not is_distributed():
+        return [value]
+    values: list[T | None] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values  # type: ignore[return-value]
+
+
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return whether the flag is set in any process."""
+    if not is_distributed():
+        return flag
+    return bool(sum_(torch.tensor(float(flag), device=device)).item())
