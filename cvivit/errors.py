@@ -23,6 +23,12 @@
     │   ├── TokenFieldError         frames, fps or another field out of range
     │   ├── TooManyTokensError      more tokens than allowed (`limit`, `actual`)
     │   └── ModelMismatchError      tokens of other weights
+    ├── DataError                   training data that cannot be made or read
+    │   ├── NoDataError             a path or pattern that matches nothing, or nothing usable in it
+    │   ├── ShardError              a shard that cannot be opened, or is cut short
+    │   ├── SampleError             a sample that is not a clip or a still of the size asked for
+    │   ├── TooManyBadSamplesError  more of the two above than allowed (`limit`, `actual`)
+    │   └── OutputMismatchError     a folder that holds data of other inputs or settings
     ├── DeviceError                 the device failed
     │   ├── DeviceMemoryError       out of memory at the smallest batch
     │   └── DeviceLostError         anything else: the process should be replaced
@@ -176,6 +182,42 @@ class ModelMismatchError(TokensError):
     """Tokens of other weights than those that were asked to decode them."""
 
     code = "model_mismatch"
+
+
+class DataError(CViViTError):
+    """Training data that cannot be made or read."""
+
+    code = "invalid_data"
+
+
+class NoDataError(DataError):
+    """A path or pattern that matches nothing, or nothing usable in it."""
+
+    code = "no_data"
+
+
+class ShardError(DataError):
+    """A shard that cannot be opened, or is cut short."""
+
+    code = "invalid_shard"
+
+
+class SampleError(DataError):
+    """A sample that is not a clip or a still of the size asked for."""
+
+    code = "invalid_sample"
+
+
+class TooManyBadSamplesError(DataError):
+    """More shards and samples that cannot be used than allowed."""
+
+    code = "too_many_bad_samples"
+
+
+class OutputMismatchError(DataError):
+    """A folder that holds data of other inputs or settings."""
+
+    code = "output_mismatch"
 
 
 class DeviceError(CViViTError):

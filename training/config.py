@@ -63,6 +63,29 @@ class DataConfig(Section):
     """Clips of one micro-batch of one process."""
     workers: NonNegativeInt = 2
     """Processes per rank that read and decode; 0 does it in the training process."""
+    prefetch: PositiveInt = 2
+    """Batches that each of them reads ahead."""
+    shuffle: PositiveInt = 1_000
+    """Samples of each reader's shuffle buffer; 1 leaves shards as they are, in an order permuted anyway."""
+    flip: Fraction = 0
+    """Chance of a clip to be mirrored left to right."""
+    crop_scale: tuple[Fraction, Fraction] = (1, 1)
+    """Range of a random crop's side, over that of the largest crop of the model's shape that fits. All frames
+    of a clip have the same crop, which is resized to the model's size."""
+    stills: tuple[str, ...] = ()
+    """Shards of pictures for joint image training."""
+    stills_ratio: Fraction = 0
+    """Share of the batches that are pictures, spread evenly; all ranks have them in the same step."""
+    max_bad_samples: NonNegativeInt = 100
+    """Samples and shards that one reader skips because they cannot be used, before it stops the run."""
+
+    @model_validator(mode="after")
+    def _describes_data(self) -> Self:
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1]:
+            raise ValueError(f"crop_scale: {list(self.crop_scale)} is no range of positive shares")
+        if self.stills_ratio and not self.stills:
+            raise ValueError("stills_ratio: there are no stills")
+        return self
 
 
 class LossesConfig(Section):
