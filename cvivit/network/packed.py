@@ -1,0 +1,134 @@
+"""The network on a CPU: weights packed for oneDNN, elementwise work folded into its matrix products.
+
+Same arithmetic as `cvivit.network.transformer` in the same precision, for inference alone. What each step
+gains is in PERFORMANCE.md. torch offers these products to its own compiler only, as `torch.ops.mkldnn`:
+`packing_is_available` asks for them, and without them the plain network serves.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from cvivit.network.attention import SCALE, Attention
+from cvivit.network.model import CViViT
+from cvivit.network.position import PEG
+from cvivit.network.transformer import Transformer, TransformerLayer
+
+WIDTH_MULTIPLE = 64
+"""Inner widths are padded with zeros to a multiple of this, as vector registers like it."""
+
+
+def packing_is_available() -> bool:
+    """Return whether this build of torch has oneDNN's fused linear layers."""
+    ops = torch.ops.mkldnn
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(ops, "_linear_pointwise")
+        and hasattr(ops, "_reorder_linear_weight")
+    )
+
+
+class PackedLinear:
+    """A linear map without a bias, its weight in oneDNN's own layout.
+
+    Args:
+        weight: `(out, in)`.
+        rows: how many rows it will usually be given, for the choice of a layout.
+    """
+
+    def __init__(self, weight: Tensor, rows: int) -> None:
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return `x @ weight.T`."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """Return `gelu(x @ weight.T)`, the exact GELU."""
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "gelu", [], "none")
+
+    def times(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return `x @ weight.T * other`."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, None, "mul")
+
+    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+        """Return `x @ weight.T + other`."""
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, None, "add")
+
+
+class PackedLayer(nn.Module):
+    """A `TransformerLayer` with packed weights; the residuals are added by the products before them."""
+
+    def __init__(self, layer: TransformerLayer, rows: int) -> None:
+        super().__init__()
+        self.axis = layer.axis
+        peg, attention, feed = (layer._modules.get(name) for name in "013")
+        assert isinstance(attention, Attention)
+        assert isinstance(feed, nn.Sequential)
+        self.peg = peg
+        self.heads, self.causal = attention.heads, attention.causal
+        self.norm = attention.norm
+        self.to_q = PackedLinear(attention.to_q.weight, rows)
+        self.to_kv = PackedLinear(attention.to_kv.weight, rows)
+        self.to_out = PackedLinear(attention.to_out.weight, rows)
+        # (q * q_scale) . (k * k_scale) is (q * q_scale * k_scale) . k
+        self.register_buffer("qk_scale", (attention.q_scale * attention.k_scale).detach())
+        self.qk_scale: Tensor
+
+        self.feed_norm = feed[0]
+        up, down = feed.get_parameter("1.weight"), feed.get_parameter("4.weight")
+        padding = -down.shape[1] % WIDTH_MULTIPLE
+        value, gate = (F.pad(half, (0, 0, 0, padding)) for half in up.chunk(2))
+        self.value, self.gate = PackedLinear(value, rows), PackedLinear(gate, rows)
+        self.down = PackedLinear(F.pad(down, (0, padding)), rows)
+
+    def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None) -> Tensor:
+        """Map `b n d` to `b n d`, as `TransformerLayer.forward`."""
+        if isinstance(self.peg, PEG):
+            x = (self.peg.spatial if self.axis == "spatial" else self.peg.temporal)(x, grid) + x
+        x = self.to_out.plus(self._attend(x, bias), x)
+        hidden = self.feed_norm(x)
+        hidden = self.value.times(hidden, self.gate.gelu(hidden))
+        return self.down.plus(hidden, x)
+
+    def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        q, k, v = (
+            rearrange(part, "b n (heads d) -> b heads n d", heads=self.heads)
+            for part in (self.to_q(self.norm(x)), *self.to_kv(x).chunk(2, dim=-1))
+        )
+        q, k = F.normalize(q, dim=-1) * self.qk_scale, F.normalize(k, dim=-1)
+        mask = _mask(x.shape[1], bias, self.causal, x)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
+        return rearrange(out, "b heads n d -> b n (heads d)")
+
+
+def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | None:
+    """Return what is added to the scores: the bias, minus infinity where a place may not look, or nothing."""
+    if causal:
+        later = torch.ones(n, n, dtype=torch.bool, device=like.device).triu(1)
+        bias = torch.zeros(1, n, n, device=like.device) if bias is None else bias
+        bias = bias.masked_fill(later, -math.inf)
+    return None if bias is None else bias.to(like.dtype).unsqueeze(0)
+
+
+def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
+    """Return a copy of `model` for inference on the CPU in `dtype`, its transformer layers packed.
+
+    The quantizer stays float32. The copy cannot be trained or saved: its packed weights are in no state dict.
+    """
+    packed = copy.deepcopy(model).eval().requires_grad_(False).to("cpu", dtype)
+    packed.vq.float()
+    config = model.config
+    frames, rows, columns = config.grid
+    for module in packed.modules():
+        if isinstance(module, Transformer):
+            layers: Any = module.layers
+            module.layers = nn.ModuleList(PackedLayer(layer, frames * rows * columns) for layer in layers)
+    return packed
