@@ -9,11 +9,16 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from cvivit import CViViTConfig
 
 PARITY = Path(__file__).parent / "parity"
 torch.set_num_threads(2)
+
+# A busy machine is slow to draw and to run examples: that is no failure of theirs.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
