@@ -18,6 +18,7 @@
     │   └── VideoTooLargeError      a limit was passed (`limit_name`, `limit`, `actual`)
     ├── TokensError                 tokens that do not describe a video
     │   ├── TokenFormatError        neither the JSON nor the safetensors form
+    │   │   └── TokenSyntaxError      not JSON at all, or nested too deep to be read
     │   ├── TokenShapeError         wrong rank, ragged, empty, or another grid than the model's
     │   ├── TokenRangeError         a token outside the codebook
     │   ├── TokenFieldError         frames, fps or another field out of range
@@ -152,6 +153,12 @@ class TokenFormatError(TokensError):
     """Neither the JSON nor the safetensors form."""
 
     code = "token_format"
+
+
+class TokenSyntaxError(TokenFormatError):
+    """Not JSON at all, or nested too deep to be read."""
+
+    code = "token_syntax"
 
 
 class TokenShapeError(TokensError):

@@ -1,0 +1,57 @@
+"""JSON from strangers: one meaning per document, and one error for everything that has none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cvivit.errors import TokenFormatError, TokenRangeError, TokenSyntaxError
+
+SHOWN_CHARACTERS = 40
+
+
+def parse(text: str | bytes) -> Any:
+    """Return the value of a JSON document in UTF-8, whose objects name no key twice.
+
+    NaN and Infinity are read, as Python writes them: whoever takes the number says that it is out of range.
+
+    Raises:
+        TokenSyntaxError: not UTF-8, not JSON, or nested too deep.
+        TokenFormatError: a key occurs twice, so that two readers could take different values.
+        TokenRangeError: an integer of more digits than Python reads.
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8")
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except UnicodeDecodeError:
+        raise TokenSyntaxError("not JSON: not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise TokenSyntaxError(f"not JSON from line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise TokenSyntaxError("not readable JSON: nested too deep") from None
+    except TokenFormatError:
+        raise
+    except ValueError:  # CPython's bound on int(): reading digits takes quadratic time
+        raise TokenRangeError("a number has thousands of digits") from None
+
+
+def shown(value: object) -> str:
+    """Return a value from a stranger as a short, printable, one-line piece of an error message."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**SHOWN_CHARACTERS:
+        return "an integer of many digits"
+    if isinstance(value, (list, dict)):
+        return "an array" if isinstance(value, list) else "an object"
+    text = json.dumps(value, default=str)  # escapes everything that is not printable ASCII
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise TokenFormatError(f"the key {shown(name)} occurs twice")
+            seen.add(name)
+    return unique
