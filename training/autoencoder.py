@@ -24,9 +24,6 @@ class Pass(NamedTuple):
 class Autoencoder(nn.Module):
     """A CViViT around the training step of its codebook, which is what DistributedDataParallel wraps.
 
-    Parameters that self-attention holds for the sake of released files but never uses are frozen, so that
-    every trainable parameter gets a gradient in every pass.
-
     Args:
         model: the network.
         codebook: the training step of `model.vq`.
@@ -37,9 +34,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.model = model
         self.codebook = codebook
-        for name, parameter in model.named_parameters():
-            if "context_norm" in name or not parameter.numel():
-                parameter.requires_grad_(False)
+        freeze_unused(model)
         self._encode = torch.compile(model.features) if compile else model.features
         self._decode = torch.compile(model.decode_features) if compile else model.decode_features
 
@@ -48,6 +43,17 @@ class Autoencoder(nn.Module):
         quantized = self.codebook(self._encode(video), quantize=quantize)
         return Pass(self._decode(quantized.features), quantized.commitment)
 
-    def trainable(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters that learn by gradient."""
-        return (parameter for parameter in self.parameters() if parameter.requires_grad)
+
+def freeze_unused(module: nn.Module) -> None:
+    """Freeze the parameters that self-attention holds for the sake of released files but never uses.
+
+    DistributedDataParallel waits for a gradient of every parameter that could have one.
+    """
+    for name, parameter in module.named_parameters():
+        if "context_norm" in name or not parameter.numel():
+            parameter.requires_grad_(False)
+
+
+def trainable(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the parameters that learn by gradient."""
+    return (parameter for parameter in module.parameters() if parameter.requires_grad)

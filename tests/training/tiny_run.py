@@ -1,0 +1,60 @@
+"""Tiny runs: configurations and clips that the tests of training share, also across processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.batch import Batch
+from training.config import TrainingConfig
+from training.config_files import load_config
+
+TINY = [
+    "model.dim=32",
+    "model.dim_head=16",
+    "model.codebook_size=64",
+    "model.image_size=32",
+    "model.clip_frames=5",
+    "quantizer.bypass_steps=0",
+    "quantizer.kmeans=false",
+    "quantizer.dead_code_threshold=0",
+    "loop.steps=6",
+    "checkpoint.every_steps=2",
+    "tracking.progress=false",
+]
+
+
+def tiny_config(directory: Path, *overrides: str) -> TrainingConfig:
+    return load_config("smoke", [*TINY, f"checkpoint.directory={directory}", *overrides])
+
+
+class Noise:
+    """A source of random clips: batch i of rank r of w is clips of numbers (i w + r) b and on."""
+
+    def __init__(self, config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> None:
+        self.config, self.rank, self.world_size = config, rank, world_size
+        self.position = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        size = self.config.data.batch_size
+        while True:
+            first = (self.position * self.world_size + self.rank) * size
+            self.position += 1
+            yield Batch(
+                video=torch.stack([self.clip(first + i) for i in range(size)]),
+                keys=tuple(f"clip-{first + i}" for i in range(size)),
+            )
+
+    def clip(self, number: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(number)
+        shape = self.config.model.clip_shape
+        return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.position = state["position"]

@@ -1,0 +1,28 @@
+"""The averaged weights: an exponential moving average of the network, which validation and export use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+Number = float | Tensor
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """Return the running average of a model, in torch's AveragedModel.
+
+    After n updates the decay in force is (1 + n) / (10 + n) until that exceeds `decay`, so that the random
+    start is soon forgotten. Buffers, the codebook among them, are taken over as they are: the codes are
+    moving averages already.
+    """
+
+    @torch.no_grad()
+    def average(mine: Sequence[Tensor], theirs: Sequence[Tensor], updates: Number) -> None:
+        count = float(updates)
+        in_force = min(decay, (1 + count) / (10 + count))
+        torch._foreach_lerp_(list(mine), list(theirs), 1 - in_force)
+
+    return AveragedModel(model, multi_avg_fn=average, use_buffers=False)
