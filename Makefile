@@ -1,0 +1,60 @@
+# Sets up a virtual environment with the pinned versions, and runs what the README names.
+# Needs Python 3.11 or newer and a package index.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+HOST ?= 127.0.0.1
+PORT ?= 8000
+MODEL ?= demo
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help serve test test-slow test-gpu check lint types format clean
+
+help:
+	@echo "make serve      serve on $(HOST):$(PORT) with MODEL=$(MODEL)"
+	@echo "make test       the tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make test-gpu   the tests that need a CUDA device"
+	@echo "make check      lint, types and tests: what must pass before a commit"
+	@echo "make format     rewrite the code in the project's format"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/service.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[service]'
+	@touch $@
+
+$(VENV)/dev.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/service.installed
+
+serve: $(VENV)/service.installed
+	exec $(BIN)/python -m service --host $(HOST) --port $(PORT) --model $(MODEL)
+
+test: $(VENV)/dev.installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/dev.installed
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+test-gpu: $(VENV)/dev.installed
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.installed
+	$(BIN)/mypy
+
+check: lint types test
+
+format: $(VENV)/dev.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
