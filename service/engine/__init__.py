@@ -1,5 +1,6 @@
 """The batching engine: requests of many clients on a few devices, in turns, with an end for every one."""
 
+from service.engine.computing import Runner
 from service.engine.engine import Engine
 from service.engine.errors import (
     ClipFailedError,
@@ -15,7 +16,6 @@ from service.engine.limits import EngineLimits
 from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot, EngineState
 from service.engine.request import Operation
 from service.engine.session import Session, Timings
-from service.engine.worker import Runner
 
 __all__ = [
     "BatchReport",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from itertools import chain
 
 from service.engine.admission import Admission
 from service.engine.errors import QueueFullError
@@ -41,6 +42,8 @@ class Batcher:
         self.largest_batch = 1
         self._devices = devices
         self._circles: dict[Operation, deque[Request]] = {operation: deque() for operation in Operation}
+        self._served: dict[Operation, list[Request]] = {operation: [] for operation in Operation}
+        """Requests of the last batch that have more clips queued."""
         self._order = list(Operation)
         """Operations, the one least recently served first."""
         self._gaps = {operation: ArrivalGaps() for operation in Operation}
@@ -191,17 +194,23 @@ class Batcher:
 
     def _first(self, operation: Operation) -> Clip:
         """Return the clip whose turn is next. There is one."""
-        circle = self._circles[operation]
-        while not circle[0].queued:
-            circle.popleft().in_circle = False
-        return circle[0].queued[0]
+        in_turn = chain(self._circles[operation], self._served[operation])
+        return next(request.queued[0] for request in in_turn if request.queued)
 
     def _next_clips(self, operation: Operation, now: float, size: int) -> list[Clip]:
-        """Take one clip per request in turn, all of the shape of the first, until `size` or none is left."""
-        circle = self._circles[operation]
-        clips: list[Clip] = []
+        """Take one clip per request in turn, all of the shape of the first, until `size` or none is left.
+
+        Whoever was served joins the end of the circle only when the next batch is formed: behind those that
+        came meanwhile. So a newcomer waits for the batch that runs, not for one more clip of a long video.
+        """
+        circle = deque(chain(self._circles[operation], self._served[operation]))
+        served: deque[Request] = deque()
         passed_over: list[Request] = []
-        while circle and len(clips) < size:
+        clips: list[Clip] = []
+        first_round = True
+        while len(clips) < size and (circle or served):
+            if not circle:
+                circle, served, first_round = served, deque(), False
             request = circle.popleft()
             if request.expired(now):
                 self._drop_queued(request)
@@ -211,10 +220,13 @@ class Batcher:
             if request.queued:
                 clips.append(request.queued.popleft())
                 self.queued[operation] -= 1
-            request.in_circle = bool(request.queued)
-            if request.in_circle:
-                circle.append(request)
-        circle.extendleft(reversed(passed_over))
+            if request.queued:
+                served.append(request)
+            else:
+                request.in_circle = False
+        unserved, served_before = (circle, ()) if first_round else ((), circle)
+        self._circles[operation] = deque(chain(passed_over, unserved))
+        self._served[operation] = [*served_before, *served]
         return clips
 
 

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from service.engine.batcher import Batcher
+from service.engine.computing import Array, Runner
 from service.engine.errors import (
     EngineDrainingError,
     EngineError,
@@ -22,9 +22,7 @@ from service.engine.limits import EngineLimits
 from service.engine.observer import EngineObserver, EngineSnapshot, EngineState
 from service.engine.request import Operation
 from service.engine.session import Session
-from service.engine.worker import Runner, SharedBatcher, Worker
-
-Array = npt.NDArray[Any]
+from service.engine.worker import SharedBatcher, Worker
 
 JOIN_SECONDS = 30.0
 """How long `stop` waits for the batches that run. The threads are daemons: a hung device holds no process."""

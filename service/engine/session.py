@@ -8,15 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, S
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-import numpy.typing as npt
-
+from service.engine.computing import Array
 from service.engine.errors import DeadlineExceededError
 from service.engine.request import Operation, Request, Result
 from service.engine.worker import SharedBatcher
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(kw_only=True)

@@ -12,38 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from cvivit.errors import CViViTError, DeviceError, DeviceLostError, DeviceMemoryError
+from cvivit.errors import CViViTError, DeviceLostError
 from service.engine.batcher import Batcher
-from service.engine.errors import ClipFailedError
+from service.engine.computing import Array, Outcome, Runner, run_batch
 from service.engine.observer import BatchReport, EngineObserver
-from service.engine.request import Batch, Operation, Request, Result
-
-Array = npt.NDArray[Any]
-
-
-class Runner(Protocol):
-    """A device as the engine sees it (`cvivit.runner.ClipRunner`). One thread calls it.
-
-    What it returns is the caller's: the next call leaves it alone.
-    """
-
-    @property
-    def batch_sizes(self) -> Sequence[int]:
-        """How many clips are run at once, in the shapes that warm-up prepares."""
-
-    def warm_up(self) -> None:
-        """Prepare every shape."""
-
-    def encode_clips(self, clips: Array, /) -> Array:
-        """Turn uint8 (n t h w c) into integers (n T H W)."""
-
-    def decode_clips(self, indices: Array, /) -> Array:
-        """Turn integers (n T H W) into uint8 (n t h w c)."""
+from service.engine.request import Batch, Request, Result
 
 
 class SharedBatcher:
@@ -76,7 +53,7 @@ class _Job:
 @dataclass(frozen=True, kw_only=True)
 class _Computed:
     job: _Job
-    outcomes: Sequence[Array | CViViTError]
+    outcomes: Sequence[Outcome]
     started: float
     seconds: float
 
@@ -158,7 +135,7 @@ class Worker:
         self._on_warm(self)
         while (job := self._next_job()) is not None:
             started = monotonic()
-            outcomes = self._compute(job)
+            outcomes = run_batch(self._runner, job.batch.operation, job.stacked)
             self._hand_back(
                 _Computed(job=job, outcomes=outcomes, started=started, seconds=monotonic() - started)
             )
@@ -192,36 +169,6 @@ class Worker:
                 self._handed.wait()
             self._computed = computed
             self._shared.changed.notify_all()
-
-    def _compute(self, job: _Job) -> Sequence[Array | CViViTError]:
-        """Run a batch; where the network raises, run its clips one by one, so that the bad one fails alone.
-
-        Raises:
-            DeviceLostError: the device is lost.
-        """
-        try:
-            return self._run(job.batch.operation, job.stacked)
-        except DeviceError as error:
-            return [_mendable(error) for _ in job.batch.clips]
-        except Exception as error:
-            if len(job.batch.clips) == 1:
-                return [_blamed(error)]
-        # Outside the handler: the exception would keep what the failed batch has allocated.
-        return [self._run_alone(job.batch.operation, clip) for clip in job.stacked]
-
-    def _run_alone(self, operation: Operation, clip: Array) -> Array | CViViTError:
-        try:
-            return self._run(operation, clip[None])[0]
-        except DeviceError as error:
-            return _mendable(error)
-        except Exception as error:
-            return _blamed(error)
-
-    def _run(self, operation: Operation, stacked: Array) -> Sequence[Array]:
-        call = self._runner.encode_clips if operation is Operation.ENCODE else self._runner.decode_clips
-        results = call(stacked)
-        assert len(results) == len(stacked), f"{len(results)} results for {len(stacked)} clips"
-        return list(results)
 
     # The host thread
 
@@ -308,19 +255,3 @@ class Worker:
 def _own(row: Array) -> Array:
     """Copy a row out of its batch, which would live as long as the slowest client's last clip."""
     return row if row.base is None or row.base.size == row.size else row.copy()
-
-
-def _mendable(error: DeviceError) -> CViViTError:
-    """Return what to tell one client of a device error that the device survives, or raise it."""
-    if not isinstance(error, DeviceMemoryError):
-        raise error
-    return DeviceMemoryError(str(error))
-
-
-def _blamed(error: Exception) -> CViViTError:
-    """Return what to tell the client whose clip alone made the network raise."""
-    if isinstance(error, CViViTError):
-        return error
-    failure = ClipFailedError("the network failed on this clip")
-    failure.__cause__ = error
-    return failure
