@@ -29,7 +29,8 @@
     │   ├── ShardError              a shard that cannot be opened, or is cut short
     │   ├── SampleError             a sample that is not a clip or a still of the size asked for
     │   ├── TooManyBadSamplesError  more of the two above than allowed (`limit`, `actual`)
-    │   └── OutputMismatchError     a folder that holds data of other inputs or settings
+    │   ├── OutputMismatchError     a folder that holds data of other inputs or settings
+    │   └── DataWriteError          a shard or report that cannot be written; what was there stays
     ├── DeviceError                 the device failed
     │   ├── DeviceMemoryError       out of memory at the smallest batch
     │   └── DeviceLostError         anything else: the process should be replaced
@@ -225,6 +226,12 @@ class OutputMismatchError(DataError):
     """A folder that holds data of other inputs or settings."""
 
     code = "output_mismatch"
+
+
+class DataWriteError(DataError):
+    """A shard or a report that cannot be written. What was there before still is."""
+
+    code = "data_write"
 
 
 class DeviceError(CViViTError):

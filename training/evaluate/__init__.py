@@ -1,0 +1,1 @@
+"""Measuring weights on clips: `python -m training evaluate`."""

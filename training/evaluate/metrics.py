@@ -1,0 +1,48 @@
+"""What a reconstruction is worth, clip by clip, on the pixels that a viewer gets: uint8, clamped.
+
+PSNR of a clip is ``10 log10(255^2 / MSE)`` over all its frames, pixels and channels; of a set it is the mean
+over clips. The pooled PSNR of a set is that of its mean MSE, which the worst clips weigh down. SSIM is
+torchmetrics' with its defaults (Gaussian window, sigma 1.5, 11 wide, mean of channels), averaged over frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange, reduce
+from torch import Tensor, nn
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+MAX_PSNR = 100.0
+"""dB of a reconstruction without a fault, whose PSNR would be infinite and spoil every mean."""
+
+
+def clip_mse(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the mean squared error `b` of uint8 `b t h w c`, in squared grey levels, as float64."""
+    difference = video.to(torch.int32) - reconstruction.to(torch.int32)
+    return reduce(difference.square().to(torch.float64), "b t h w c -> b", "mean")
+
+
+def psnr(mse: Tensor) -> Tensor:
+    """Return dB for mean squared errors in squared grey levels, at most MAX_PSNR."""
+    return (10 * torch.log10(255.0**2 / mse.clamp(min=1e-12))).clamp(max=MAX_PSNR)
+
+
+def clip_ssim(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the structural similarity `b` of uint8 `b t h w c`: the mean over frames."""
+    frames = structural_similarity_index_measure(
+        unit_frames(reconstruction), unit_frames(video), data_range=1.0, reduction="none"
+    )
+    assert isinstance(frames, Tensor)
+    return reduce(frames, "(b t) -> b", "mean", b=len(video))
+
+
+@torch.no_grad()
+def clip_lpips(lpips: nn.Module, video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames."""
+    frames = lpips(unit_frames(reconstruction), unit_frames(video))
+    return reduce(frames, "(b t) -> b", "mean", b=len(video))
+
+
+def unit_frames(video: Tensor) -> Tensor:
+    """Return the frames of uint8 `b t h w c` as floats in [0, 1], `(b t) c h w`."""
+    return rearrange(video, "b t h w c -> (b t) c h w").float() / 255
