@@ -78,8 +78,6 @@ class Worker:
         on_failure: Callable[[BaseException], None],
         stall_seconds: float,
     ) -> None:
-        self.largest_batch = 1
-        """How many clips a batch holds at most, once the runner is warm."""
         self._index = index
         self._runner = runner
         self._shared = shared
@@ -101,6 +99,11 @@ class Worker:
             threading.Thread(target=self._guarded, args=(work,), name=f"engine-{index}-{name}", daemon=True)
             for name, work in (("compute", self._compute_all), ("host", self._host_all))
         ]
+
+    @property
+    def largest_batch(self) -> int:
+        """How many clips a batch holds at most: less than before, once memory ran out."""
+        return max(self._runner.batch_sizes)
 
     def start(self) -> None:
         """Start warming up and then working."""
@@ -128,7 +131,6 @@ class Worker:
 
     def _compute_all(self) -> None:
         self._runner.warm_up()
-        self.largest_batch = max(self._runner.batch_sizes)
         with self._shared.lock:
             self._warm = True
             self._shared.changed.notify_all()
@@ -190,11 +192,11 @@ class Worker:
                     return computed
                 due = None
                 if self._warm and self._assembled is None:
-                    now = monotonic()
-                    batch = shared.batcher.take(now, size=self.largest_batch, free_at=self._free_at)
+                    now, size = monotonic(), self.largest_batch
+                    batch = shared.batcher.take(now, size=size, free_at=self._free_at)
                     if batch is not None:
                         return batch
-                    due = shared.batcher.due(now, size=self.largest_batch, free_at=self._free_at)
+                    due = shared.batcher.due(now, size=size, free_at=self._free_at)
                 self._wait_for_news(due)
         return None
 

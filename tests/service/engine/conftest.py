@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import numpy as np
 import pytest
 
-from service.engine import Engine, EngineLimits, EngineObserver
+from service.engine import Engine, EngineLimits, EngineObserver, Runner
 
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must come: it fails then, and passes long before."""
@@ -75,10 +75,10 @@ def make_runner() -> type[FakeRunner]:
 async def start_engine(anyio_backend: str) -> AsyncIterator[StartEngine]:
     """Start engines, and hold afterwards that they end and leave neither thread nor task."""
     engines: list[Engine] = []
-    runners: list[FakeRunner] = []
+    runners: list[Runner] = []
 
     async def start(
-        *devices: FakeRunner, limits: EngineLimits | None = None, observer: EngineObserver | None = None
+        *devices: Runner, limits: EngineLimits | None = None, observer: EngineObserver | None = None
     ) -> Engine:
         engine = Engine(devices, limits=limits, observer=observer)
         engines.append(engine)
@@ -90,7 +90,8 @@ async def start_engine(anyio_backend: str) -> AsyncIterator[StartEngine]:
 
     yield start
     for runner in runners:
-        runner.gate.set()
+        if isinstance(runner, FakeRunner):
+            runner.gate.set()
     for engine in engines:
         await engine.stop()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("engine-")]
