@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+
+from cvivit.network.depthwise import causal_depthwise
 
 
 class PEG(nn.Module):
@@ -43,8 +44,8 @@ class PEG(nn.Module):
         return rearrange(self._convolve(x), "b T H W d -> (b H W) T d")
 
     def _convolve(self, x: Tensor) -> Tensor:
-        x = F.pad(rearrange(x, "b T H W d -> b d T H W"), (1, 1, 1, 1, 2, 0))
-        return rearrange(self.dsconv(x), "b d T H W -> b T H W d")
+        assert self.dsconv.bias is not None
+        return causal_depthwise(x, self.dsconv.weight, self.dsconv.bias)
 
 
 class SpatialBias(nn.Module):
