@@ -1,0 +1,215 @@
+"""Checkpoints of a run as folders that are whole or absent, the newest few and the best kept.
+
+::
+
+    RUN/checkpoints/step-00001000/model.safetensors          weights as trained, in the release's keys
+                                  ema.safetensors            averaged weights, where the run keeps them
+                                  discriminator.safetensors  where there is one
+                                  config.json                the network
+                                  training.pt                optimizers, and every process's position
+                                  manifest.json              size and SHA-256 of every other file
+    RUN/checkpoints/best.json                                which step is best, by which metric and figure
+
+A checkpoint is written under a hidden name, synced and renamed: a kill, a crash or a full disk leaves those
+before it as they were. One whose files do not match its manifest is passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cvivit.errors import CheckpointCorruptError, CheckpointWriteError
+from cvivit.files import replacing
+
+FOLDER = "checkpoints"
+MANIFEST = "manifest.json"
+TRAINING = "training.pt"
+NETWORK = "config.json"
+BEST = "best.json"
+PREFIX = "step-"
+UNFINISHED = ".unfinished-"
+"""Start of the names of folders that are being written or deleted; any found at a start are left-overs."""
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What one checkpoint holds."""
+
+    step: int
+    """Optimizer steps taken."""
+    modules: Mapping[str, State]
+    """State of each network by its name: `model`, and `ema` and `discriminator` where there are."""
+    network: Mapping[str, Any]
+    """Fields of the CViViTConfig."""
+    training: Mapping[str, Any]
+    """The rest: plain values and tensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """Which checkpoint is best."""
+
+    step: int
+    metric: str
+    value: float
+
+
+class CheckpointStore:
+    """The checkpoints of one run. One process writes; any may read.
+
+    Args:
+        directory: folder of the run.
+        keep: newest checkpoints that are kept, besides the best.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        self._folder = directory / FOLDER
+        self._keep = keep
+
+    def path(self, step: int) -> Path:
+        """Return the folder of the checkpoint after `step` optimizer steps."""
+        return self._folder / f"{PREFIX}{step:08d}"
+
+    def steps(self) -> list[int]:
+        """Return the steps that have a checkpoint, sound or not, oldest first."""
+        names = (entry.name for entry in self._folder.glob(f"{PREFIX}*"))
+        return sorted(int(name.removeprefix(PREFIX)) for name in names)
+
+    def best(self) -> Best | None:
+        """Return which checkpoint is best, or None before the first validation."""
+        try:
+            return Best(**json.loads((self._folder / BEST).read_text(encoding="utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError):
+            return None
+
+    def save(self, checkpoint: Checkpoint, *, best: Best | None = None) -> Path:
+        """Write a checkpoint, name it the best if it is, and delete those that are no longer kept.
+
+        Raises:
+            CheckpointWriteError: the disk is full or cannot be written. Nothing there before was touched.
+        """
+        final = self.path(checkpoint.step)
+        unfinished = self._folder / f"{UNFINISHED}{final.name}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
+            self._write(checkpoint, unfinished)
+            self._delete(final)
+            unfinished.rename(final)
+            _sync(self._folder)
+            if best is not None:
+                with replacing(self._folder / BEST) as file:
+                    file.write(json.dumps(vars(best)).encode())
+            self._rotate()
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise CheckpointWriteError(f"{final}: cannot be written ({_summary(error)})") from error
+        return final
+
+    def newest_sound(self) -> tuple[int | None, list[str]]:
+        """Return the newest step whose files match their manifest, and why newer ones were passed over.
+
+        Raises:
+            CheckpointCorruptError: there are checkpoints, and none is sound.
+        """
+        faults: list[str] = []
+        for step in reversed(self.steps()):
+            fault = self._fault(self.path(step))
+            if fault is None:
+                return step, faults
+            faults.append(fault)
+        if faults:
+            raise CheckpointCorruptError(f"no checkpoint of the run is sound: {'; '.join(faults)}")
+        return None, faults
+
+    def load(self, step: int) -> Checkpoint:
+        """Return a checkpoint, on the CPU.
+
+        Raises:
+            CheckpointCorruptError: it is absent or cannot be read.
+        """
+        folder = self.path(step)
+        try:
+            return Checkpoint(
+                step=step,
+                modules={path.stem: load_file(path) for path in folder.glob("*.safetensors")},
+                network=json.loads((folder / NETWORK).read_text(encoding="utf-8")),
+                training=torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointCorruptError(f"{folder}: cannot be read ({_summary(error)})") from error
+
+    def clean(self) -> None:
+        """Delete what a killed process left half written or half deleted."""
+        for left in self._folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def _write(self, checkpoint: Checkpoint, folder: Path) -> None:
+        for name, state in checkpoint.modules.items():
+            tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+            save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
+        (folder / NETWORK).write_text(json.dumps(checkpoint.network, indent=2) + "\n", encoding="utf-8")
+        torch.save(dict(checkpoint.training), folder / TRAINING)
+        manifest = {path.name: _measure(path) for path in sorted(folder.iterdir())}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        for path in folder.iterdir():
+            _sync(path)
+        _sync(folder)
+
+    def _rotate(self) -> None:
+        best = self.best()
+        for step in self.steps()[: -self._keep]:
+            if best is None or step != best.step:
+                self._delete(self.path(step))
+
+    def _delete(self, path: Path) -> None:
+        """Make a checkpoint vanish at once, then take the time to delete it."""
+        if path.exists():
+            doomed = self._folder / f"{UNFINISHED}old-{path.name}"
+            shutil.rmtree(doomed, ignore_errors=True)
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    @staticmethod
+    def _fault(folder: Path) -> str | None:
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            for name, measured in manifest.items():
+                path = folder / name
+                if path.stat().st_size != measured["bytes"] or _measure(path) != measured:
+                    return f"{folder.name}: {name} is truncated or damaged"
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return f"{folder.name}: {_summary(error)}"
+        return None
+
+
+def _measure(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _summary(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).strip().partition("\n")[0] or type(error).__name__
