@@ -34,6 +34,16 @@ class BatchSource(Protocol):
     not counted.
     """
 
+    @property
+    def epoch(self) -> int:
+        """Epochs that this process has finished."""
+        ...
+
+    @property
+    def bad_samples(self) -> dict[str, int]:
+        """Samples that this process has skipped so far, by cause."""
+        ...
+
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches from the current position, without end."""
         ...

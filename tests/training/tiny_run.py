@@ -53,6 +53,14 @@ class Noise:
         shape = self.config.model.clip_shape
         return torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
 
+    @property
+    def epoch(self) -> int:
+        return 0
+
+    @property
+    def bad_samples(self) -> dict[str, int]:
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 

@@ -1,0 +1,61 @@
+"""The command `python -m training`: parses, calls, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cvivit.errors import CViViTError, TrainingInterrupted
+from training.interruption import REQUEUE_EXIT_CODE
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Train C-ViViT: from raw video to weights that are served.",
+)
+
+Config = Annotated[
+    str, typer.Option("--config", help="A preset (released, paper, demo, smoke) or a .toml or .json file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as in loop.steps=200. Repeatable."),
+]
+
+
+@app.command()
+def train(config: Config, overrides: Overrides = None) -> None:
+    """Train, or go on training, in this process or in all those that torchrun started.
+
+    Exits with 75 when SIGTERM or SIGUSR1 stopped the run: it was saved, and the same command goes on.
+    """
+    from training.config_files import load_config
+    from training.data import training_clips, validation_clips
+    from training.loop import train as run
+
+    settings = load_config(config, overrides or [])
+    run(
+        settings,
+        lambda rank, world_size: training_clips(settings, rank=rank, world_size=world_size),
+        (lambda rank, world_size: validation_clips(settings, rank=rank, world_size=world_size))
+        if settings.data.validation
+        else None,
+    )
+
+
+def main() -> None:
+    """Run the command. Errors that name their cause are one line and exit 1."""
+    try:
+        app()
+    except TrainingInterrupted as stop:
+        typer.echo(str(stop), err=True)
+        sys.exit(REQUEUE_EXIT_CODE)
+    except CViViTError as error:
+        typer.echo(f"{error.code}: {error}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The training loop: from a configuration and a source of batches to checkpoints and a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+
+from cvivit.errors import ConfigError, TrainingInterrupted
+from training import distributed, snapshot
+from training.batch import Batch, BatchSource
+from training.checkpoint import Best, CheckpointStore
+from training.config import TrainingConfig
+from training.config_files import save_config
+from training.interruption import Interruption
+from training.learner import Learner, State, make_accelerator
+from training.losses.frozen import load_i3d, load_lpips
+from training.losses.generator import GeneratorLosses
+from training.losses.i3d import I3D
+from training.losses.lpips import LPIPS
+from training.progress import ProgressBar
+from training.records import Record, RunLog
+from training.step import TrainingStep
+from training.throughput import Throughput
+from training.validation import Validation, is_better, validate
+
+SourceFactory = Callable[[int, int], BatchSource]
+"""Makes the batches of one process from its rank and the number of processes."""
+HeldOutFactory = Callable[[int, int], Iterable[Batch]]
+"""Makes the held-out clips of one process, which can be gone through again and again."""
+
+
+def train(
+    config: TrainingConfig,
+    source: SourceFactory,
+    held_out: HeldOutFactory | None = None,
+    *,
+    weights: State | None = None,
+) -> Path:
+    """Train, or go on training, and return the folder of the run.
+
+    Every process of a run calls it alike. It resumes from the newest sound checkpoint in the folder.
+
+    Args:
+        config: the run.
+        source: makes the training batches of this process.
+        held_out: makes the clips to validate on; without it nothing is validated.
+        weights: state dict to start from, where the folder has no checkpoint.
+
+    Raises:
+        TrainingInterrupted: SIGTERM or SIGUSR1 came; the run was saved and can be started again.
+        NonFiniteLossError: a loss or gradient was not finite.
+        CheckpointError: a checkpoint could not be written, read, or taken over.
+        ConfigError: the folder has checkpoints and `checkpoint.resume` is off.
+        WeightsError: weights of a frozen network are missing or damaged.
+    """
+    if config.loop.threads is not None:
+        torch.set_num_threads(config.loop.threads)
+    directory = Path(config.checkpoint.directory)
+    accelerator = make_accelerator(
+        config, log_with=list(config.tracking.trackers) or None, project_dir=directory
+    )
+    run = Run(config, accelerator, source, held_out, weights=weights)
+    try:
+        run.go()
+    finally:
+        run.log.close()
+    return directory
+
+
+class Run:
+    """One run in one process: what it holds between steps.
+
+    Args:
+        config: the run.
+        accelerator: the processes it runs in.
+        source: makes the training batches of this process.
+        held_out: makes the clips to validate on.
+        weights: state dict to start from.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        source: SourceFactory,
+        held_out: HeldOutFactory | None,
+        *,
+        weights: State | None = None,
+    ) -> None:
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        self.config = config
+        self.accelerator = accelerator
+        self.directory = Path(config.checkpoint.directory)
+        self.store = CheckpointStore(self.directory, keep=config.checkpoint.keep)
+        if not config.checkpoint.resume and self.store.steps():
+            raise ConfigError(f"{self.directory} has checkpoints, and checkpoint.resume is false")
+        self.source = source(rank, processes)
+        self.held_out = held_out(rank, processes) if held_out is not None else None
+        with accelerator.local_main_process_first():  # one process of a machine downloads for all
+            losses = GeneratorLosses.load(config.losses)
+            self.lpips, self.i3d = self._validation_networks(losses)
+        self.learner = Learner(config, accelerator, losses, weights=weights)
+        self.step, faults = snapshot.resume(self.store, self.learner, self.source)
+        if accelerator.is_main_process:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            save_config(config, self.directory)
+        if config.tracking.trackers:
+            accelerator.init_trackers(config.tracking.project)
+        self.log = RunLog(
+            self.directory, accelerator, step=self.step, every_steps=config.tracking.every_steps
+        )
+        self.bar = ProgressBar(
+            steps=config.loop.steps,
+            start=self.step,
+            shown=config.tracking.progress and accelerator.is_main_process,
+        )
+        self.throughput = Throughput(config, accelerator.device, world_size=processes)
+        for fault in faults:
+            self.bar.note(f"passed over a checkpoint: {fault}")
+        if self.step:
+            self.bar.note(f"resuming after step {self.step}")
+
+    def go(self) -> None:
+        """Take the steps that are left, and save."""
+        config = self.config
+        take_step = TrainingStep(self.learner)
+        saved = self.step
+        batches = iter(self.source)
+        with Interruption() as interruption, self.bar:
+            self.throughput.pause()
+            while self.step < config.loop.steps:
+                micro_batches = [next(batches) for _ in range(config.loop.accumulation)]
+                figures: Record = dict(take_step(micro_batches, self.step))
+                self.step += 1
+                figures |= self.throughput.step()
+                figures |= {"epoch": self.source.epoch, "bad_samples": sum(self.source.bad_samples.values())}
+                last = self.step == config.loop.steps
+                best = None
+                if self.held_out is not None and (last or self.step % config.validation.every_steps == 0):
+                    validation = self._validate()
+                    figures |= {f"validation_{name}": value for name, value in validation.figures.items()}
+                    best = self._best(validation)
+                self.log.write(self.step, figures)
+                self.bar.advance(self.step, figures)
+                stop = distributed.any_process(interruption.signal is not None, self.accelerator.device)
+                if last or stop or best or self.step % config.checkpoint.every_steps == 0:
+                    snapshot.save(self.store, self.learner, self.source, self.step, best=best)
+                    saved = self.step
+                    self.throughput.pause()
+                if stop and not last:
+                    name = interruption.signal.name if interruption.signal else "another process"
+                    raise TrainingInterrupted(f"{name}: stopped and saved after step {saved}")
+
+    def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
+        """Return the frozen networks that validation looks through: those of the losses where it can."""
+        config, device = self.config, self.accelerator.device
+        if self.held_out is None:
+            return None, None
+        lpips = i3d = None
+        if config.validation.lpips:
+            lpips = losses.lpips or load_lpips(config.losses.vgg16_weights).to(device)
+        if config.validation.fvd:
+            i3d = losses.i3d or load_i3d(config.losses.i3d_weights).to(device)
+        return lpips, i3d
+
+    def _validate(self) -> Validation:
+        assert self.held_out is not None
+        validation = validate(
+            self.learner.evaluated,
+            self.held_out,
+            self.config.validation,
+            device=self.accelerator.device,
+            lpips=self.lpips,
+            i3d=self.i3d,
+        )
+        self.throughput.pause()
+        return validation
+
+    def _best(self, validation: Validation) -> Best | None:
+        """Return the record that this step sets, in every process alike, or None."""
+        metric = self.config.checkpoint.best_metric
+        value = validation.figures.get(metric)
+        before = self.store.best() if self.accelerator.is_main_process else None
+        before = distributed.share(before)
+        than = before.value if before is not None and before.metric == metric else None
+        if value is None or not is_better(metric, value, than):
+            return None
+        return Best(step=self.step, metric=metric, value=value)

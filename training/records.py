@@ -1,0 +1,65 @@
+"""One record per optimizer step: to `log.jsonl` in the folder of the run, and to accelerate's trackers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from accelerate import Accelerator
+
+from cvivit.files import replacing
+
+LOG_NAME = "log.jsonl"
+
+Record = dict[str, Any]
+
+
+def read_log(path: Path) -> list[Record]:
+    """Return the records of a log, leaving out a last line that a kill cut short."""
+    records = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return records
+
+
+class RunLog:
+    """Writes records, on the first process alone.
+
+    Args:
+        directory: folder of the run.
+        accelerator: whose trackers, if any were started, get the records as well.
+        step: optimizer steps already taken. Records of later ones, which a killed run left behind its last
+            checkpoint, are dropped: their steps will be taken again.
+        every_steps: how often trackers get a record.
+    """
+
+    def __init__(self, directory: Path, accelerator: Accelerator, *, step: int, every_steps: int) -> None:
+        self._accelerator = accelerator
+        self._every_steps = every_steps
+        self._file: IO[str] | None = None
+        if accelerator.is_main_process:
+            path = directory / LOG_NAME
+            kept = [record for record in read_log(path) if record["step"] <= step]
+            with replacing(path) as file:
+                file.writelines(f"{json.dumps(record)}\n".encode() for record in kept)
+            self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, figures: Record) -> None:
+        """Record the figures of one step, counted from 1."""
+        if self._file is None:
+            return
+        self._file.write(json.dumps({"step": step, **figures}) + "\n")
+        self._file.flush()
+        if step % self._every_steps == 0:
+            self._accelerator.log(figures, step=step)
+
+    def close(self) -> None:
+        """Finish the file and the trackers."""
+        if self._file is not None:
+            self._file.close()
+        self._accelerator.end_training()
