@@ -1,0 +1,50 @@
+"""A video's bytes, whatever they come as: a path, bytes, or a file object that may not even seek."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Final, TypeAlias
+
+VideoSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""A path, the bytes of a file, or a file object open for reading (read as a whole, from its first byte)."""
+
+_SPOOL_BYTES: Final = 8 << 20
+"""Bytes of a pipe that are kept in memory before a temporary file takes them."""
+
+
+@contextmanager
+def open_source(source: VideoSource) -> Iterator[BinaryIO]:
+    """Open `source` as a binary file that can seek. A file object that was given stays open.
+
+    Raises:
+        OSError: a path that cannot be opened.
+        TypeError: `source` is none of the above, or a file object open in text mode.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        with io.BytesIO(source) as file:
+            yield file
+    elif isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            yield file
+    elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
+        raise TypeError(f"a video is a path, bytes or a binary file object, not {type(source).__name__}")
+    elif source.seekable():
+        yield source
+    else:
+        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spooled:
+            shutil.copyfileobj(source, spooled)
+            yield spooled  # type: ignore[misc]  # typeshed lacks its mode
+
+
+class NamelessFile:
+    """The reading half of a file, without its name: FFmpeg would take a name for a hint, or for a URL."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read = file.read
+        self.seek = file.seek
+        self.tell = file.tell
