@@ -1,7 +1,19 @@
-"""Video files as pictures on the clip's clock, and as clips of them. No torch in here."""
+"""Video files in and out: pictures on the clip's clock, clips of them, and files again. No torch in here."""
 
 from cvivit.video.reading import ClipReader, read_clips, read_frames
 from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from cvivit.video.source import VideoSource
+from cvivit.video.writing import VideoContainer, encode_video, write_video
 
-__all__ = ["ClipFormat", "ClipReader", "Fit", "VideoLimits", "VideoSource", "read_clips", "read_frames"]
+__all__ = [
+    "ClipFormat",
+    "ClipReader",
+    "Fit",
+    "VideoContainer",
+    "VideoLimits",
+    "VideoSource",
+    "encode_video",
+    "read_clips",
+    "read_frames",
+    "write_video",
+]

@@ -1,0 +1,208 @@
+"""Writing pictures as a video that plays everywhere: MP4, WebM or GIF.
+
+MP4 is H.264 with its index in front, so that a browser plays it while it loads; WebM is VP9. Both are
+yuv420p, BT.709 and limited range, and say so. The same pictures give the same bytes on every machine,
+whatever its number of cores: each encoder runs on one thread.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, Final, Literal, TypeAlias, get_args
+
+import av
+import numpy as np
+from av import VideoFrame
+from av.container import OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
+
+from cvivit.video.colour import ACCURATE
+from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
+
+VideoContainer: TypeAlias = Literal["mp4", "webm", "gif"]
+
+MAX_FPS: Final = 1000.0
+"""Frames a second that can be written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Encoding:
+    """How one container is written: names and options are FFmpeg's."""
+
+    codec: str
+    pixel_format: str
+    codec_options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+
+
+_ENCODINGS: Final[dict[str, _Encoding]] = {
+    "mp4": _Encoding(
+        codec="libx264",
+        pixel_format="yuv420p",
+        codec_options={"crf": "18", "preset": "medium"},
+        container_options={"movflags": "+faststart"},
+    ),
+    "webm": _Encoding(
+        codec="libvpx-vp9",
+        pixel_format="yuv420p",
+        codec_options={"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "0"},
+    ),
+    "gif": _Encoding(codec="gif", pixel_format="pal8"),
+}
+
+
+def write_video(
+    frames: np.ndarray | Iterable[np.ndarray],
+    destination: str | os.PathLike[str] | BinaryIO,
+    *,
+    fps: float,
+    container: VideoContainer | None = None,
+) -> None:
+    """Encode pictures as a video.
+
+    Args:
+        frames: uint8 (t h w 3), or an iterable of (h w 3) that is read as it is encoded.
+        destination: a path, which appears when the video is complete and not before, or a binary file object.
+        fps: pictures a second. A GIF counts in hundredths of a second and shows each picture for two of them
+            at least: where `fps` asks for more than 50, it leaves pictures out.
+        container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
+
+    MP4 and WebM have even sides: a picture with an odd one repeats its last row or column.
+
+    Raises:
+        ValueError: no frames, frames that are not uint8 (h w 3) or not all of one size, a rate that is not in
+            (0, 1000], or a container that is none of the three.
+        OSError: the destination cannot be written.
+    """
+    if not (math.isfinite(fps) and 0 < fps <= MAX_FPS):
+        raise ValueError(f"fps: {fps} is not in (0, {MAX_FPS:g}]")
+    target = Path(destination) if isinstance(destination, str | os.PathLike) else None
+    name = container or (target.suffix[1:].lower() if target else "mp4")
+    if name not in get_args(VideoContainer):
+        raise ValueError(f"container: {name!r} is none of {', '.join(get_args(VideoContainer))}")
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    pictures = _checked(frames)
+    if target:
+        with _replacing(target) as path:
+            _encode(pictures, path, rate, name)
+    else:
+        assert not isinstance(destination, str | os.PathLike)
+        with tempfile.TemporaryDirectory(prefix="cvivit-") as folder:
+            path = Path(folder, "video")
+            _encode(pictures, path, rate, name)
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, destination)
+
+
+def encode_video(
+    frames: np.ndarray | Iterable[np.ndarray], *, fps: float, container: VideoContainer = "mp4"
+) -> bytes:
+    """Return the bytes of the file that `write_video` would write."""
+    buffer = io.BytesIO()
+    write_video(frames, buffer, fps=fps, container=container)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give a path beside `target` to write to, and move it over `target` if all went well."""
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    path = Path(name)
+    try:
+        os.close(descriptor)
+        yield path
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)
+        path.replace(target)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _checked(frames: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    shape: tuple[int, ...] | None = None
+    for frame in frames:
+        shape = shape or frame.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+            raise ValueError(f"a frame is uint8 (h w 3), not {frame.dtype} {frame.shape}")
+        if frame.shape != shape:
+            raise ValueError(f"frames of two sizes: {shape} and {frame.shape}")
+        yield frame
+    if shape is None:
+        raise ValueError("a video has one frame or more")
+
+
+def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: str) -> None:
+    encoding = _ENCODINGS[name]
+    first = next(pictures)
+    # "file:" keeps FFmpeg from reading a protocol into a path.
+    options = {"fflags": "+bitexact"} | encoding.container_options
+    with av.open(f"file:{path}", "w", format=name, options=options) as output:
+        stream = output.add_stream(encoding.codec, rate=rate)
+        assert isinstance(stream, VideoStream)
+        stream.pix_fmt = encoding.pixel_format
+        stream.codec_context.options = encoding.codec_options
+        stream.codec_context.thread_count = 1  # the same bytes on every machine
+        write = _write_gif if name == "gif" else _write_yuv
+        write(output, stream, first.shape, itertools.chain([first], pictures), rate)
+
+
+def _write_yuv(
+    output: OutputContainer,
+    stream: VideoStream,
+    shape: tuple[int, ...],
+    pictures: Iterable[np.ndarray],
+    rate: Fraction,
+) -> None:
+    stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+    context = stream.codec_context
+    context.time_base = 1 / rate
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    reformatter = VideoReformatter()
+    for index, picture in enumerate(pictures):
+        even = np.pad(picture, ((0, shape[0] % 2), (0, shape[1] % 2), (0, 0)), mode="edge")
+        frame = reformatter.reformat(
+            VideoFrame.from_ndarray(even, format="rgb24"),
+            format=stream.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=ACCURATE,
+        )
+        frame.color_primaries, frame.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        frame.pts, frame.time_base = index, 1 / rate
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def _write_gif(
+    output: OutputContainer,
+    stream: VideoStream,
+    shape: tuple[int, ...],
+    pictures: Iterable[np.ndarray],
+    rate: Fraction,
+) -> None:
+    stream.height, stream.width = shape[:2]
+    stream.codec_context.time_base = TIME_BASE
+    counter = itertools.count()
+    counted = (picture for picture, _ in zip(pictures, counter, strict=False))
+    packets = [packet for frame in gif_frames(counted, rate) for packet in stream.encode(frame)]
+    packets += stream.encode(None)
+    # The muxer must know how long the last picture stays before it is given the first.
+    last = packets[-1].pts
+    assert last is not None
+    output.options["final_delay"] = str(last_delay(next(counter), last, rate))
+    output.mux(packets)
