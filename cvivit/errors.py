@@ -8,7 +8,9 @@
     │   ├── WeightsNotFoundError    no such file, folder, repository or revision
     │   ├── WeightsCorruptError     truncated, not a weights file, or another sha256 than expected
     │   ├── WeightsUnsafeError      a pickle that holds code
-    │   └── WeightsMismatchError    a key is missing, unknown, or of another shape or type
+    │   ├── WeightsMismatchError    a key is missing, unknown, or of another shape or type
+    │   ├── WeightsUnavailableError the Hub cannot be reached, and nothing of it is on this machine
+    │   └── WeightsUploadError      the Hub took no weights from us
     ├── VideoError                  a video that cannot be read
     │   ├── UnsupportedMediaError   not a video, or a container or codec that is not read
     │   ├── NoVideoStreamError      audio only, or a still cover picture
@@ -96,6 +98,18 @@ class WeightsMismatchError(WeightsError):
     """A key is missing, unknown, or of another shape or type than the configuration asks for."""
 
     code = "weights_mismatch"
+
+
+class WeightsUnavailableError(WeightsError):
+    """The Hub cannot be reached, or is ill, and nothing of the repository is on this machine."""
+
+    code = "weights_unavailable"
+
+
+class WeightsUploadError(WeightsError):
+    """The Hub took no weights from us: no permission, no such owner, or it cannot be reached."""
+
+    code = "weights_upload"
 
 
 class VideoError(CViViTError):

@@ -1,0 +1,14 @@
+"""Weights: from a name to checked tensors, and from a model to files and the Hub."""
+
+from cvivit.weights.export import push_to_hub, save_pretrained, write_weights
+from cvivit.weights.fingerprint import fingerprint
+from cvivit.weights.load import LoadedWeights, load_weights
+
+__all__ = [
+    "LoadedWeights",
+    "fingerprint",
+    "load_weights",
+    "push_to_hub",
+    "save_pretrained",
+    "write_weights",
+]

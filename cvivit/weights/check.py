@@ -1,0 +1,93 @@
+"""Tensors against a configuration: every key, shape, type and value, before any of them is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cvivit.config import CViViTConfig
+from cvivit.errors import ConfigError, WeightsCorruptError, WeightsMismatchError
+from cvivit.network import CViViT
+from cvivit.network.quantizer import adapt_codebook
+from cvivit.weights.fingerprint import CODEBOOK
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+"""Types that a floating-point weight may be stored in; all become float32."""
+
+
+def infer_config(tensors: Mapping[str, Tensor]) -> CViViTConfig:
+    """Return the configuration of weights that came with none: the released one, in one of its variants.
+
+    Keys tell the lucidrains variant (`null_kv`), its quantizer, and the codebooks of vector-quantize-pytorch
+    before 1.0 (no `embed_avg`), which are matched normalised. Sizes are never guessed.
+    """
+    has_codebook = CODEBOOK + "embed" in tensors
+    if any(key.endswith(".null_kv") for key in tensors):
+        return CViViTConfig.lucidrains(lookup_free=not has_codebook)
+    oldest = has_codebook and CODEBOOK + "embed_avg" not in tensors
+    return CViViTConfig.released(codebook_matching="normalized" if oldest else "stored")
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor], config: CViViTConfig, *, inferred: bool = False
+) -> dict[str, Tensor]:
+    """Return the state dict of `CViViT(config)` in its own order and types, floating point as float32.
+
+    Codebooks of every vector-quantize-pytorch generation are brought into the layout of today's.
+
+    Args:
+        tensors: keys and tensors as they were read.
+        config: the network they must fit.
+        inferred: whether the configuration is a guess, which the error then says.
+
+    Raises:
+        ConfigError: the configuration describes no network that can be built.
+        WeightsMismatchError: the first key that is missing, unknown, or of another shape or type.
+        WeightsCorruptError: the first key that holds infinities or what is not a number.
+    """
+    found: dict[str, Any] = dict(tensors)
+    adapt_codebook(found, "vq.")
+    hint = (
+        ", as the released configuration has it: a config.json beside the file would describe another network"
+    )
+    hint = hint if inferred else ""
+    checked: dict[str, Tensor] = {}
+    for key, wanted in _expected(config, keys=len(found)).items():
+        if key not in found:
+            raise WeightsMismatchError(f"{key} is missing: expected {_described(wanted)}{hint}")
+        tensor: Tensor = found.pop(key)
+        same_kind = tensor.dtype in FLOATS if wanted.is_floating_point() else tensor.dtype == wanted.dtype
+        if tensor.shape != wanted.shape or not same_kind:
+            raise WeightsMismatchError(f"{key} is {_described(tensor)}, expected {_described(wanted)}{hint}")
+        tensor = tensor.detach().to(wanted.dtype)
+        if not torch.isfinite(tensor).all():
+            raise WeightsCorruptError(f"{key} holds values that are infinite or not a number")
+        checked[key] = tensor
+    if found:
+        raise WeightsMismatchError(f"{next(iter(found))!a} is not a key of the network{hint}")
+    return checked
+
+
+def _expected(config: CViViTConfig, *, keys: int) -> dict[str, Tensor]:
+    """Return the network's state dict without its memory."""
+    layers = config.spatial_depth + config.temporal_depth
+    if layers > keys:  # building a network takes time with its depth, if nothing else
+        raise WeightsMismatchError(f"the configuration has {layers} layers, the file only {keys} tensors")
+    try:
+        with torch.device("meta"):
+            return dict(CViViT(config).state_dict())
+    except (
+        ArithmeticError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:  # sizes that overflow
+        raise ConfigError("the configuration describes a network too large to build") from error
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

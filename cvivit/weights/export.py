@@ -1,0 +1,142 @@
+"""A model to files and to the Hub: `config.json` and `model.safetensors`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from huggingface_hub import CommitOperationAdd
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cvivit.config import CViViTConfig
+from cvivit.errors import WeightsUploadError
+from cvivit.files import sibling
+from cvivit.network import CViViT
+from cvivit.weights import hub
+from cvivit.weights.card import model_card
+from cvivit.weights.check import FLOATS, check_tensors
+from cvivit.weights.fingerprint import fingerprint
+from cvivit.weights.layout import CONFIG, SAFETENSORS
+from cvivit.weights.read import FINGERPRINT
+
+CARD = "README.md"
+QUANTIZER = "vq."
+"""Stays float32 in 16-bit files, as it does in 16-bit arithmetic: a code that moves changes tokens."""
+
+
+def save_pretrained(
+    model: CViViT, directory: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
+) -> str:
+    """Write a model as `load_weights` reads it, and return its fingerprint.
+
+    Args:
+        model: on any device.
+        directory: made where it is missing. Other files in it are left alone.
+        dtype: float32, float16 or bfloat16. The fingerprint is that of the values as they were written.
+
+    Raises:
+        WeightsCorruptError: a weight is infinite or not a number, perhaps only in that type.
+        OSError: it cannot be written; what was there is still there.
+    """
+    return write_weights(model.config, model.state_dict(), directory, dtype=dtype)
+
+
+def write_weights(
+    config: CViViTConfig,
+    state_dict: Mapping[str, Tensor],
+    directory: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> str:
+    """Write a state dict, averaged weights say, as `save_pretrained` writes a model's.
+
+    Raises:
+        ValueError: weights are not stored in that type.
+        WeightsMismatchError: the state dict is not one of `CViViT(config)`.
+        WeightsCorruptError: a weight is infinite or not a number, perhaps only in that type.
+        OSError: it cannot be written; what was there is still there.
+    """
+    if dtype not in FLOATS:
+        raise ValueError(f"weights are stored as {', '.join(map(str, FLOATS))}, not {dtype}")
+    on_cpu = {key: tensor.detach().cpu() for key, tensor in state_dict.items()}
+    stored = {key: _as_stored(key, tensor, dtype) for key, tensor in check_tensors(on_cpu, config).items()}
+    digest = fingerprint(check_tensors(stored, config))
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    weights, description = directory / SAFETENSORS, directory / CONFIG
+    unfinished = {weights: sibling(weights), description: sibling(description)}
+    try:
+        # One name of metadata: several are written in no particular order, and equal models are equal files.
+        save_file(stored, unfinished[weights], metadata={FINGERPRINT: digest})
+        unfinished[description].write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        # safetensors makes files that only their owner can read.
+        unfinished[weights].chmod(unfinished[description].stat().st_mode)
+        for path, temporary in unfinished.items():
+            _flush(temporary)
+            temporary.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{weights} cannot be written: {error}") from error
+    finally:
+        for temporary in unfinished.values():
+            temporary.unlink(missing_ok=True)
+    return digest
+
+
+def push_to_hub(
+    model: CViViT,
+    repository: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    private: bool | None = None,
+    license: str | None = None,  # noqa: A002 - the card's own name for it
+    commit_message: str = "Upload C-ViViT weights",
+) -> str:
+    """Upload a model in one commit and return its URL. A repository without a model card gets one.
+
+    Args:
+        model: what to upload.
+        repository: `owner/name`; made where it is missing.
+        dtype: as for `save_pretrained`.
+        private: whether a new repository is private; None leaves it to the owner's settings.
+        license: identifier of the licence of the weights, for the card.
+        commit_message: first line of the commit.
+
+    Raises:
+        WeightsUploadError: no permission, no such owner, no such name, or the Hub cannot be reached.
+        WeightsCorruptError: a weight is infinite or not a number.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        digest = save_pretrained(model, folder, dtype=dtype)
+        card = Path(folder) / CARD
+        card.write_text(model_card(model.config, digest, repository, license=license), encoding="utf-8")
+        try:
+            api = hub.client()
+            api.create_repo(repository, private=private, exist_ok=True)
+            names = [CONFIG, SAFETENSORS]
+            if not api.file_exists(repository, CARD):
+                names.append(CARD)
+            files = [
+                CommitOperationAdd(path_in_repo=name, path_or_fileobj=Path(folder) / name) for name in names
+            ]
+            commit = api.create_commit(repository, files, commit_message=commit_message)
+        except (
+            Exception
+        ) as error:  # huggingface_hub's HTTP library, and so its errors, change with its version
+            first_line = next(iter(str(error).splitlines()), type(error).__name__)
+            raise WeightsUploadError(f"{repository}: the Hub took no weights: {first_line}") from error
+    return str(commit.commit_url)
+
+
+def _as_stored(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    narrow = tensor.is_floating_point() and not key.startswith(QUANTIZER)
+    return (tensor.to(dtype) if narrow else tensor).contiguous()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

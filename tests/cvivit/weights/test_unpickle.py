@@ -1,0 +1,110 @@
+"""Pickles that hold code: refused, named, and never run."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cvivit.errors import WeightsUnsafeError
+from cvivit.weights import load_weights
+
+
+class Malicious:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.mark}",)
+
+
+class Evaluating(Malicious):
+    """The same by way of a builtin."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (f"__import__('pathlib').Path({str(self.mark)!r}).touch()",)
+
+
+def as_pickle(protocol: int) -> Callable[[Any, Path], None]:
+    def write(loaded: Any, path: Path) -> None:
+        path.write_bytes(pickle.dumps(loaded, protocol))
+
+    return write
+
+
+def as_archive(loaded: Any, path: Path) -> None:
+    torch.save(loaded, path)
+
+
+def as_old_archive(loaded: Any, path: Path) -> None:
+    torch.save(loaded, path, _use_new_zipfile_serialization=False)
+
+
+WRITERS = [as_archive, as_old_archive, *(as_pickle(protocol) for protocol in range(6))]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("kind", [Malicious, Evaluating])
+@pytest.mark.parametrize("name", ["weights.bin", "weights.pt", "weights"])
+def test_code_is_named_and_not_run(
+    write: Callable[[Any, Path], None], kind: type[Malicious], name: str, tmp_path: Path
+) -> None:
+    mark, path = tmp_path / "it-ran", tmp_path / name
+    write(OrderedDict(weight=torch.zeros(2), payload=kind(mark)), path)
+    with pytest.raises(WeightsUnsafeError, match=r"system|eval") as caught:
+        load_weights(path)
+    assert not mark.exists()
+    assert str(caught.value).isprintable()
+
+
+def test_the_payload_would_have_run(tmp_path: Path) -> None:
+    """Else the test above shows nothing."""
+    mark = tmp_path / "it-ran"
+    pickle.loads(pickle.dumps(Malicious(mark)))
+    assert mark.exists()
+
+
+def test_whole_modules_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    torch.save(nn.Linear(2, 2), path)
+    with pytest.raises(WeightsUnsafeError, match="Linear"):
+        load_weights(path)
+
+
+def test_torch_s_own_functions_are_no_exception(tmp_path: Path) -> None:
+    """`torch.load` without `weights_only` would run what it loads."""
+    inner, path = tmp_path / "inner.bin", tmp_path / "weights.bin"
+    as_archive(Malicious(tmp_path / "it-ran"), inner)
+
+    class Loading:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return torch.load, (str(inner), None, None)
+
+    as_archive({"weight": Loading()}, path)
+    with pytest.raises(WeightsUnsafeError, match=r"torch\.serialization\.load"):
+        load_weights(path)
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_a_hidden_second_pickle_is_not_run(tmp_path: Path) -> None:
+    """Code in a member of the archive that nothing refers to."""
+    mark, path = tmp_path / "it-ran", tmp_path / "weights.bin"
+    buffer = io.BytesIO()
+    torch.save({"weight": Malicious(mark)}, buffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr("archive/other.pkl", pickle.dumps(Malicious(mark)))
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(WeightsUnsafeError):
+        load_weights(path)
+    assert not mark.exists()
