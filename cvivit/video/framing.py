@@ -45,14 +45,18 @@ class Orientation:
         return picture[:: -1 if self.mirror_rows else 1, :: -1 if self.mirror_columns else 1]
 
 
+def plausible_aspect(pixel_aspect: float) -> float:
+    """Return the width of a pixel over its height, or 1 where what the file says is junk."""
+    return pixel_aspect if 1 / _MAX_PIXEL_ASPECT <= pixel_aspect <= _MAX_PIXEL_ASPECT else 1.0
+
+
 class Framer:
     """Makes pictures (h w 3) of the clip's size out of decoded frames."""
 
     def __init__(self, clip_format: ClipFormat, *, pixel_aspect: float = 1.0) -> None:
         self._format = clip_format
         self._reformatter = VideoReformatter()
-        plausible = 1 / _MAX_PIXEL_ASPECT <= pixel_aspect <= _MAX_PIXEL_ASPECT
-        self._pixel_aspect = pixel_aspect if plausible else 1.0
+        self._pixel_aspect = plausible_aspect(pixel_aspect)
 
     def picture(self, frame: VideoFrame) -> np.ndarray:
         """Return uint8 (h w 3), as it is meant to be seen.

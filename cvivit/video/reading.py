@@ -24,7 +24,7 @@ from av import VideoFrame
 
 from cvivit.errors import CorruptVideoError, EmptyVideoError, ResolutionChangedError, VideoTooLargeError
 from cvivit.video.containers import Container
-from cvivit.video.framing import Framer
+from cvivit.video.framing import Framer, Orientation, plausible_aspect
 from cvivit.video.opening import BROKEN, OpenVideo, explain_failure, open_video, too_many_pixels
 from cvivit.video.settings import ClipFormat, VideoLimits
 from cvivit.video.source import VideoSource
@@ -132,6 +132,21 @@ def read_clips(
     """Cut a video into clips, as it is read. Arguments and errors are those of `read_frames`."""
     clip_format, limits = clip_format or ClipFormat(), limits or VideoLimits()
     return ClipReader(read_frames(source, clip_format, limits=limits, threads=threads), clip_format, limits)
+
+
+def display_size(source: VideoSource, *, limits: VideoLimits | None = None) -> tuple[int, int]:
+    """Return the height and width of a video's pictures as they are meant to be seen: upright, square pixels.
+
+    Errors are those of `read_frames`, as far as the first frame.
+    """
+    limits = limits or VideoLimits()
+    with open_video(source, limits, threads=1) as video:
+        frame = next(_decode(video, limits), None)
+        if frame is None:
+            raise EmptyVideoError("the video has no frames")
+        aspect = plausible_aspect(float(video.stream.sample_aspect_ratio or 1))
+        size = frame.height, max(1, round(frame.width * aspect))
+        return size[::-1] if Orientation.of(frame).transpose else size
 
 
 def _pick(video: OpenVideo, clip_format: ClipFormat, limits: VideoLimits) -> Iterator[np.ndarray]:

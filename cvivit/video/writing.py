@@ -70,6 +70,7 @@ def write_video(
     *,
     fps: float,
     container: VideoContainer | None = None,
+    crf: int | None = None,
 ) -> None:
     """Encode pictures as a video.
 
@@ -79,6 +80,8 @@ def write_video(
         fps: pictures a second. A GIF counts in hundredths of a second and shows each picture for two of them
             at least: where `fps` asks for more than 50, it leaves pictures out.
         container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
+        crf: constant rate factor of MP4 (0 to 51, by default 18) or WebM (0 to 63, by default 24): lower is
+            better and larger.
 
     MP4 and WebM have even sides: a picture with an odd one repeats its last row or column.
 
@@ -97,22 +100,26 @@ def write_video(
     pictures = _checked(frames)
     if target:
         with _replacing(target) as path:
-            _encode(pictures, path, rate, name)
+            _encode(pictures, path, rate, name, crf)
     else:
         assert not isinstance(destination, str | os.PathLike)
         with tempfile.TemporaryDirectory(prefix="cvivit-") as folder:
             path = Path(folder, "video")
-            _encode(pictures, path, rate, name)
+            _encode(pictures, path, rate, name, crf)
             with path.open("rb") as file:
                 shutil.copyfileobj(file, destination)
 
 
 def encode_video(
-    frames: np.ndarray | Iterable[np.ndarray], *, fps: float, container: VideoContainer = "mp4"
+    frames: np.ndarray | Iterable[np.ndarray],
+    *,
+    fps: float,
+    container: VideoContainer = "mp4",
+    crf: int | None = None,
 ) -> bytes:
     """Return the bytes of the file that `write_video` would write."""
     buffer = io.BytesIO()
-    write_video(frames, buffer, fps=fps, container=container)
+    write_video(frames, buffer, fps=fps, container=container, crf=crf)
     return buffer.getvalue()
 
 
@@ -146,7 +153,7 @@ def _checked(frames: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         raise ValueError("a video has one frame or more")
 
 
-def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: str) -> None:
+def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: str, crf: int | None) -> None:
     encoding = _ENCODINGS[name]
     first = next(pictures)
     # "file:" keeps FFmpeg from reading a protocol into a path.
@@ -155,7 +162,8 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: st
         stream = output.add_stream(encoding.codec, rate=rate)
         assert isinstance(stream, VideoStream)
         stream.pix_fmt = encoding.pixel_format
-        stream.codec_context.options = encoding.codec_options
+        quality = {} if crf is None else {"crf": str(crf)}
+        stream.codec_context.options = encoding.codec_options | quality
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         write = _write_gif if name == "gif" else _write_yuv
         write(output, stream, first.shape, itertools.chain([first], pictures), rate)

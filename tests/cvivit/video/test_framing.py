@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvivit.video import ClipFormat, read_frames
+from cvivit.video import ClipFormat, display_size, read_frames
 from cvivit.video.settings import Fit
 from tests.videos import grey, make_video
 
@@ -177,3 +177,17 @@ def test_interlaced_video_is_read() -> None:
         options={"flags": "+ildct+ilme", "qmin": "1", "qmax": "1"},
     )
     assert np.allclose(corners(first(data)), COLOURS, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "aspect", "size"),
+    [(0, 1, (48, 64)), (90, 1, (64, 48)), (0, 2, (48, 128)), (270, 2, (128, 48))],
+)
+def test_the_size_on_display_is_upright_and_in_square_pixels(
+    degrees: int, aspect: int, size: tuple[int, int]
+) -> None:
+    def prepare(stream: Any) -> None:
+        stream.set_display_rotation(degrees)
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+
+    assert display_size(make_video([grey(90, 48, 64)] * 2, prepare=prepare)) == size

@@ -40,6 +40,14 @@ def test_what_is_written_is_read_back(kind: VideoContainer, fps: float) -> None:
     assert np.abs((back.astype(float) - video).mean((0, 1, 2))).max() < 2
 
 
+@pytest.mark.parametrize(("kind", "finest"), [("mp4", 0), ("webm", 4)])
+def test_the_rate_factor_trades_size_for_quality(kind: VideoContainer, finest: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5, 64, 96, 3), dtype=np.uint8)
+    sizes = [len(encode_video(noise, fps=8, container=kind, crf=crf)) for crf in (finest, 20, 40)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 2 * sizes[2]
+
+
 @pytest.mark.parametrize("count", range(1, 12))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_number_of_frames(kind: VideoContainer, count: int) -> None:
