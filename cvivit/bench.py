@@ -178,7 +178,7 @@ def _published(model: CViViT, clips: np.ndarray, device: torch.device, repeats: 
 
 
 def _bias_on_pairs(model: CViViT, rows: int, columns: int) -> Tensor:
-    device = model.to_pixels[0].weight.device
+    device = next(model.parameters()).device
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     y, x = y.flatten(), x.flatten()
     offsets = torch.stack((y[:, None] - y, x[:, None] - x), -1).to(device, model.dtype)

@@ -31,7 +31,7 @@ def causal_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
-    return _CausalDepthwise.apply(x, weight, bias)
+    return _CausalDepthwise.apply(x, weight, bias)  # type: ignore[no-untyped-call]
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, ahead: bool) -> Tensor:
