@@ -1,0 +1,208 @@
+"""The `cvivit` command: parses, calls the library, and turns errors into one line and an exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from cvivit.config import CViViTConfig
+from cvivit.errors import CViViTError
+
+if TYPE_CHECKING:
+    from cvivit.precision import Precision as PrecisionName
+    from cvivit.video import VideoContainer
+
+app = typer.Typer(
+    help="Videos to tokens and back, with C-ViViT.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+
+
+class Fit(StrEnum):
+    """How frames come to the model's square."""
+
+    CROP = "crop"
+    PAD = "pad"
+    STRETCH = "stretch"
+
+
+class Precision(StrEnum):
+    """See DESIGN: exact is float32, fast is bfloat16, auto is fast where the hardware has it."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    FAST = "fast"
+
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="demo, a Hub repository, a directory, a .safetensors or .bin file"),
+]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of a Hub repository")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
+PrecisionOption = Annotated[Precision, typer.Option(help="exact: float32; fast: bfloat16")]
+FitOption = Annotated[Fit, typer.Option(help="how frames come to the model's square")]
+Input = Annotated[Path, typer.Argument(help="file to read")]
+Output = Annotated[Path, typer.Argument(help="file to write; its suffix says in which form")]
+
+VIDEO_SUFFIXES: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
+
+
+@app.command()
+def encode(
+    source: Input,
+    output: Output,
+    model: Model = "demo",
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+    fit: FitOption = Fit.CROP,
+) -> None:
+    """Encode a video to a token file: .safetensors, or .json."""
+    from cvivit.tokenizer import VideoTokenizer
+
+    if output.suffix not in (".safetensors", ".json"):
+        raise typer.BadParameter("tokens are written as .safetensors or .json", param_hint="OUTPUT")
+    tokenizer = VideoTokenizer.from_pretrained(
+        model, revision=revision, device=device, precision=precision.value
+    )
+    grid = tokenizer.encode(source, fit=fit.value)
+    if output.suffix == ".json":
+        output.write_text(grid.to_json())
+    else:
+        grid.save(output)
+
+
+@app.command()
+def decode(
+    source: Input,
+    output: Output,
+    model: Model = "demo",
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+) -> None:
+    """Decode a token file to a video: .mp4, .webm or .gif."""
+    from cvivit.tokenizer import VideoTokenizer
+    from cvivit.tokens import TokenGrid
+    from cvivit.video import write_video
+
+    container = _container(output)
+    tokenizer = VideoTokenizer.from_pretrained(
+        model, revision=revision, device=device, precision=precision.value
+    )
+    if source.suffix == ".json":
+        grid = TokenGrid.from_json(source.read_text(), config=tokenizer.config)
+    else:
+        grid = TokenGrid.load(source)
+    write_video(tokenizer.decode_stream(grid), output, fps=grid.fps, container=container)
+
+
+@app.command()
+def reconstruct(
+    source: Input,
+    output: Output,
+    model: Model = "demo",
+    revision: Revision = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+    fit: FitOption = Fit.CROP,
+) -> None:
+    """Encode and decode a video, and write both side by side: .mp4, .webm or .gif."""
+    import numpy as np
+
+    from cvivit.tokenizer import VideoTokenizer
+    from cvivit.video import ClipFormat, read_frames, write_video
+
+    container = _container(output)
+    tokenizer = VideoTokenizer.from_pretrained(
+        model, revision=revision, device=device, precision=precision.value
+    )
+    grid = tokenizer.encode(source, fit=fit.value)
+    originals = read_frames(source, ClipFormat.of(tokenizer.config, fit=fit.value))
+    pairs = zip(originals, tokenizer.decode_stream(grid), strict=True)
+    frames = (np.concatenate(pair, axis=1) for pair in pairs)
+    write_video(frames, output, fps=grid.fps, container=container)
+
+
+@app.command()
+def info(model: Model = "demo", revision: Revision = None) -> None:
+    """Load weights and print what they are, as JSON."""
+    from cvivit.weights import load_weights
+
+    weights = load_weights(model, revision=revision)
+    print(
+        json.dumps(
+            {
+                "name": weights.name,
+                "model": weights.fingerprint,
+                "grid": weights.config.grid,
+                "clip": weights.config.clip_shape,
+                "config": weights.config.model_dump(mode="json"),
+            },
+            indent=2,
+        )
+    )
+
+
+class Size(StrEnum):
+    """Which network to time."""
+
+    RELEASED = "released"
+    DEMO = "demo"
+
+
+@app.command()
+def bench(
+    size: Annotated[Size, typer.Option(help="which network to time, with random weights")] = Size.RELEASED,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.AUTO,
+    batch: Annotated[list[int] | None, typer.Option(help="clips handed over at once; repeatable")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="timings of which the median counts")] = 7,
+    published: Annotated[bool, typer.Option(help="also time the network as it was published")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,
+) -> None:
+    """Time encode and decode by batch and precision (auto: both) against this machine's matrix rate."""
+    import torch
+
+    from cvivit.bench import benchmark, table
+    from cvivit.network import CViViT
+
+    torch.manual_seed(0)
+    network = CViViT(getattr(CViViTConfig, size.value)())
+    precisions: list[PrecisionName] = ["exact", "fast"]
+    if precision is not Precision.AUTO:
+        precisions = [cast("PrecisionName", precision.value)]
+    report = benchmark(
+        network,
+        device=device,
+        precisions=precisions,
+        batches=tuple(batch or (1, 4)),
+        repeats=repeats,
+        published=published,
+    )
+    print(json.dumps(report, indent=2) if as_json else table(report))
+
+
+def _container(output: Path) -> VideoContainer:
+    try:
+        return VIDEO_SUFFIXES[output.suffix]
+    except KeyError:
+        raise typer.BadParameter("videos are written as .mp4, .webm or .gif", param_hint="OUTPUT") from None
+
+
+def main() -> None:
+    """Run the command. Errors of input, weights and files are one line on stderr and exit status 1."""
+    try:
+        app()
+    except (CViViTError, OSError, ValueError) as error:
+        print(f"cvivit: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

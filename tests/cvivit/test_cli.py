@@ -1,0 +1,128 @@
+"""The `cvivit` command: what it writes, what it prints, and how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from cvivit import CViViT, CViViTConfig, TokenGrid
+from cvivit.cli import main
+from cvivit.video import read_frames, write_video
+from cvivit.video.settings import ClipFormat
+from cvivit.weights import save_pretrained
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny: CViViTConfig, recipe: ModuleType) -> Path:
+    """A folder with weights and a clip of seven frames."""
+    place = tmp_path_factory.mktemp("place")
+    model = CViViT(tiny)
+    model.load_state_dict(recipe.fill(model.state_dict(), 1))
+    save_pretrained(model, place / "weights")
+    frames = np.random.default_rng(0).integers(0, 256, (7, 48, 64, 3), dtype=np.uint8)
+    write_video(frames, place / "clip.mp4", fps=8)
+    return place
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cvivit(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Run the command in the place, in this process."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("TERM", "dumb")
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["cvivit", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        status = exit_.value.code or 0
+        assert isinstance(status, int)
+        return Result(status, *capsys.readouterr())
+
+    return run
+
+
+def test_there_and_back(cvivit: Callable[..., Result], place: Path) -> None:
+    for tokens in ("tokens.safetensors", "tokens.json"):
+        done = cvivit("encode", "clip.mp4", tokens, "-m", "weights", "--precision", "exact")
+        assert done == Result(0, "", "")
+        done = cvivit("decode", tokens, "out.mp4", "-m", "weights")
+        assert done == Result(0, "", "")
+        frames = list(read_frames(place / "out.mp4", ClipFormat(image_size=(32, 32))))
+        assert len(frames) == 7
+    assert TokenGrid.load(place / "tokens.safetensors") == TokenGrid.from_json(
+        (place / "tokens.json").read_text()
+    )
+
+
+def test_reconstruct_puts_both_side_by_side(cvivit: Callable[..., Result], place: Path) -> None:
+    done = cvivit("reconstruct", "clip.mp4", "pair.webm", "-m", "weights")
+    assert done == Result(0, "", "")
+    assert len(list(read_frames(place / "pair.webm", ClipFormat(image_size=(32, 64))))) == 7
+
+
+def test_info(cvivit: Callable[..., Result]) -> None:
+    done = cvivit("info", "-m", "weights")
+    assert json.loads(done.out)["grid"] == [3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("encode", "absent.mp4", "t.json", "-m", "weights"), "absent.mp4"),
+        (("encode", "weights/config.json", "t.json", "-m", "weights"), "video"),
+        (("encode", "clip.mp4", "t.json", "-m", "absent"), "absent"),
+        (("encode", "clip.mp4", "t.json", "-m", "clip.mp4"), "clip.mp4"),
+        (("encode", "clip.mp4", "t.json", "-m", "weights", "--device", "cuda:99"), "cuda:99"),
+        (("decode", "clip.mp4", "out.mp4", "-m", "weights"), "token"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_status(
+    cvivit: Callable[..., Result], place: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = cvivit(*arguments)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("cvivit: ")
+    assert message in done.err
+    assert done.err.count("\n") == 1
+    assert not (place / "t.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [("encode", "clip.mp4", "t.txt"), ("decode", "t.json", "out.avi")])
+def test_other_suffixes_are_refused_before_anything_is_loaded(
+    cvivit: Callable[..., Result], arguments: tuple[str, ...]
+) -> None:
+    done = cvivit(*arguments, "-m", "absent")
+    assert done.status == 2
+    assert "written as" in done.err
+
+
+def test_as_a_process(place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cvivit.cli", "info", "-m", "absent"],
+        capture_output=True,
+        text=True,
+        cwd=place,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("cvivit: ")
