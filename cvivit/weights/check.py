@@ -13,6 +13,7 @@ from cvivit.errors import ConfigError, WeightsCorruptError, WeightsMismatchError
 from cvivit.network import CViViT
 from cvivit.network.quantizer import adapt_codebook
 from cvivit.weights.fingerprint import CODEBOOK
+from cvivit.weights.read import SHOWN_CHARACTERS
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 """Types that a floating-point weight may be stored in; all become float32."""
@@ -67,7 +68,8 @@ def check_tensors(
             raise WeightsCorruptError(f"{key} holds values that are infinite or not a number")
         checked[key] = tensor
     if found:
-        raise WeightsMismatchError(f"{next(iter(found))!a} is not a key of the network{hint}")
+        unknown = ascii(next(iter(found))[:SHOWN_CHARACTERS])
+        raise WeightsMismatchError(f"{unknown} is not a key of the network{hint}")
     return checked
 
 

@@ -127,8 +127,9 @@ def push_to_hub(
         except (
             Exception
         ) as error:  # huggingface_hub's HTTP library, and so its errors, change with its version
-            first_line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise WeightsUploadError(f"{repository}: the Hub took no weights: {first_line}") from error
+            raise WeightsUploadError(
+                f"{repository}: the Hub took no weights: {hub.first_line(error)}"
+            ) from error
     return str(commit.commit_url)
 
 

@@ -114,12 +114,20 @@ def _typed_errors(where: str) -> Iterator[None]:
     except HFValidationError as error:
         raise WeightsNotFoundError(f"{where!a} is not the name of a repository") from error
     except LocalEntryNotFoundError as error:
-        raise WeightsUnavailableError(
-            f"{where} cannot be fetched from the Hub, and is not in its cache"
-        ) from error
+        raise _unavailable(where, error) from error
     except EntryNotFoundError as error:
         raise WeightsNotFoundError(f"{where}: a file of the repository is gone") from error
     except Exception as error:  # see above
-        raise WeightsUnavailableError(
-            f"{where} cannot be fetched from the Hub, and is not in its cache"
-        ) from error
+        raise _unavailable(where, error) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of the Hub's client says, on one line."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return line if line.isprintable() else ascii(line)
+
+
+def _unavailable(where: str, error: Exception) -> WeightsUnavailableError:
+    return WeightsUnavailableError(
+        f"{where} cannot be fetched from the Hub, and is not in its cache: {first_line(error)}"
+    )

@@ -17,6 +17,8 @@ from cvivit.weights.unpickle import load_tensors
 
 FINGERPRINT = "fingerprint"
 """Metadata of our own safetensors files: they have no checksum, and this is one."""
+SHOWN_CHARACTERS = 120
+"""How much of a stranger's key an error repeats."""
 WRAPPERS = ("model", "state_dict")
 """Under which trainers file a state dict among other things."""
 WRAPPED_KEY = re.compile(r"(?:module\.|_orig_mod\.)+")
@@ -79,7 +81,9 @@ def _state_dict(loaded: Any, name: str) -> dict[str, Tensor]:
         if not isinstance(key, str):
             raise WeightsCorruptError(f"{name} holds no state dict: one of its keys is no name")
         if not isinstance(value, Tensor) or not _dense(value):
-            raise WeightsCorruptError(f"{name} holds no state dict: {key!a} is not a plain tensor")
+            raise WeightsCorruptError(
+                f"{name} holds no state dict: {key[:SHOWN_CHARACTERS]!a} is not a plain tensor"
+            )
     return loaded
 
 
@@ -98,6 +102,8 @@ def _network_keys(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name.startswith(TRAINING_ONLY):
             continue
         if name in bare:
-            raise WeightsMismatchError(f"the key {name!a} occurs twice, with and without a prefix")
+            raise WeightsMismatchError(
+                f"the key {name[:SHOWN_CHARACTERS]!a} occurs twice, with and without a prefix"
+            )
         bare[name] = tensor
     return bare

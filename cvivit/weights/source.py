@@ -40,8 +40,10 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
         return _local(Path(source), str(source), revision)
     if source == DEMO:
         return _local(DEMO_FOLDER, DEMO, revision)
-    path = Path(source).expanduser()
-    if path.exists() or path.suffix in FILE_SUFFIXES or not REPOSITORY.fullmatch(source):
+    if not source:
+        raise WeightsNotFoundError("an empty name is no file, no folder and no repository of the Hub")
+    path = Path(source)
+    if not REPOSITORY.fullmatch(source) or path.suffix in FILE_SUFFIXES or os.path.exists(source):
         return _local(path, source, revision)
     files = hub.download(source, revision)
     return Located(files.weights, files.config, files.name, files.sha256)
@@ -50,14 +52,13 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
 def _local(path: Path, name: str, revision: str | None) -> Located:
     if revision is not None:
         raise WeightsNotFoundError(f"{name!a} has no revisions: only repositories of the Hub do")
-    if path.is_file():
-        config = path.with_name(layout.CONFIG)
-        return Located(path, config if config.is_file() else None, path.name)
-    if not path.is_dir():
-        raise WeightsNotFoundError(f"{name!a} is no file, no folder and no repository of the Hub")
-    return _folder(path, name)
-
-
-def _folder(path: Path, name: str) -> Located:
-    found = layout.find(layout.paths_of(path), name)
+    try:
+        if path.is_file():
+            config = path.with_name(layout.CONFIG)
+            return Located(path, config if config.is_file() else None, path.name)
+        if not path.is_dir():
+            raise WeightsNotFoundError(f"{name!a} is no file, no folder and no repository of the Hub")
+        found = layout.find(layout.paths_of(path), name)
+    except OSError as error:  # a name too long, or a folder that may not be read
+        raise WeightsNotFoundError(f"{name!a} cannot be read: {error.strerror}") from error
     return Located(path / found.weights, path / found.config if found.config else None, name)

@@ -8,6 +8,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,7 +41,7 @@ def load_tensors(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about the types of old files, which are checked afterwards
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # anything, OSError too, may come out of a parser given a stranger's file
-        if foreign := sorted(set(_foreign_globals(path, archive=mapped))):
+        if foreign := _named_code(path, archive=mapped):
             names = ", ".join(foreign[:NAMED_GLOBALS])
             raise WeightsUnsafeError(
                 f"{path.name} is a pickle that calls code ({names}); it was not run"
@@ -60,11 +61,20 @@ def _is_archive(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+    except Exception:  # zipfile raises a dozen kinds
         stored = False
     if not stored:
         raise WeightsCorruptError(f"{path.name} is an archive, but not one of torch.save")
     return True
+
+
+def _named_code(path: Path, *, archive: bool) -> list[str]:
+    """Return what of a pickle's names is code, as far as it can be parsed."""
+    named: set[str] = set()
+    with suppress(Exception):  # pickletools and zipfile raise a dozen kinds where a file is damaged
+        for name in _foreign_globals(path, archive=archive):
+            named.add(name)
+    return sorted(named)
 
 
 def _foreign_globals(path: Path, *, archive: bool) -> Iterator[str]:
@@ -83,11 +93,8 @@ def _foreign_globals(path: Path, *, archive: bool) -> Iterator[str]:
 def _globals_of(data: bytes) -> Iterator[str]:
     """Yield from one pickle after another: the oldest format of torch is several, and then the tensors."""
     stream = io.BytesIO(data)
-    try:
-        while stream.tell() < len(data):
-            yield from _globals_of_one(stream)
-    except ValueError:  # no pickle from here on
-        return
+    while stream.tell() < len(data):
+        yield from _globals_of_one(stream)
 
 
 def _globals_of_one(pickle: BinaryIO) -> Iterator[str]:

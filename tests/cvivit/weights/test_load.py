@@ -145,12 +145,24 @@ def test_a_file_without_configuration_is_said_to_be_no_release(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    "source", ["missing", "./missing", "missing.bin", "owner/missing.safetensors", "", "a/b/c"]
+    "source",
+    [
+        "missing",
+        "./missing",
+        "missing.bin",
+        "owner/missing.safetensors",
+        "",
+        "a/b/c",
+        "x" * 5000,
+        "a\0b",
+        "~x/y",
+    ],
 )
 def test_a_source_that_is_not_there(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsNotFoundError if source else CViViTError):
+    with pytest.raises(WeightsNotFoundError) as caught:
         load_weights(source)
+    assert str(caught.value).isprintable()
 
 
 def test_a_path_is_never_a_repository(tmp_path: Path) -> None:

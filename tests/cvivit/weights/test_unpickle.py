@@ -8,15 +8,19 @@ import pickle
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from cvivit.errors import WeightsUnsafeError
+from cvivit.errors import WeightsError, WeightsUnsafeError
 from cvivit.weights import load_weights
+from cvivit.weights.read import read
 
 
 class Malicious:
@@ -95,6 +99,32 @@ def test_torch_s_own_functions_are_no_exception(tmp_path: Path) -> None:
     with pytest.raises(WeightsUnsafeError, match=r"torch\.serialization\.load"):
         load_weights(path)
     assert not (tmp_path / "it-ran").exists()
+
+
+@given(st.binary(max_size=200), st.sampled_from(["weights.bin", "weights.safetensors"]))
+def test_any_bytes_are_a_weights_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / name
+    for content in (data, b"\x80\x04" + data, b"PK\x03\x04" + data, len(data).to_bytes(8, "little") + data):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError) as caught:
+            load_weights(path)
+        assert str(caught.value).isprintable()
+
+
+@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=16))
+def test_any_damage_is_a_weights_error_or_weights(
+    tmp_path_factory: pytest.TempPathFactory, place: int, damage: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "weights.bin"
+    torch.save({"a": torch.zeros(3), "b": torch.ones(2, 2)}, path)
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    content[place : place + len(damage)] = damage
+    path.write_bytes(content)
+    with suppress(WeightsError):
+        read(path)
 
 
 def test_a_hidden_second_pickle_is_not_run(tmp_path: Path) -> None:
