@@ -7,6 +7,7 @@ long video takes no more of a batch than a short one while both wait.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Hashable
 from itertools import chain
@@ -19,6 +20,9 @@ from service.engine.request import Batch, Clip, Listener, Operation, Request
 
 RETRY_AFTER_SECONDS = (1.0, 300.0)
 """Least and most that a refused client is told to wait."""
+WORTHWHILE_LEAD = 0.02
+"""Share of a batch's time that assembling it has to take for this to be done before its device is free. A clip
+that arrives just then comes too late for the batch."""
 
 
 class Batcher:
@@ -149,7 +153,7 @@ class Batcher:
     # Batches
 
     def due(self, now: float, *, size: int, free_at: float | None = None) -> float | None:
-        """Return when the next batch should be formed, or None while no clip waits.
+        """Return when the next batch should be formed, or None where no clip waits or a free device is awaited.
 
         Args:
             now: the time.
@@ -157,7 +161,8 @@ class Batcher:
             free_at: when the device is expected to be free; None where it is.
         """
         waiting = (operation for operation, queued in self.queued.items() if queued)
-        return min((self._due(operation, now, size, free_at) for operation in waiting), default=None)
+        due = min((self._due(operation, now, size, free_at) for operation in waiting), default=math.inf)
+        return None if due == math.inf else due
 
     def take(self, now: float, *, size: int, free_at: float | None = None) -> Batch | None:
         """Form the batch that is due, or return None. Clips of requests whose time ran out are left out."""
@@ -179,14 +184,18 @@ class Batcher:
     def _due(self, operation: Operation, now: float, size: int, free_at: float | None) -> float:
         """Return when the next batch of an operation should be formed.
 
-        While the device is busy: just early enough to be assembled when it comes free, so that a clip which
-        arrives until then still has its turn. When it is free: at once, unless the next clip is expected so
-        soon that waiting for it costs those queued less than the fixed cost of a batch of its own.
+        While the device is busy: just early enough to be assembled when it comes free, if that saves time
+        worth naming, so that a clip which arrives until then still has its turn. When it is free: at once,
+        unless the next clip is expected so soon that waiting for it costs those queued less than the fixed
+        cost of a batch of its own.
         """
+        queued, gaps = self.queued[operation], self._gaps[operation]
         start = now
         if free_at is not None:
-            start = max(now, free_at - 2 * self.assembly_times.seconds(size))
-        queued, gaps = self.queued[operation], self._gaps[operation]
+            lead = 2 * self.assembly_times.seconds(size)
+            if lead < WORTHWHILE_LEAD * self.times[operation].seconds(min(queued, size)):
+                return math.inf
+            start = max(now, free_at - lead)
         saving = self.times[operation].fixed_seconds
         if queued >= size or gaps.last is None or queued * gaps.seconds >= saving:
             return start

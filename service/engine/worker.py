@@ -191,7 +191,9 @@ class Worker:
                     self._handed.notify_all()
                     return computed
                 due = None
-                if self._warm and self._assembled is None:
+                # Ahead of a batch whose end cannot be foretold, nothing is assembled.
+                idle = self._running_since is None
+                if self._warm and self._assembled is None and (idle or self._free_at is not None):
                     now, size = monotonic(), self.largest_batch
                     batch = shared.batcher.take(now, size=size, free_at=self._free_at)
                     if batch is not None:

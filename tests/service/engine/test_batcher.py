@@ -181,9 +181,21 @@ def test_a_batch_for_a_busy_device_is_formed_just_before_it_comes_free() -> None
     assert owners(batcher.take(due, size=8, free_at=10.5)) == [early, late]
 
 
+def test_what_takes_no_time_to_assemble_waits_for_a_free_device() -> None:
+    batcher = batcher_of()
+    measure(batcher, fixed=0.0, per_clip=0.3)
+    batcher.assembly_times.add(1, 10e-6)
+    long = admit(batcher, 5)
+    for now in (10.0, 10.5, 11.0):
+        assert batcher.due(now, size=1, free_at=10.5) is None
+        assert batcher.take(now, size=1, free_at=10.5) is None
+    assert owners(batcher.take(11.0, size=1)) == [long]
+
+
 def test_a_device_that_is_late_is_not_waited_for() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.002, per_clip=0.001)
+    batcher.assembly_times.add(8, 0.0008)
     admit(batcher, 1, now=10.0)
     assert batcher.due(10.0, size=8, free_at=9.0) == 10.0
 

@@ -81,6 +81,7 @@ class Simulation:
         self.devices = devices
         self.batcher = Batcher(limits, devices=len(devices))
         self.batcher.largest_batch = max(device.size for device in devices)
+        self.batcher.assembly_times.add(32, 1e-3)
         self.batches: list[int] = []
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
