@@ -21,8 +21,8 @@ from service.engine.request import Batch, Clip, Listener, Operation, Request
 RETRY_AFTER_SECONDS = (1.0, 300.0)
 """Least and most that a refused client is told to wait."""
 WORTHWHILE_LEAD = 0.02
-"""Share of a batch's time that assembling it has to take for this to be done before its device is free. A clip
-that arrives just then comes too late for the batch."""
+"""Share of a batch's time that assembling it has to take for this to be done before its device is free:
+a clip that arrives just then comes too late for the batch."""
 
 
 class Batcher:
@@ -153,7 +153,7 @@ class Batcher:
     # Batches
 
     def due(self, now: float, *, size: int, free_at: float | None = None) -> float | None:
-        """Return when the next batch should be formed, or None where no clip waits or a free device is awaited.
+        """Return when the next batch should be formed: None where no clip waits, or where the device must be free.
 
         Args:
             now: the time.
