@@ -1,0 +1,51 @@
+"""What the benchmarks send and what they serve: made-up videos, and weights of a given size."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cvivit.bench import moving_waves
+from cvivit.config import CViViTConfig
+from cvivit.network import CViViT
+from cvivit.video import write_video
+from cvivit.weights import save_pretrained
+
+SIZES = {"released": CViViTConfig.released, "small": CViViTConfig.demo}
+"""Networks that are served with random weights: the speed is that of trained ones."""
+VIDEO_SIZE = (180, 240)
+"""Height and width of the videos sent."""
+VIDEO_FPS = 24
+LOOP_FRAMES = 48
+"""Frames after which a video repeats itself."""
+
+
+def weights(source: str, folder: Path) -> str:
+    """Return what to serve: random weights, saved in `folder`, for one of `SIZES`; else the source itself."""
+    if source not in SIZES:
+        return source
+    torch.manual_seed(0)
+    save_pretrained(CViViT(SIZES[source]()), folder)
+    return str(folder)
+
+
+def video(seconds: float) -> bytes:
+    """Return an MP4 file of moving waves."""
+    file = io.BytesIO()
+    write_video(_frames(round(seconds * VIDEO_FPS)), file, fps=VIDEO_FPS)
+    return file.getvalue()
+
+
+def one_clip_seconds(config: CViViTConfig) -> float:
+    """Return how long a video is that gives exactly one clip."""
+    return config.clip_frames / config.fps
+
+
+def _frames(count: int) -> Iterator[np.ndarray]:
+    loop = moving_waves(1, (LOOP_FRAMES, *VIDEO_SIZE, 3))[0]
+    for index in range(count):
+        yield np.roll(loop[index % LOOP_FRAMES], index // LOOP_FRAMES, axis=1)

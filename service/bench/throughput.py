@@ -1,0 +1,81 @@
+"""Benchmark: many clients of one clip, as a share of the engine called directly; and one client alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cvivit.tokenizer import VideoTokenizer
+from cvivit.video import ClipFormat, read_clips
+from service.bench.direct import OperationName, engine_clips_per_second, grid_of, stage_seconds
+from service.bench.inputs import one_clip_seconds, video
+from service.bench.load import Call, closed_loop, connect, send, summary
+
+ROUNDS = 3
+"""Engine and service are measured in turn, so that a drift of the machine's speed hits both."""
+
+
+async def throughput(
+    url: str, tokenizer: VideoTokenizer, operations: Sequence[OperationName], *, clients: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Measure each operation.
+
+    Args:
+        url: of a server that serves what `tokenizer` holds, on the same device.
+        tokenizer: for the engine called directly, in this process.
+        operations: which to measure.
+        clients: how many requests are under way at once.
+        seconds: how long the engine and the service are each measured.
+
+    Returns:
+        A JSON-ready row per operation: the `summary` of the loaded service; `engine_clips_per_second` and the
+        service's `share` of it; `unloaded_p50_seconds`, its `parts_seconds` and what it is above their sum,
+        `overhead_seconds`.
+    """
+    return [await _measure(url, tokenizer, operation, clients, seconds) for operation in operations]
+
+
+async def _measure(
+    url: str, tokenizer: VideoTokenizer, operation: OperationName, clients: int, seconds: float
+) -> dict[str, Any]:
+    call, clip = one_clip_call(tokenizer, operation)
+    parts = stage_seconds(tokenizer, operation, call.body)
+    async with connect(url) as client:
+        alone = await closed_loop(lambda: send(client, call), clients=1, seconds=seconds / ROUNDS)
+        samples, engine_rates = [], []
+        for _ in range(ROUNDS):
+            engine_rates.append(
+                await engine_clips_per_second(
+                    tokenizer, operation, clip, clients=clients, seconds=seconds / ROUNDS
+                )
+            )
+            samples += await closed_loop(
+                lambda: send(client, call), clients=clients, seconds=seconds / ROUNDS
+            )
+    loaded = summary(samples, call, seconds)
+    unloaded = summary(alone, call, seconds / ROUNDS)
+    engine_rate = sum(engine_rates) / ROUNDS
+    return {
+        "operation": operation,
+        "clients": clients,
+        **loaded,
+        "engine_clips_per_second": engine_rate,
+        "share": loaded["clips_per_second"] / engine_rate if engine_rate else None,
+        "unloaded_p50_seconds": unloaded["p50_seconds"],
+        "parts_seconds": parts,
+        "overhead_seconds": unloaded["p50_seconds"] - sum(parts.values()) if unloaded["requests"] else None,
+        "unloaded_stages_p50_seconds": unloaded["stages_p50_seconds"],
+    }
+
+
+def one_clip_call(tokenizer: VideoTokenizer, operation: OperationName) -> tuple[Call, np.ndarray]:
+    """Return a request of one clip, and the clip or its tokens as the engine takes them."""
+    file = video(one_clip_seconds(tokenizer.config))
+    clips = np.stack(list(read_clips(file, ClipFormat.of(tokenizer.config))))
+    if operation == "encode":
+        return Call(path="/encode", body=file), clips[0]
+    tokens = tokenizer.encode_clips(clips[:1])
+    body = grid_of(tokenizer, tokens).to_json().encode()
+    return Call(path="/decode", body=body, headers={"content-type": "application/json"}), tokens[0]
