@@ -153,12 +153,15 @@ class Batcher:
     # Batches
 
     def due(self, now: float, *, size: int, free_at: float | None = None) -> float | None:
-        """Return when the next batch should be formed: None where no clip waits, or where the device must be free.
+        """Return when the next batch should be formed.
 
         Args:
             now: the time.
             size: how many clips the device takes at most.
             free_at: when the device is expected to be free; None where it is.
+
+        Returns:
+            A time, or None where no clip waits, or the device has to be free first.
         """
         waiting = (operation for operation, queued in self.queued.items() if queued)
         due = min((self._due(operation, now, size, free_at) for operation in waiting), default=math.inf)
