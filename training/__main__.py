@@ -9,6 +9,7 @@ import typer
 
 from cvivit.errors import CViViTError, TrainingInterrupted
 from training.interruption import REQUEUE_EXIT_CODE
+from training.prepare.command import prepare_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,6 +44,9 @@ def train(config: Config, overrides: Overrides = None) -> None:
         if settings.data.validation
         else None,
     )
+
+
+app.command("prepare")(prepare_command)
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ import io
 import av
 import numpy as np
 from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import SampleError
+from cvivit.video.colour import to_rgb
 from training.data.shards import RawSample
 
 MAX_FRAMES = 1024
@@ -24,6 +26,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         SampleError: it is not a video, is broken, changes its size, or is far larger than a clip.
     """
     frames: list[np.ndarray] = []
+    reformatter = VideoReformatter()
     try:
         with av.open(io.BytesIO(sample.data), mode="r") as container:
             if not container.streams.video:
@@ -32,7 +35,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
             stream.thread_type = "NONE"  # as many workers as cores do better than threads on tiny frames
             for frame in container.decode(stream):
                 _check_size(sample, frame.width, frame.height)
-                frames.append(frame.to_ndarray(format="rgb24"))
+                frames.append(to_rgb(frame, reformatter).to_ndarray())
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
     except (FFmpegError, ValueError) as error:

@@ -1,0 +1,106 @@
+"""The command `python -m training prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from cvivit.errors import ConfigError
+from training.prepare.run import prepare
+from training.prepare.settings import PrepareSettings
+
+_DEFAULTS = PrepareSettings()
+
+
+def prepare_command(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT... OUTPUT", help="Folders, globs, lists and files; last, the output folder."
+        ),
+    ],
+    clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = _DEFAULTS.clip_frames,
+    fps: Annotated[float, typer.Option(help="Frames a second.")] = _DEFAULTS.fps,
+    size: Annotated[str, typer.Option(help="Side of a clip in pixels, or HEIGHTxWIDTH.")] = "128",
+    overlap: Annotated[int, typer.Option(help="Frames that successive clips share.")] = _DEFAULTS.overlap,
+    stride: Annotated[
+        int | None, typer.Option(help="Frames from clip to clip, instead of an overlap.")
+    ] = None,
+    offsets: Annotated[
+        int, typer.Option(help="Times to cut a video, each shifted by a part of a frame.")
+    ] = _DEFAULTS.offsets,
+    scene_threshold: Annotated[
+        float, typer.Option(help="Share of the colours that changes at a scene cut; 0 ignores cuts.")
+    ] = _DEFAULTS.scene_threshold,
+    scales: Annotated[str, typer.Option(help="Sides of crops, over the largest: 1,0.7,0.5.")] = "1",
+    crops: Annotated[int, typer.Option(help="Crops of a clip at each scale.")] = _DEFAULTS.crops,
+    pans: Annotated[int, typer.Option(help="Clips that pan over each still.")] = _DEFAULTS.pans,
+    crf: Annotated[int, typer.Option(help="Rate factor of the stored H.264; 0 is lossless.")] = _DEFAULTS.crf,
+    validation: Annotated[
+        float, typer.Option(help="Share of the sources that is held out.")
+    ] = _DEFAULTS.validation,
+    clips_per_shard: Annotated[int, typer.Option(help="Samples of a shard.")] = _DEFAULTS.clips_per_shard,
+    seed: Annotated[int, typer.Option(help="Of crops and of the order of clips.")] = _DEFAULTS.seed,
+    salvage: Annotated[
+        bool, typer.Option(help="Keep what comes before the place where a video is broken.")
+    ] = _DEFAULTS.salvage,
+    timeout_seconds: Annotated[
+        float, typer.Option(help="Time after which a source is given up.")
+    ] = _DEFAULTS.timeout_seconds,
+    processes: Annotated[int | None, typer.Option(min=1, help="By default, one a core.")] = None,
+) -> None:
+    """Cut videos and stills into webdataset shards of clips, split into training and validation.
+
+    A run that was killed goes on where it was when the same command is given again.
+    """
+    if len(paths) < 2:
+        raise typer.BadParameter("needs an input and an output", param_hint="INPUT... OUTPUT")
+    *inputs, output = paths
+    settings = _settings(
+        clip_frames=clip_frames,
+        fps=fps,
+        image_size=_numbers(size, "x", int, "--size"),
+        overlap=overlap,
+        stride=stride,
+        offsets=offsets,
+        scene_threshold=scene_threshold,
+        scales=_numbers(scales, ",", float, "--scales"),
+        crops=crops,
+        pans=pans,
+        crf=crf,
+        validation=validation,
+        clips_per_shard=clips_per_shard,
+        seed=seed,
+        salvage=salvage,
+        timeout_seconds=timeout_seconds,
+    )
+    manifest = prepare(inputs, Path(output), settings, processes=processes, progress=True)
+    for split in ("train", "validation"):
+        side = manifest[split]
+        typer.echo(
+            f"{split}: {side['clips']} clips ({side['clip_seconds']:.0f} s) and {side['stills']} stills of "
+            f"{side['sources']} sources in {len(side['shards']) + len(side['still_shards'])} shards"
+        )
+    if rejected := manifest["rejected"]:
+        typer.echo(f"{len(rejected)} files were rejected: see {Path(output) / 'manifest.json'}")
+
+
+def _settings(**values: Any) -> PrepareSettings:
+    try:
+        return PrepareSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name}: {first['msg']}" if name else first["msg"]) from None
+
+
+def _numbers(text: str, separator: str, kind: type[int] | type[float], option: str) -> Any:
+    try:
+        numbers = tuple(kind(part) for part in text.split(separator))
+    except ValueError:
+        message = f"{text!r} is not numbers with {separator!r} between them"
+        raise typer.BadParameter(message, param_hint=option) from None
+    return numbers[0] if separator == "x" and len(numbers) == 1 else numbers

@@ -1,0 +1,126 @@
+"""From one source to its clips and stills: what a worker process of `prepare` does."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cvivit.errors import CViViTError
+from cvivit.video import ClipFormat, display_size, encode_video, read_frames
+from training.prepare.crops import crop, crop_boxes
+from training.prepare.inputs import Source
+from training.prepare.scenes import colour_change
+from training.prepare.settings import PrepareSettings
+from training.prepare.spool import Record, Stamp, write_spool
+from training.prepare.stills import pans, read_still, still_crops
+from training.prepare.windows import cut_windows
+
+TOO_SHORT = "too_short"
+"""Reason for a video without a whole clip between its scene cuts."""
+UNREADABLE = "unreadable"
+"""Reason for a file that the system does not let us read."""
+UNKNOWN_KIND = "unknown_kind"
+"""Reason for a file in a folder whose suffix is neither a video's nor a still's."""
+
+
+@dataclass(kw_only=True)
+class _Outcome:
+    """What is known of a source once its pieces are through."""
+
+    seconds: float = 0.0
+    reason: str = ""
+    message: str = ""
+
+    def guard(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield pieces up to where the source breaks, and note why."""
+        try:
+            yield from pieces
+        except CViViTError as error:
+            self.reason, self.message = error.code, str(error)
+        except OSError as error:
+            self.reason, self.message = UNREADABLE, error.strerror or "cannot be read"
+
+
+def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: Path) -> Record:
+    """Cut one source into pieces, written to the file `spool`, and return what came of it.
+
+    What is wrong with the source is told in the record. Only what is wrong with the output is raised.
+
+    Raises:
+        OSError: the spool cannot be written.
+    """
+    outcome = _Outcome()
+    if source.kind == "unknown":
+        return Record(stamp=stamp, reason=UNKNOWN_KIND, message="neither a video nor a still by its suffix")
+    try:
+        digest = _digest(source.path)
+    except OSError as error:
+        return Record(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
+    rng = np.random.default_rng([settings.seed, int(digest, 16)])
+    cut = _cut_still if source.kind == "still" else _cut_video
+    sizes = write_spool(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
+    if outcome.reason and not settings.salvage:
+        sizes = []
+    elif not sizes and not outcome.reason:
+        outcome.reason = TOO_SHORT
+        outcome.message = f"nowhere {settings.clip_seconds:g} seconds without a scene cut"
+    if not sizes:
+        spool.unlink()
+    clips = min(len(sizes), settings.pans) if source.kind == "still" else len(sizes)
+    return Record(
+        stamp=stamp,
+        digest=digest,
+        seconds=outcome.seconds,
+        clips=tuple(sizes[:clips]),
+        stills=tuple(sizes[clips:]),
+        reason=outcome.reason,
+        message=outcome.message,
+    )
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _cut_video(
+    path: str, settings: PrepareSettings, rng: np.random.Generator, outcome: _Outcome
+) -> Iterator[bytes]:
+    windows = cut_windows(
+        _frames(path, settings, outcome),
+        settings,
+        is_cut=(lambda before, after: colour_change(before, after) > settings.scene_threshold)
+        if settings.scene_threshold
+        else None,
+    )
+    for window in windows:
+        for box in crop_boxes(window.shape[1:3], settings, rng):
+            clip = np.stack([crop(frame, box, settings.image_size) for frame in window])
+            yield encode_video(clip, fps=settings.fps, crf=settings.crf)
+
+
+def _frames(path: str, settings: PrepareSettings, outcome: _Outcome) -> Iterator[np.ndarray]:
+    """Yield pictures, whole ones unless the centre crop is all that is asked for."""
+    centre = settings.scales == (1.0,) and settings.crops == 1
+    fps = settings.fps * settings.offsets
+    clip_format = ClipFormat(
+        image_size=settings.image_size if centre else display_size(path),
+        fps=fps,
+        fit="crop" if centre else "stretch",
+    )
+    for frame in read_frames(path, clip_format, threads=1):
+        outcome.seconds += 1 / fps
+        yield frame
+
+
+def _cut_still(
+    path: str, settings: PrepareSettings, rng: np.random.Generator, _outcome: _Outcome
+) -> Iterator[bytes]:
+    still = read_still(path)
+    for clip in pans(still, settings, rng):
+        yield encode_video(clip, fps=settings.fps, crf=settings.crf)
+    yield from still_crops(still, settings, rng)

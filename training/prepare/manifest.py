@@ -1,0 +1,122 @@
+"""What is in a folder of shards: `manifest.json` for the whole, `sources.jsonl` for every source."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cvivit.errors import OutputMismatchError
+from training.prepare.packing import Shard, Split, sample_prefix
+from training.prepare.settings import PrepareSettings
+from training.prepare.spool import FORMAT, Record, Stamp
+
+MANIFEST_NAME = "manifest.json"
+SOURCES_NAME = "sources.jsonl"
+
+
+def fingerprint_inputs(stamps: Iterable[Stamp]) -> str:
+    """Return a digest of the files that are cut, as they are now, in whatever order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def read_finished(output: Path, settings: PrepareSettings, inputs: str) -> dict[str, Any] | None:
+    """Return the manifest of an output that is finished, or None where there is none yet.
+
+    Raises:
+        OutputMismatchError: it is of other settings or inputs.
+    """
+    path = output / MANIFEST_NAME
+    if not path.is_file():
+        return None
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        raise OutputMismatchError(f"{path} is not a manifest; choose another folder") from None
+    if manifest.get("settings") != settings.model_dump(mode="json"):
+        raise OutputMismatchError(f"{output} holds shards of other settings; choose another folder")
+    if manifest.get("inputs") != inputs:
+        raise OutputMismatchError(f"{output} holds shards of other inputs; choose another folder")
+    return manifest
+
+
+def summarize(
+    *,
+    settings: PrepareSettings,
+    inputs: str,
+    splits: Mapping[str, Split],
+    used: Sequence[Record],
+    rejected: Sequence[Record],
+    shards: Mapping[str, Sequence[Shard]],
+) -> dict[str, Any]:
+    """Return the manifest.
+
+    Args:
+        settings: what the clips were cut with.
+        inputs: from `fingerprint_inputs`.
+        splits: side of each source, by digest.
+        used: sources that gave clips or stills; those with a reason gave only a part.
+        rejected: sources that gave nothing.
+        shards: by their prefix.
+    """
+
+    def side(split: Split) -> dict[str, Any]:
+        mine = [record for record in used if splits[record.digest] == split]
+        clips = sum(len(record.clips) for record in mine)
+        return {
+            "sources": len(mine),
+            "source_seconds": round(sum(record.seconds for record in mine), 3),
+            "clips": clips,
+            "clip_seconds": round(clips * settings.clip_seconds, 3),
+            "stills": sum(len(record.stills) for record in mine),
+            "shards": [vars(shard) for shard in shards[split]],
+            "still_shards": [vars(shard) for shard in shards[f"stills-{split}"]],
+        }
+
+    def complaint(record: Record) -> dict[str, str]:
+        return {"source": record.stamp.path, "reason": record.reason, "message": record.message}
+
+    return {
+        "format": FORMAT,
+        "settings": settings.model_dump(mode="json"),
+        "inputs": inputs,
+        "train": side("train"),
+        "validation": side("validation"),
+        "rejected": [complaint(record) for record in rejected],
+        "cut_in_part": [complaint(record) for record in used if record.reason],
+    }
+
+
+def write_manifest(
+    output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[Record]
+) -> None:
+    """Write both files, the manifest last: where it is, everything is.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    lines = (
+        {
+            "source": record.stamp.path,
+            "keys": f"{sample_prefix(record)}-*",
+            "split": splits[record.digest],
+            "seconds": round(record.seconds, 3),
+            "clips": len(record.clips),
+            "stills": len(record.stills),
+        }
+        for record in used
+    )
+    _write(output / SOURCES_NAME, (json.dumps(line) + "\n" for line in lines))
+    _write(output / MANIFEST_NAME, (json.dumps(manifest, indent=2) + "\n",))
+
+
+def _write(path: Path, chunks: Iterable[str]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.writelines(chunks)
+    partial.replace(path)

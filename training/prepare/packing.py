@@ -1,0 +1,115 @@
+"""From the spool to shards: split by source, shuffled, and each shard there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from training.prepare.settings import PrepareSettings
+from training.prepare.spool import Record, Spool
+
+CLIP_SUFFIX = "mp4.mp4"
+STILL_SUFFIX = "png"
+_SLUG_LENGTH = 40
+_DIGEST_LENGTH = 10
+
+Split = Literal["train", "validation"]
+Kind = Literal["clips", "stills"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """A shard that was written."""
+
+    name: str
+    samples: int
+    bytes: int
+
+
+def split_sources(records: Sequence[Record], share: float) -> dict[str, Split]:
+    """Return by digest which sources are held out.
+
+    A source is held out where its digest, read as a number in [0, 1), is below `share`: no other source has a
+    say in it, so a set may grow without anything changing sides. Only where that left one side empty, the
+    source nearest to it changes over; a single source is trained on.
+    """
+    places = {record.digest: int(record.digest, 16) / 16 ** len(record.digest) for record in records}
+    splits: dict[str, Split] = {
+        digest: "validation" if place < share else "train" for digest, place in places.items()
+    }
+    sides = set(splits.values())
+    if share < 1 and sides == {"validation"}:
+        splits[max(places, key=lambda digest: places[digest])] = "train"
+    elif share > 0 and sides == {"train"} and len(splits) > 1:
+        splits[min(places, key=lambda digest: places[digest])] = "validation"
+    return splits
+
+
+def write_shards(
+    spool: Spool, records: Sequence[Record], kind: Kind, output: Path, prefix: str, settings: PrepareSettings
+) -> Iterator[Shard]:
+    """Write the pieces of `records` to `PREFIX-000000.tar` and on, in a seeded order, and yield each shard.
+
+    The same records give the same bytes, so shards that are there already are left as they are.
+
+    Raises:
+        OSError: a shard cannot be written. Those before it stay.
+    """
+    records = sorted(records, key=lambda record: record.digest)
+    counts = np.array([len(getattr(record, kind)) for record in records], dtype=np.int64)
+    ends = np.cumsum(counts)
+    order = np.random.default_rng([settings.seed, *prefix.encode()]).permutation(int(counts.sum()))
+    for number, start in enumerate(range(0, len(order), settings.clips_per_shard)):
+        chosen = order[start : start + settings.clips_per_shard]
+        path = output / f"{prefix}-{number:06d}.tar"
+        if not path.exists():
+            owners = np.searchsorted(ends, chosen, side="right")
+            indices = chosen - (ends - counts)[owners]
+            pieces = [(records[owner], int(index)) for owner, index in zip(owners, indices, strict=True)]
+            _write_tar(path, spool, kind, pieces)
+        yield Shard(name=path.name, samples=len(chosen), bytes=path.stat().st_size)
+
+
+def _write_tar(path: Path, spool: Spool, kind: Kind, pieces: Sequence[tuple[Record, int]]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for record, index in pieces:
+                    data = _read_piece(spool, record, kind, index)
+                    info = tarfile.TarInfo(_member(record, kind, index))
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_piece(spool: Spool, record: Record, kind: Kind, index: int) -> bytes:
+    sizes = record.clips + record.stills
+    index += len(record.clips) if kind == "stills" else 0
+    with open(spool.path(record.stamp), "rb") as file:
+        file.seek(sum(sizes[:index]))
+        return file.read(sizes[index])
+
+
+def _member(record: Record, kind: Kind, index: int) -> str:
+    """Return the name of a sample. Its key holds no dot: what follows the first is webdataset's suffix."""
+    suffix = CLIP_SUFFIX if kind == "clips" else STILL_SUFFIX
+    return f"{sample_prefix(record)}-{index:06d}.{suffix}"
+
+
+def sample_prefix(record: Record) -> str:
+    """Return what the keys of a source's samples begin with."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(record.stamp.path).stem).strip("_")[:_SLUG_LENGTH] or "source"
+    return f"{slug}-{record.digest[:_DIGEST_LENGTH]}"

@@ -1,0 +1,196 @@
+"""From videos and stills to a folder of shards: many processes that cut, one that writes."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
+from training.prepare.cutting import cut_source
+from training.prepare.inputs import Source, find_sources
+from training.prepare.manifest import fingerprint_inputs, read_finished, summarize, write_manifest
+from training.prepare.packing import Kind, Shard, Split, split_sources, write_shards
+from training.prepare.settings import PrepareSettings
+from training.prepare.spool import Record, Spool, Stamp
+
+DUPLICATE = "duplicate"
+"""Reason for a file with the contents of another."""
+TIMEOUT = "timeout"
+"""Reason for a file that took too long."""
+CRASHED = "crashed"
+"""Reason for a file that killed the process that read it."""
+
+_WAITING_PER_PROCESS = 4
+"""Sources handed to the pool ahead of time, for each process: there may be millions in all."""
+_SPLITS: tuple[Split, ...] = ("train", "validation")
+_KINDS: tuple[tuple[Kind, str], ...] = (("clips", ""), ("stills", "stills-"))
+
+
+def prepare(
+    inputs: Sequence[str],
+    output: Path,
+    settings: PrepareSettings | None = None,
+    *,
+    processes: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Cut everything that `inputs` mean into shards in the folder `output`, and return its manifest.
+
+    A run that was killed goes on where it was when it is started again with the same arguments; one that
+    was finished returns its manifest.
+
+    Args:
+        inputs: see `find_sources`.
+        output: folder of the shards, `manifest.json` and `sources.jsonl`.
+        settings: what clips are cut.
+        processes: that cut; by default one for each core.
+        progress: whether to show a bar.
+
+    Raises:
+        NoDataError: an input matches nothing, or nothing in them could be used.
+        OutputMismatchError: `output` holds shards of other inputs or settings, or a run that is under way.
+        DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
+    """
+    settings = settings or PrepareSettings()
+    sources = {Stamp.of(source): source for source in find_sources(inputs)}
+    fingerprint = fingerprint_inputs(sources)
+    if finished := read_finished(output, settings, fingerprint):
+        return finished
+    try:
+        with _alone(output):
+            spool = Spool(output)
+            done = spool.open(settings)
+            if any(stamp not in done for stamp in sources) and any(output.glob("*.tar")):
+                raise OutputMismatchError(f"{output} holds shards of other inputs; choose another folder")
+            records = [done[stamp] for stamp in sources if stamp in done]
+            todo = {stamp: source for stamp, source in sources.items() if stamp not in done}
+            with _bar(len(sources), len(records), shown=progress) as advance:
+                for record in _cut_all(todo, settings, spool, processes or os.cpu_count() or 1):
+                    spool.add(record)
+                    records.append(record)
+                    advance(record)
+            return _finish(output, spool, records, settings, fingerprint)
+    except OSError as error:
+        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
+
+
+def _finish(
+    output: Path, spool: Spool, records: list[Record], settings: PrepareSettings, inputs: str
+) -> dict[str, Any]:
+    """Write the shards, then the manifest, and forget the spool."""
+    used, rejected = _without_duplicates(records)
+    if not used:
+        reasons = sorted({record.reason for record in rejected})
+        raise NoDataError(f"none of {len(rejected)} files could be used: {', '.join(reasons)}")
+    splits: dict[str, Split] = {}
+    for stills in (False, True):
+        kindred = [record for record in used if bool(record.stills) == stills]
+        splits |= split_sources(kindred, settings.validation)
+    shards: dict[str, list[Shard]] = {}
+    for kind, prefix in _KINDS:
+        for split in _SPLITS:
+            mine = [record for record in used if splits[record.digest] == split]
+            name = prefix + split
+            shards[name] = list(write_shards(spool, mine, kind, output, name, settings))
+    manifest = summarize(
+        settings=settings, inputs=inputs, splits=splits, used=used, rejected=rejected, shards=shards
+    )
+    write_manifest(output, manifest, splits, used)
+    spool.remove()
+    return manifest
+
+
+def _without_duplicates(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+    """Return the records to use and those rejected. Of files with the same contents, the first is used."""
+    used: dict[str, Record] = {}
+    rejected: list[Record] = []
+    for record in sorted(records, key=lambda record: record.stamp.path):
+        if not record.usable:
+            rejected.append(record)
+        elif record.digest in used:
+            original = used[record.digest].stamp.path
+            rejected.append(replace(record, reason=DUPLICATE, message=f"the same file as {original}"))
+        else:
+            used[record.digest] = record
+    return list(used.values()), rejected
+
+
+def _cut_all(
+    sources: Mapping[Stamp, Source], settings: PrepareSettings, spool: Spool, processes: int
+) -> Iterator[Record]:
+    """Yield the record of each source as it is done. A source that hangs or kills its process is rejected."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([cut_source.__module__])
+    waiting = iter(sources.items())
+    pending: dict[Future[Record], Stamp] = {}
+    pool = ProcessPool(max_workers=processes, context=context)
+    try:
+        while True:
+            room = processes * _WAITING_PER_PROCESS - len(pending)
+            for stamp, source in islice(waiting, room):
+                arguments = [source, stamp, settings, spool.path(stamp)]
+                pending[pool.schedule(cut_source, args=arguments, timeout=settings.timeout_seconds)] = stamp
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                yield result_of(future, pending.pop(future), settings)
+    finally:
+        pool.stop()
+        pool.join()
+
+
+def result_of(future: Future[Record], stamp: Stamp, settings: PrepareSettings) -> Record:
+    """Return what came of a source, also where it took its process down or too long."""
+    try:
+        return future.result()
+    except TimeoutError:
+        message = f"took more than {settings.timeout_seconds:g} seconds"
+        return Record(stamp=stamp, reason=TIMEOUT, message=message)
+    except ProcessExpired:
+        return Record(stamp=stamp, reason=CRASHED, message="the process that read it died")
+
+
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Hold the folder against a second run. The system lets go when this process ends, however it ends."""
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputMismatchError(f"another run is writing to {output}") from None
+        yield
+
+
+@contextmanager
+def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Record], None]]:
+    """Show sources done and pieces cut, and yield what to call after each source."""
+    columns = (
+        TextColumn("cutting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pieces]} clips and stills, {task.fields[rejected]} rejected"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, disable=not shown) as progress:
+        pieces = rejected = 0
+        task = progress.add_task("", total=total, completed=done, pieces=pieces, rejected=rejected)
+
+        def advance(record: Record) -> None:
+            nonlocal pieces, rejected
+            pieces += len(record.clips) + len(record.stills)
+            rejected += not record.usable
+            progress.update(task, advance=1, pieces=pieces, rejected=rejected)
+
+        yield advance

@@ -1,0 +1,75 @@
+"""Stills for joint image training, and clips made by panning slowly across them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cvivit.errors import CorruptVideoError, UnsupportedMediaError, VideoTooLargeError
+from training.prepare.crops import Box, crop, crop_boxes, crop_side, enlarges, place_box
+from training.prepare.settings import PrepareSettings
+
+MAX_STILL_PIXELS = 200_000_000
+PAN_TRAVEL = 0.3
+"""How far a pan goes at most in one clip, over the side of its crop."""
+PAN_ZOOM = 0.15
+"""By how much of its side a pan's crop grows or shrinks at most in one clip."""
+
+
+def read_still(path: str) -> np.ndarray:
+    """Return a picture as uint8 (h w 3), upright as its EXIF says; transparent parts become black.
+
+    Raises:
+        UnsupportedMediaError: not a picture.
+        CorruptVideoError: a picture that is broken.
+        VideoTooLargeError: more than MAX_STILL_PIXELS.
+    """
+    try:
+        image = Image.open(path)
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UnsupportedMediaError("not a picture that is read") from error
+    with image:
+        if image.width * image.height > MAX_STILL_PIXELS:
+            raise VideoTooLargeError(
+                f"a still of {image.width}x{image.height} pixels",
+                limit_name="max_still_pixels",
+                limit=MAX_STILL_PIXELS,
+                actual=image.width * image.height,
+            )
+        try:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise CorruptVideoError("the picture is truncated or broken") from error
+
+
+def still_crops(still: np.ndarray, settings: PrepareSettings, rng: np.random.Generator) -> Iterator[bytes]:
+    """Yield the crops of a picture (h w 3) as PNG files."""
+    for box in crop_boxes(still.shape[:2], settings, rng):
+        buffer = io.BytesIO()
+        Image.fromarray(crop(still, box, settings.image_size)).save(buffer, "PNG", optimize=True)
+        yield buffer.getvalue()
+
+
+def pans(still: np.ndarray, settings: PrepareSettings, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield `settings.pans` clips, uint8 (t h w 3), of a crop that moves and zooms across a picture."""
+    for _ in range(settings.pans):
+        start, end = _pan(still.shape[:2], settings, rng)
+        shares = np.linspace(0, 1, settings.clip_frames)[:, None]
+        boxes = (1 - shares) * np.array(start) + shares * np.array(end)
+        yield np.stack([crop(still, tuple(box), settings.image_size) for box in boxes])
+
+
+def _pan(size: tuple[int, ...], settings: PrepareSettings, rng: np.random.Generator) -> tuple[Box, Box]:
+    """Return the first and the last box of a pan across a picture of (height, width)."""
+    detailed = [scale for scale in settings.scales if not enlarges(size, scale, settings)] or [1.0]
+    scale = rng.uniform(min(detailed), max(detailed))
+    zoomed = min(1.0, scale * (1 + rng.uniform(-PAN_ZOOM, PAN_ZOOM)))
+    first, last = (crop_side(size, one, settings) for one in (scale, zoomed))
+    where = rng.random(2)
+    # Places are shares of the room that the crop leaves; the travel is in crops.
+    room = np.maximum(np.subtract(size, first), 1e-9)
+    towards = np.clip(where + rng.uniform(-1, 1, 2) * PAN_TRAVEL * np.array(first) / room, 0, 1)
+    return place_box(size, first, where), place_box(size, last, towards)

@@ -1,0 +1,64 @@
+"""Cutting a stream of frames into clips: strides, offsets, and no clip across a scene cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from training.prepare.settings import PrepareSettings
+
+Frame = np.ndarray
+IsCut = Callable[[Frame, Frame], bool]
+
+
+def cut_windows(
+    frames: Iterable[Frame], settings: PrepareSettings, is_cut: IsCut | None
+) -> Iterator[np.ndarray]:
+    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames, holding only the frames under way.
+
+    A window begins at the first frame, every `settings.step` frames after, and anew after a cut. What is left
+    before a cut or the end, shorter than a clip, is dropped.
+
+    Args:
+        frames: uint8 (h w c) at `settings.fps * settings.offsets` frames a second.
+        settings: the length of a clip, and how far apart clips start.
+        is_cut: whether a cut lies between two frames that follow each other; None where cuts do not matter.
+    """
+    lanes = [_Lane(settings) for _ in range(settings.offsets)]
+    before: Frame | None = None
+    for number, frame in enumerate(frames):
+        if is_cut is not None and before is not None and is_cut(before, frame):
+            for lane in lanes:
+                lane.restart()
+        before = frame
+        lane = lanes[number % settings.offsets]
+        if lane.add(frame):
+            yield lane.take()
+
+
+class _Lane:
+    """Frames of one offset, on their way to a window."""
+
+    def __init__(self, settings: PrepareSettings) -> None:
+        self._length = settings.clip_frames
+        self._step = settings.step
+        self.restart()
+
+    def restart(self) -> None:
+        self._held: list[Frame] = []
+        self._skip = 0
+
+    def add(self, frame: Frame) -> bool:
+        """Take a frame, and return whether the window is full."""
+        if self._skip:
+            self._skip -= 1
+            return False
+        self._held.append(frame)
+        return len(self._held) == self._length
+
+    def take(self) -> np.ndarray:
+        window = np.stack(self._held)
+        self._skip = max(0, self._step - self._length)
+        self._held = self._held[self._step :]
+        return window
