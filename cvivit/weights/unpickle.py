@@ -19,6 +19,7 @@ from cvivit.errors import WeightsCorruptError, WeightsUnsafeError
 MAX_SCANNED_BYTES = 64 * 1024 * 1024
 """How much of a pickle is looked through to say why it was refused."""
 NAMED_GLOBALS = 3
+ARCHIVE = b"PK\x03\x04"
 HARMLESS = re.compile(
     r"collections\.OrderedDict|torch\._utils\._rebuild_\w+|torch\.nn\.parameter\.Parameter"
     r"|torch\.(storage\.)?(\w*Storage|Size|device|Tensor|(b?float|u?int|q?u?int|bool|complex)\w*)"
@@ -53,18 +54,19 @@ def _is_archive(path: Path) -> bool:
     """Whether the file is a zip archive, as torch has written since 1.6.
 
     Raises:
-        WeightsCorruptError: its members are compressed. Torch writes none that are: mapped, they would be
-            taken for weights, and unpacked, they can be a thousand times the file.
+        WeightsCorruptError: it is a damaged one, or its members are compressed. Torch writes none that are:
+            mapped, they would be taken for weights, and unpacked, they can be a thousand times the file.
     """
-    if not zipfile.is_zipfile(path):
-        return False
+    with path.open("rb") as file:
+        if file.read(len(ARCHIVE)) != ARCHIVE:
+            return False
     try:
         with zipfile.ZipFile(path) as archive:
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in archive.infolist())
-    except Exception:  # zipfile raises a dozen kinds
-        stored = False
+    except Exception as error:  # zipfile raises a dozen kinds where a file is damaged
+        raise WeightsCorruptError(f"{path.name} is a damaged archive, or it is truncated") from error
     if not stored:
-        raise WeightsCorruptError(f"{path.name} is an archive, but not one of torch.save")
+        raise WeightsCorruptError(f"{path.name} is a compressed archive: torch.save writes none")
     return True
 
 

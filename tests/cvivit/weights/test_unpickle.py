@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -113,6 +113,7 @@ def test_any_bytes_are_a_weights_error(
         assert str(caught.value).isprintable()
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 10**6), st.binary(min_size=1, max_size=16))
 def test_any_damage_is_a_weights_error_or_weights(
     tmp_path_factory: pytest.TempPathFactory, place: int, damage: bytes
