@@ -8,7 +8,7 @@ import json
 import platform
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ OPERATIONS: dict[str, Sequence[OperationName]] = {
     "decode": ("decode",),
     "both": ("encode", "decode"),
 }
-TABLES = {"load": throughput_table, "mixed": mixed_table, "soak": soak_table}
+TABLES: dict[str, Callable[[Any], str]] = {"load": throughput_table, "mixed": mixed_table, "soak": soak_table}
 
 
 def main(arguments: Sequence[str]) -> int:
