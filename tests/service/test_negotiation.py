@@ -1,0 +1,44 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import NotAcceptableError
+from service.negotiation import choose, parse_accept
+
+OFFERED = ("video/mp4", "video/webm", "image/gif")
+
+
+@pytest.mark.parametrize(
+    ("accept", "chosen"),
+    [
+        (None, "video/mp4"),
+        ("", "video/mp4"),
+        ("*/*", "video/mp4"),
+        ("video/webm", "video/webm"),
+        ("VIDEO/WEBM", "video/webm"),
+        ("image/*", "image/gif"),
+        ("video/mp4;q=0.1, image/gif;q=0.9", "image/gif"),
+        ("*/*;q=0.1, video/webm", "video/webm"),
+        ("video/*, video/mp4;q=0", "video/webm"),
+        ("video/mp4;q=0, */*", "video/webm"),
+        ("text/html, image/gif;q=0.5", "image/gif"),
+        ("video/mp4; codecs=avc1 ;q=0.5, video/webm;q=0.4", "video/mp4"),
+        ("nonsense, image/gif", "image/gif"),
+        ("video/mp4;q=2, image/gif;q=0.1", "image/gif"),
+    ],
+)
+def test_the_most_preferred_type_is_chosen(accept: str | None, chosen: str) -> None:
+    assert choose(accept, OFFERED) == chosen
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/html", "video/mp4;q=0", "*/*;q=0", "nonsense", "video/mp4;q=x", ", ,"]
+)
+def test_what_cannot_be_met_is_refused(accept: str) -> None:
+    with pytest.raises(NotAcceptableError):
+        choose(accept, OFFERED)
+
+
+@given(st.text())
+def test_no_header_breaks_the_parser(header: str) -> None:
+    assert all(0 <= found.quality <= 1 for found in parse_accept(header))
