@@ -1,0 +1,95 @@
+"""Where the process is in its life, and what is in flight: who asks is told whether work is taken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+
+from service.errors import BusyError, DrainingError, NotReadyError
+
+
+class Phase(Enum):
+    """The phases of a process. They only ever move down this list."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Lifecycle:
+    """The phase, and the count of requests in flight. One event loop's: not thread-safe.
+
+    Args:
+        max_requests: requests in flight, past which more are refused.
+        busy_seconds: returns how long a refused client should wait before it asks again.
+    """
+
+    def __init__(self, *, max_requests: int) -> None:
+        self.max_requests = max_requests
+        self.phase = Phase.STARTING
+        self.in_flight = 0
+        self.retry_seconds = 1
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._ending = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether work is taken."""
+        return self.phase is Phase.READY
+
+    @property
+    def failed(self) -> bool:
+        """Whether the engine was lost: the process is of no further use."""
+        return self.phase is Phase.FAILED
+
+    def become(self, phase: Phase) -> None:
+        """Move on to `phase`; a phase that is already behind is ignored."""
+        order = list(Phase)
+        if order.index(phase) > order.index(self.phase):
+            self.phase = phase
+            if phase in (Phase.DRAINING, Phase.FAILED):
+                self._ending.set()
+
+    async def ending(self) -> None:
+        """Wait until the process drains or has failed."""
+        await self._ending.wait()
+
+    async def idle(self) -> None:
+        """Wait until nothing is in flight."""
+        await self._idle.wait()
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Hold a place among the requests in flight.
+
+        Raises:
+            NotReadyError: starting, or failed.
+            DrainingError: stopping.
+            BusyError: as many requests are in flight as there may be.
+        """
+        if self.phase is Phase.DRAINING:
+            raise DrainingError("the server is stopping and takes no new work")
+        if not self.ready:
+            raise NotReadyError(f"the server takes no work: it {_STATE[self.phase]}")
+        if self.in_flight >= self.max_requests:
+            raise BusyError(
+                "too many requests are in flight",
+                limit=self.max_requests,
+                actual=self.in_flight,
+                headers={"Retry-After": str(self.retry_seconds)},
+            )
+        self.in_flight += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self._idle.set()
+
+
+_STATE = {Phase.STARTING: "is starting", Phase.FAILED: "has lost its engine"}

@@ -1,0 +1,59 @@
+import asyncio
+
+import pytest
+
+from service.errors import BusyError, DrainingError, NotReadyError
+from service.lifecycle import Lifecycle, Phase
+
+
+def test_work_is_taken_only_while_ready() -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    with pytest.raises(NotReadyError), lifecycle.admit():
+        pass
+    lifecycle.become(Phase.READY)
+    with lifecycle.admit():
+        pass
+    lifecycle.become(Phase.DRAINING)
+    with pytest.raises(DrainingError), lifecycle.admit():
+        pass
+    lifecycle.become(Phase.FAILED)
+    with pytest.raises(NotReadyError), lifecycle.admit():
+        pass
+
+
+def test_a_phase_behind_is_not_gone_back_to() -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    lifecycle.become(Phase.FAILED)
+    lifecycle.become(Phase.READY)
+    assert lifecycle.failed
+
+
+def test_one_too_many_is_told_so_and_a_place_is_given_back_whatever_happens() -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    lifecycle.become(Phase.READY)
+
+    def fail_inside() -> None:
+        with lifecycle.admit():
+            with pytest.raises(BusyError) as refused, lifecycle.admit():
+                pass
+            assert refused.value.limit == 1
+            raise KeyError
+
+    for _ in range(3):
+        with pytest.raises(KeyError):
+            fail_inside()
+    assert lifecycle.in_flight == 0
+
+
+async def _idle_after_the_last(lifecycle: Lifecycle) -> None:
+    with lifecycle.admit():
+        waiting = asyncio.ensure_future(lifecycle.idle())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    await waiting
+
+
+def test_idle_waits_for_the_last_request() -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    lifecycle.become(Phase.READY)
+    asyncio.run(_idle_after_the_last(lifecycle))
