@@ -1,0 +1,64 @@
+"""`python -m service`: serve, or with `--check` prove that this machine could."""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import Field, ValidationError
+from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
+
+from cvivit.errors import CViViTError
+from service.settings import Settings
+
+
+class CommandLine(Settings):
+    """Serve C-ViViT over HTTP. Each flag has an environment variable: --max-clips is CVIVIT_MAX_CLIPS."""
+
+    model_config = SettingsConfigDict(
+        cli_prog_name="python -m service", cli_kebab_case=True, cli_avoid_json=True, cli_hide_none_type=True
+    )
+
+    check: CliImplicitFlag[bool] = Field(
+        default=False, description="Load, warm up, encode one clip and exit: 0 where all of it works."
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command with `arguments` and return its exit code."""
+    try:
+        settings = CliApp.run(CommandLine, cli_args=arguments)
+        return _check(settings) if settings.check else _serve(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _fail(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    except (CViViTError, ValueError) as error:
+        return _fail(str(error))
+
+
+def _serve(settings: Settings) -> int:
+    from service.app import create_app
+    from service.logs import configure_logs
+    from service.runtime import load
+    from service.server import Server
+
+    configure_logs(settings.log_level)
+    app = create_app(settings, tokenizers=load(settings))
+    server = Server(app, settings)
+    server.run()
+    return server.exit_code
+
+
+def _check(settings: Settings) -> int:
+    from service.check import check
+
+    print(check(settings))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

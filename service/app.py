@@ -1,0 +1,92 @@
+"""The application: one list of middleware, the routes, and what starts and stops with them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from asgi_correlation_id import CorrelationIdMiddleware
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from cvivit import __version__
+from cvivit.tokenizer import VideoTokenizer
+from service import problems
+from service.access import AccessMiddleware, Keys, SecurityHeadersMiddleware
+from service.admission import AdmissionMiddleware
+from service.observe import ObserveMiddleware, ProblemMiddleware
+from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
+from service.routes import decode, encode, health, info, page, reconstruct
+from service.runtime import Runtime
+from service.settings import Settings
+from service.tracing import trace_requests
+
+ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, page.router)
+
+
+def create_app(settings: Settings | None = None, *, tokenizers: Sequence[VideoTokenizer] = ()) -> FastAPI:
+    """Return the service as an ASGI application. Its lifespan loads, warms up and, at the end, stops.
+
+    Args:
+        settings: from the environment if None.
+        tokenizers: already loaded, one a device, in place of `settings.model`.
+
+    Raises:
+        ConfigError: a setting names a file that does not serve.
+    """
+    settings = settings or Settings()
+    runtime = Runtime(settings, tokenizers=tokenizers)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with runtime:
+            yield
+
+    app = FastAPI(
+        title="phenaki-cvivit",
+        summary="Videos to tokens and back.",
+        description=DESCRIPTION,
+        version=__version__,
+        lifespan=lifespan,
+        middleware=_middleware(settings, runtime),
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    app.state.runtime = runtime
+    for router in ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    describe(app, needs_key=settings.api_keys_file is not None)
+    if settings.otel_endpoint:
+        trace_requests(app, settings.otel_endpoint)
+    return app
+
+
+def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
+    """Return the middleware, outermost first."""
+    routes = {route.path for router in ROUTERS for route in router.routes if isinstance(route, Route)}
+    listed = [
+        Middleware(CorrelationIdMiddleware, header_name="X-Request-ID", validator=is_request_id),
+        Middleware(ObserveMiddleware, metrics=runtime.metrics, routes=routes | {OPENAPI_PATH}),
+        Middleware(SecurityHeadersMiddleware),
+    ]
+    if settings.cors_origins:
+        listed.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type", "x-request-id"],
+                expose_headers=["x-request-id", "server-timing", "x-psnr", "x-ssim", "retry-after"],
+            )
+        )
+    listed.append(Middleware(ProblemMiddleware))
+    if settings.api_keys_file is not None:
+        keys = Keys.from_file(settings.api_keys_file)
+        listed.append(Middleware(AccessMiddleware, keys=keys, metrics_open=settings.metrics_open))
+    listed.append(Middleware(AdmissionMiddleware, lifecycle=runtime.lifecycle))
+    return listed

@@ -1,0 +1,104 @@
+"""POST /decode: tokens to a video."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import BinaryIO
+
+from fastapi import APIRouter, Request, Response
+
+from cvivit.tokens import TokenGrid
+from service.disconnect import while_connected
+from service.engine import Operation
+from service.errors import ContentTypeError
+from service.negotiation import choose
+from service.openapi import (
+    GIF,
+    JSON,
+    MP4,
+    TOKEN_ERRORS,
+    TOKENS,
+    WEBM,
+    WORK_ERRORS,
+    answers,
+    problem_responses,
+    tokens_body,
+)
+from service.pipeline import run
+from service.reading import Clip
+from service.record import Record, record_of
+from service.runtime import Runtime, runtime_of
+from service.streaming import OpenFileResponse
+from service.uploads import receive_body
+from service.writing import Container, write_clips
+
+router = APIRouter(tags=["tokens"])
+
+CONTAINERS: dict[str, Container] = {MP4: "mp4", WEBM: "webm", GIF: "gif"}
+
+
+@router.post(
+    "/decode",
+    summary="Tokens to a video",
+    response_class=Response,
+    responses={
+        200: answers(*CONTAINERS, description="The video."),
+        **problem_responses(*WORK_ERRORS, *TOKEN_ERRORS),
+    },
+    openapi_extra={"requestBody": tokens_body()},
+)
+async def decode(request: Request) -> Response:
+    """Send tokens as JSON or as a safetensors file; take a video as `Accept` says, MP4 (H.264) by default.
+
+    Only `indices` is required: `(clips, T, H, W)`, or `(T, H, W)` for one clip. `frames` is all of them and
+    `fps` the model's where they are left out. A `model` that is not the one served is refused.
+    """
+    runtime, record = runtime_of(request.app), record_of(request)
+    media_type = choose(request.headers.get("accept"), tuple(CONTAINERS))
+    kind = _body_type(request)
+    with record.stage("upload"):
+        spool = await receive_body(request, runtime.settings, runtime.run_blocking)
+    with spool, record.stage("parse"):
+        body = await spool.finish()
+        grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
+    file = await while_connected(request, _decode(runtime, record, grid, CONTAINERS[media_type]))
+    return OpenFileResponse(file, media_type=media_type, filename=f"video.{CONTAINERS[media_type]}")
+
+
+def _body_type(request: Request) -> str:
+    """Return which of the two forms the body says it is in.
+
+    Raises:
+        ContentTypeError: neither.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == JSON or (media_type.startswith("application/") and media_type.endswith("+json")):
+        return JSON
+    if media_type == TOKENS:
+        return TOKENS
+    raise ContentTypeError(f"tokens are sent as {JSON} or {TOKENS}; Content-Type says otherwise")
+
+
+def _parse(body: BinaryIO, kind: str, runtime: Runtime) -> TokenGrid:
+    config, model = runtime.tokenizer.config, runtime.tokenizer.fingerprint
+    limit = runtime.settings.max_tokens
+    if kind == JSON:
+        return TokenGrid.from_json(body.read(), config=config, model=model, max_tokens=limit)
+    return TokenGrid.load(body, config=config, model=model, max_tokens=limit)
+
+
+async def _decode(runtime: Runtime, record: Record, grid: TokenGrid, container: Container) -> BinaryIO:
+    async with aclosing(_clips(runtime, record, grid)) as clips:
+        return await write_clips(runtime, record, clips, fps=grid.fps, container=container)
+
+
+async def _clips(runtime: Runtime, record: Record, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
+    """Yield the clips of `grid`, the last without its padding."""
+    left = grid.frames
+    decoded: AsyncIterator[Clip] = run(
+        runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices)
+    )
+    async for clip in decoded:
+        yield clip[:left]
+        left -= len(clip)

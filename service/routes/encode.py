@@ -1,0 +1,133 @@
+"""POST /encode: a video to its tokens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from cvivit.tokens import TokenGrid
+from service.disconnect import while_connected
+from service.negotiation import choose
+from service.openapi import (
+    JSON,
+    LINES,
+    READING_ERRORS,
+    TOKENS,
+    WORK_ERRORS,
+    answers,
+    problem_responses,
+    tokens_schema,
+    video_body,
+)
+from service.pipeline import Encoding
+from service.problems import answer
+from service.record import Record, record_of
+from service.runtime import Runtime, runtime_of
+from service.spool import Spool
+from service.streaming import GeneratorResponse
+from service.uploads import receive_file
+
+router = APIRouter(tags=["tokens"])
+
+OFFERED = (JSON, TOKENS, LINES)
+
+
+@router.post(
+    "/encode",
+    summary="A video to its tokens",
+    response_class=Response,
+    responses={
+        200: answers(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
+        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+    },
+    openapi_extra={"requestBody": video_body()},
+)
+async def encode(request: Request) -> Response:
+    """Send a video as the form field `file` or as the body itself; take its tokens as `Accept` says.
+
+    `application/json` is the default; `application/octet-stream` is a safetensors file;
+    `application/x-ndjson` sends a line `{"clip", "indices"}` for each clip as soon as it is ready and then a
+    line `{"model", "shape", "frames", "fps"}`. Where that stream fails midway its last line is a problem.
+    """
+    runtime, record = runtime_of(request.app), record_of(request)
+    media_type = choose(request.headers.get("accept"), OFFERED)
+    with record.stage("upload"):
+        spool = await receive_file(request, runtime.settings, runtime.run_blocking)
+    if media_type == LINES:
+        return await _stream(request, runtime, record, spool)
+    with spool:
+        work = _json if media_type == JSON else _safetensors
+        body = await while_connected(request, work(runtime, Encoding(runtime, record, await spool.finish())))
+    return Response(body, media_type=media_type)
+
+
+async def _json(runtime: Runtime, encoding: Encoding) -> bytes:
+    """Return the JSON form of a TokenGrid, a clip at a time: the event loop is not held up for long."""
+    clips = [_dump(indices.tolist()) async for indices in encoding.indices()]
+    summary = _dump(_summary(runtime, encoding, len(clips)))
+    return b"".join([summary[:-1], b',"indices":[', b",".join(clips), b"]}"])
+
+
+async def _safetensors(runtime: Runtime, encoding: Encoding) -> bytes:
+    clips = [indices async for indices in encoding.indices()]
+
+    def save() -> bytes:
+        grid = TokenGrid(
+            indices=np.stack(clips),
+            frames=encoding.frames,
+            fps=runtime.tokenizer.config.fps,
+            model=runtime.tokenizer.fingerprint,
+        )
+        return grid.to_bytes()
+
+    return await runtime.run_blocking(save)
+
+
+async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spool) -> Response:
+    """Answer once there is a first line, so that what fails before it has a status of its own."""
+    lines = _lines(runtime, record, spool)
+    first = await while_connected(request, _next(lines))
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        yield first
+        try:
+            async for line in lines:
+                yield line
+        except Exception as error:
+            problem = answer(error, request.url.path).problem
+            record.code = problem["code"]
+            yield _dump(problem) + b"\n"
+
+    return GeneratorResponse(body(), media_type=LINES)
+
+
+async def _lines(runtime: Runtime, record: Record, spool: Spool) -> AsyncGenerator[bytes, None]:
+    with spool:
+        encoding = Encoding(runtime, record, await spool.finish())
+        clips = 0
+        async for indices in encoding.indices():
+            yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
+            clips += 1
+        yield _dump(_summary(runtime, encoding, clips)) + b"\n"
+
+
+async def _next(lines: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(lines)
+
+
+def _summary(runtime: Runtime, encoding: Encoding, clips: int) -> dict[str, Any]:
+    config = runtime.tokenizer.config
+    return {
+        "model": runtime.tokenizer.fingerprint,
+        "shape": [clips, *config.grid],
+        "frames": encoding.frames,
+        "fps": config.fps,
+    }
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,46 @@
+"""GET /info: the model that is served, and the limits that hold."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from service.openapi import problem_responses
+from service.runtime import runtime_of
+
+router = APIRouter(tags=["information"])
+
+
+class Info(BaseModel):
+    """What a client may want to know before it sends a video."""
+
+    version: str = Field(description="Version of the service.")
+    model: str = Field(description="Fingerprint of the weights: tokens of other weights are not decoded.")
+    device: str
+    precision: str
+    image_size: tuple[int, int] = Field(description="Height and width of a clip in pixels.")
+    clip_frames: int = Field(description="Frames of a clip.")
+    fps: float = Field(description="Frames a second of a clip.")
+    grid: tuple[int, int, int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
+    codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
+    limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
+
+
+@router.get("/info", summary="The model and the limits", responses=problem_responses())
+async def info(request: Request) -> Info:
+    """Describe the model that is served and the limits of this server."""
+    runtime = runtime_of(request.app)
+    tokenizer = runtime.tokenizer
+    config = tokenizer.config
+    return Info(
+        version=request.app.version,
+        model=tokenizer.fingerprint,
+        device=str(tokenizer.runner.device),
+        precision=str(tokenizer.runner.precision),
+        image_size=config.image_size,
+        clip_frames=config.clip_frames,
+        fps=config.fps,
+        grid=config.grid,
+        codebook_size=config.codebook_size,
+        limits=runtime.settings.limits(),
+    )

@@ -1,0 +1,86 @@
+"""POST /reconstruct: a video beside what its tokens keep of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import BinaryIO
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from service.disconnect import while_connected
+from service.negotiation import choose
+from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
+from service.pipeline import Encoding, reconstruct_clips
+from service.quality import Quality
+from service.reading import Clip
+from service.record import Record, record_of
+from service.runtime import Runtime, runtime_of
+from service.streaming import OpenFileResponse
+from service.uploads import receive_file
+from service.writing import write_clips
+
+router = APIRouter(tags=["tokens"])
+
+QUALITY_HEADERS = {
+    "X-PSNR": {
+        "description": "Peak signal-to-noise ratio of the reconstruction in dB; `inf` where it is perfect.",
+        "schema": {"type": "string", "examples": ["24.31"]},
+    },
+    "X-SSIM": {
+        "description": "Structural similarity, mean over the frames.",
+        "schema": {"type": "string", "examples": ["0.7421"]},
+    },
+}
+
+
+@router.post(
+    "/reconstruct",
+    summary="A video beside its reconstruction",
+    response_class=Response,
+    responses={
+        200: {
+            **answers(MP4, description="The original on the left, its reconstruction on the right."),
+            "headers": QUALITY_HEADERS,
+        },
+        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+    },
+    openapi_extra={"requestBody": video_body()},
+)
+async def reconstruct(request: Request) -> Response:
+    """Send a video; take an MP4 of it, as the model sees it, beside its reconstruction."""
+    runtime, record = runtime_of(request.app), record_of(request)
+    choose(request.headers.get("accept"), (MP4,))
+    with record.stage("upload"):
+        spool = await receive_file(request, runtime.settings, runtime.run_blocking)
+    quality = Quality()
+    with spool:
+        encoding = Encoding(runtime, record, await spool.finish())
+        file = await while_connected(request, _side_by_side(runtime, record, encoding, quality))
+    return OpenFileResponse(
+        file,
+        media_type=MP4,
+        filename="reconstruction.mp4",
+        headers={"X-PSNR": f"{quality.psnr:.2f}", "X-SSIM": f"{quality.ssim:.4f}"},
+    )
+
+
+async def _side_by_side(runtime: Runtime, record: Record, encoding: Encoding, quality: Quality) -> BinaryIO:
+    async with aclosing(_pairs(runtime, record, encoding, quality)) as clips:
+        return await write_clips(runtime, record, clips, fps=runtime.tokenizer.config.fps, container="mp4")
+
+
+async def _pairs(
+    runtime: Runtime, record: Record, encoding: Encoding, quality: Quality
+) -> AsyncGenerator[Clip, None]:
+    """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
+    shown = 0
+    async with aclosing(reconstruct_clips(runtime, record, encoding)) as pairs:
+        async for original, reconstruction in pairs:
+            real = encoding.frames - shown
+            original, reconstruction = original[:real], reconstruction[:real]
+            await runtime.run_blocking(partial(quality.add, original, reconstruction))
+            yield np.concatenate([original, reconstruction], axis=2)
+            shown += len(original)

@@ -1,0 +1,133 @@
+"""What runs behind the routes, from the app's start to its stop: model, engine, reader, threads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+from cvivit.tokenizer import VideoTokenizer
+from fastapi import FastAPI
+
+from service.engine import Engine
+from service.lifecycle import Lifecycle, Phase
+from service.meters import EngineMeters, EngineState
+from service.metrics import Metrics
+from service.reading import ClipReaders
+from service.settings import Settings
+
+log = logging.getLogger("service")
+
+Result = TypeVar("Result")
+
+SPARE_THREADS = 8
+"""Threads beyond one for each request in flight, for short work such as a spool's writes."""
+
+
+class Runtime:
+    """Everything that lives as long as the app. Entering starts it, leaving stops it.
+
+    Args:
+        settings: of the app.
+        tokenizers: already loaded, one a device, in place of `settings.model`.
+    """
+
+    def __init__(self, settings: Settings, *, tokenizers: Sequence[VideoTokenizer] = ()) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.lifecycle = Lifecycle(max_requests=settings.max_requests)
+        self.metrics.ready.set_function(lambda: self.lifecycle.ready)
+        self.engine: Engine
+        self.readers: ClipReaders
+        self._tokenizers = list(tokenizers)
+        self._threads: ThreadPoolExecutor
+        self._watch: asyncio.Task[None]
+
+    @property
+    def tokenizer(self) -> VideoTokenizer:
+        """The model that is served, on its first device."""
+        return self._tokenizers[0]
+
+    async def run_blocking(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns, called on a thread: the event loop goes on meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def __aenter__(self) -> Self:
+        """Load, warm up and take requests.
+
+        Raises:
+            WeightsError: the weights cannot be loaded.
+            DeviceError, EngineUnavailableError: the device does not run them.
+        """
+        self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
+        if not self._tokenizers:
+            self._tokenizers = await self.run_blocking(lambda: load(self.settings))
+        self.engine = Engine(
+            [tokenizer.runner for tokenizer in self._tokenizers], observer=EngineMeters(self.metrics)
+        )
+        EngineState(
+            self.metrics.registry,
+            snapshot=self.engine.snapshot,
+            device_memory=lambda: device_memory(self._tokenizers),
+        )
+        self.readers = ClipReaders(self.settings, self.tokenizer.config, self._threads)
+        self.engine.start()
+        try:
+            await self.engine.wait_ready()
+        except BaseException:
+            await self._stop()
+            raise
+        self._watch = asyncio.create_task(self._fail_with_engine())
+        self.lifecycle.become(Phase.READY)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Take no more requests and end what is left of them."""
+        self.lifecycle.become(Phase.DRAINING)
+        self._watch.cancel()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        await self.engine.stop()
+        self.readers.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _fail_with_engine(self) -> None:
+        cause = await self.engine.wait_failed()
+        log.error("the engine is lost", exc_info=cause)
+        self.lifecycle.become(Phase.FAILED)
+
+
+def load(settings: Settings) -> list[VideoTokenizer]:
+    """Return the model that `settings` name, on each of their devices.
+
+    Raises:
+        WeightsError: the weights cannot be loaded.
+    """
+    return [
+        VideoTokenizer.from_pretrained(
+            settings.model, revision=settings.revision, device=device.strip(), precision=settings.precision
+        )
+        for device in settings.device.split(",")
+    ]
+
+
+def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]:
+    """Yield each CUDA device and the bytes that this process has reserved of it."""
+    import torch
+
+    for tokenizer in tokenizers:
+        device = torch.device(tokenizer.runner.device)
+        if device.type == "cuda":
+            yield str(device), torch.cuda.memory_reserved(device)
+
+
+def runtime_of(app: FastAPI) -> Runtime:
+    """Return the runtime of an app made by `create_app`."""
+    runtime: Runtime = app.state.runtime
+    return runtime

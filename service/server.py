@@ -1,0 +1,94 @@
+"""The server process: uvicorn, its signals turned into a drain, its exit code into what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.lifecycle import Phase
+from service.protocol import guarded
+from service.runtime import runtime_of
+from service.settings import Settings
+
+log = logging.getLogger("service")
+
+FAILED_GRACE_SECONDS = 5.0
+"""Time for answers to leave after the engine was lost: nothing in flight can succeed any more."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn that keeps listening while it drains, so that `/readyz` can say so.
+
+    uvicorn closes its sockets at the first signal and raises it again at the end. Here a signal only
+    starts the drain: what is in flight finishes, what is new is answered 503, and then uvicorn stops. A
+    second signal stops at once.
+
+    Args:
+        app: made by `create_app`.
+        settings: of the same app.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                http=guarded(settings),
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=math.ceil(settings.idle_seconds),
+                timeout_graceful_shutdown=math.ceil(FAILED_GRACE_SECONDS),
+            )
+        )
+        self.settings = settings
+        self.runtime = runtime_of(app)
+        self.lifecycle = self.runtime.lifecycle
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signalled = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 after a drain that was asked for, 1 where the service never started or lost its engine."""
+        return 0 if self.started and not self.lifecycle.failed else 1
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
+        """Start to drain at the first signal, stop at once at the second."""
+        if self._loop is None:
+            self.should_exit = True
+        elif self._signalled:
+            self.should_exit = self.force_exit = True
+        else:
+            self._signalled = True
+            log.info("draining after %s", signal.Signals(sig).name)
+            self._loop.call_soon_threadsafe(self.lifecycle.become, Phase.DRAINING)
+
+    async def main_loop(self) -> None:
+        """Serve until drained or failed."""
+        self._loop = asyncio.get_running_loop()
+        drainer = asyncio.create_task(self._drain())
+        try:
+            await super().main_loop()
+        finally:
+            drainer.cancel()
+
+    async def _drain(self) -> None:
+        await self.lifecycle.ending()
+        grace = FAILED_GRACE_SECONDS if self.lifecycle.failed else self.settings.grace_seconds
+        try:
+            async with asyncio.timeout(grace):
+                await asyncio.gather(
+                    asyncio.sleep(min(grace, self.settings.drain_seconds)), self.lifecycle.idle()
+                )
+        except TimeoutError:
+            log.warning("the grace time is over: work in flight is dropped")
+        self.should_exit = True

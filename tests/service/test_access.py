@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from cvivit.errors import ConfigError
+from service.access import Keys
+
+Opened = Callable[..., TestClient]
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text("# clients\nfirst-key\n\n  second-key  \n")
+    return path
+
+
+def test_any_of_several_keys_lets_in(open_app: Opened, keys: Path, video: bytes) -> None:
+    client = open_app(api_keys_file=keys)
+    for key in ("first-key", "second-key"):
+        response = client.post("/encode", content=video, headers={"authorization": f"Bearer {key}"})
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "Bearer", "Bearer ", "Bearer third-key", "Basic first-key", "first-key", "Bearer # clients"],
+)
+@pytest.mark.parametrize("route", ["/encode", "/decode", "/info", "/docs", "/openapi.json", "/", "/nothing"])
+def test_without_a_known_key_nothing_is_told(
+    open_app: Opened, keys: Path, header: str | None, route: str
+) -> None:
+    client = open_app(api_keys_file=keys)
+    response = client.post(route, headers={"authorization": header} if header is not None else {})
+    assert response.status_code == 401
+    assert response.json()["code"] == "unauthorized"
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_health_is_open_and_metrics_by_setting(open_app: Opened, keys: Path) -> None:
+    client = open_app(api_keys_file=keys)
+    assert [client.get(route).status_code for route in ("/livez", "/readyz", "/metrics")] == [200, 200, 200]
+    closed = open_app(api_keys_file=keys, metrics_open=False)
+    assert [closed.get(route).status_code for route in ("/livez", "/readyz", "/metrics")] == [200, 200, 401]
+
+
+@pytest.mark.parametrize("content", [b"", b"# only a comment\n", b"\xff\xfe", None])
+def test_a_file_without_keys_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        Keys.from_file(path)
+
+
+def test_other_origins_are_refused_by_default(client: TestClient) -> None:
+    response = client.get("/info", headers={"origin": "https://elsewhere.example"})
+    assert "access-control-allow-origin" not in response.headers
+
+
+def test_origins_are_let_in_by_setting(open_app: Opened) -> None:
+    client = open_app(cors_origins="https://page.example")
+    asked = {"origin": "https://page.example", "access-control-request-method": "POST"}
+    assert client.options("/encode", headers=asked).status_code == 200
+    allowed = client.get("/nothing", headers={"origin": "https://page.example"})
+    assert allowed.headers["access-control-allow-origin"] == "https://page.example"
+    refused = client.get("/info", headers={"origin": "https://elsewhere.example"})
+    assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize("path", ["/docs", "/info", "/nothing"])
+def test_every_answer_is_hardened(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -1,0 +1,111 @@
+import ast
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+import service
+from cvivit import errors as codec
+from cvivit.errors import CViViTError
+from service import errors
+from service.engine import EngineError, QueueFullError
+from service.problems import STATUSES, answer, catalogue, errors_page, status_of
+
+DOCUMENT = Path(service.__file__).parent / "ERRORS.md"
+WRITE = "from service.problems import errors_page; print(errors_page(), end='')"
+MEMBERS = {"type", "title", "status", "detail", "instance", "code", "limit", "actual", "request_id"}
+
+
+def test_every_error_is_documented() -> None:
+    assert DOCUMENT.read_text() == errors_page(), f'write it anew: python -c "{WRITE}" > service/ERRORS.md'
+
+
+def test_codes_are_unique() -> None:
+    codes = [kind.code for kind in catalogue()]
+    assert len(codes) == len(set(codes))
+
+
+def tree(kind: type[CViViTError]) -> set[type[CViViTError]]:
+    return {kind}.union(*(tree(child) for child in kind.__subclasses__()))
+
+
+@pytest.mark.parametrize(
+    "root", [codec.VideoError, codec.TokensError, codec.DeviceError, EngineError, errors.ServiceError]
+)
+def test_every_error_of_a_request_has_a_status_of_its_own(root: type[CViViTError]) -> None:
+    ours = {kind for kind in tree(root) if kind.__module__.startswith(("cvivit.", "service."))}
+    assert ours - {errors.ServiceError} <= set(STATUSES)
+
+
+def test_what_is_not_in_the_table_tells_nothing() -> None:
+    for error in (ValueError("/secret/path"), codec.WeightsNotFoundError("/secret/path"), KeyError()):
+        told = answer(error, "/encode")
+        assert told.status == 500
+        assert told.problem["code"] == "internal_error"
+        assert "secret" not in told.problem["detail"]
+
+
+def test_the_nearest_ancestor_gives_the_status() -> None:
+    class NewVideoError(codec.CorruptVideoError):
+        """New."""
+
+    assert status_of(NewVideoError) == 422
+
+
+def test_a_limit_is_told() -> None:
+    error = codec.VideoTooLargeError("too long", limit_name="max_seconds", limit=660, actual=700)
+    problem = answer(error, "/encode").problem
+    assert (problem["limit"], problem["actual"]) == (660, 700)
+
+
+def test_a_full_queue_says_when_to_return() -> None:
+    assert answer(QueueFullError("full", retry_after_seconds=2.1), "/encode").headers["Retry-After"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/no/such/route", 404, "not_found"),
+        ("GET", "/encode", 405, "method_not_allowed"),
+        ("DELETE", "/livez", 405, "method_not_allowed"),
+        ("POST", "/docs", 405, "method_not_allowed"),
+    ],
+)
+def test_the_frameworks_own_errors_are_problems(
+    client: TestClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == MEMBERS
+    assert (problem["status"], problem["code"], problem["instance"]) == (status, code, path)
+    assert problem["request_id"] == response.headers["x-request-id"]
+
+
+def test_a_bug_is_a_500_that_tells_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def burst(*_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr("service.routes.encode.choose", burst)
+    response = client.post("/encode", content=b"x")
+    assert response.status_code == 500
+    assert response.json()["code"] == "internal_error"
+    assert "secret" not in response.text
+
+
+def test_a_type_leads_to_its_entry(client: TestClient) -> None:
+    problem_type = client.get("/no/such/route").json()["type"]
+    page, _, anchor = problem_type.partition("#")
+    assert f'id="{anchor}"' in client.get(page).text
+
+
+def test_statuses_are_in_one_place_only() -> None:
+    """No other file of the service raises a status: they raise errors, and the table knows the rest."""
+    for path in Path(service.__file__).parent.rglob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert "HTTPException" not in names or path.name == "problems.py"
+
+
+def test_every_class_of_the_table_is_of_the_tree() -> None:
+    assert all(issubclass(kind, CViViTError) for kind in STATUSES)
