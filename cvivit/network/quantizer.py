@@ -11,8 +11,9 @@ from vector_quantize_pytorch import LFQ, VectorQuantize
 
 from cvivit.config import CViViTConfig
 
-LOOKUP_CHUNK = 2048
-"""Tokens compared with the codebook at once: 2,048 x 8,192 similarities are 64 MiB, whatever the batch."""
+LOOKUP_CHUNK = {"cpu": 256, "cuda": 8192}
+"""Tokens compared with the codebook at once: with 8,192 codes 8 MiB of similarities, which a CPU's cache
+holds, or 256 MiB, which keep a GPU busy; whatever the batch."""
 
 EMA_DECAY = 0.8
 COMMITMENT_WEIGHT = 0.25
@@ -38,12 +39,13 @@ def make_quantizer(config: CViViTConfig) -> nn.Module:
     )
 
 
-def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int = LOOKUP_CHUNK) -> Tensor:
+def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int | None = None) -> Tensor:
     """Return the index of the code with the largest dot product, `n d, k d -> n` int64.
 
     The (n, k) matrix is never held whole: memory does not grow with n times k.
     """
     table = codes.t()
+    chunk = chunk or LOOKUP_CHUNK[features.device.type]
     return torch.cat([(part @ table).argmax(dim=-1) for part in features.split(chunk)])
 
 
