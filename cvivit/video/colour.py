@@ -29,14 +29,15 @@ _MATRICES: Final = {
 }
 
 
-def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> VideoFrame:
-    """Convert `frame` to rgb24 at its own size. Alpha is dropped; nothing is tone-mapped.
+def to_rgb(frame: VideoFrame, reformatter: VideoReformatter, *, threads: int = 0) -> VideoFrame:
+    """Convert `frame` to rgb24 at its own size, on `threads` threads (0: one a core).
 
-    A stream that names no matrix is BT.709 where it is more than 576 high or at least 1280 wide, and BT.601
-    otherwise, as players have it. One that names no range is of limited range.
+    Alpha is dropped; nothing is tone-mapped. A stream that names no matrix is BT.709 where it is more than
+    576 high or at least 1280 wide, and BT.601 otherwise, as players have it. One that names no range is of
+    limited range.
     """
     if frame.format.is_rgb:
-        return reformatter.reformat(frame, format="rgb24", interpolation=ACCURATE)
+        return reformatter.reformat(frame, format="rgb24", interpolation=ACCURATE, threads=threads)
     return reformatter.reformat(
         frame,
         format="rgb24",
@@ -44,6 +45,7 @@ def to_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> VideoFrame:
         src_color_range=ColorRange.JPEG if _is_full_range(frame) else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=ACCURATE,
+        threads=threads,
     )
 
 

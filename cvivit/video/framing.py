@@ -53,10 +53,11 @@ def plausible_aspect(pixel_aspect: float) -> float:
 class Framer:
     """Makes pictures (h w 3) of the clip's size out of decoded frames."""
 
-    def __init__(self, clip_format: ClipFormat, *, pixel_aspect: float = 1.0) -> None:
+    def __init__(self, clip_format: ClipFormat, *, pixel_aspect: float = 1.0, threads: int = 0) -> None:
         self._format = clip_format
         self._reformatter = VideoReformatter()
         self._pixel_aspect = plausible_aspect(pixel_aspect)
+        self._threads = threads
 
     def picture(self, frame: VideoFrame) -> np.ndarray:
         """Return uint8 (h w 3), as it is meant to be seen.
@@ -68,7 +69,9 @@ class Framer:
         if orientation.transpose:
             height, width = width, height
         return np.ascontiguousarray(
-            orientation.apply(self._fit(_image(to_rgb(frame, self._reformatter)), height, width))
+            orientation.apply(
+                self._fit(_image(to_rgb(frame, self._reformatter, threads=self._threads)), height, width)
+            )
         )
 
     def _fit(self, image: Image.Image, height: int, width: int) -> np.ndarray:

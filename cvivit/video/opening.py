@@ -25,6 +25,7 @@ from cvivit.errors import (
 )
 from cvivit.video.completeness import check_complete
 from cvivit.video.containers import CODECS, HEAD_BYTES, Container, sniff
+from cvivit.video.index_claims import claimed_frames
 from cvivit.video.settings import VideoLimits
 from cvivit.video.source import NamelessFile, VideoSource, open_source
 
@@ -53,7 +54,7 @@ def open_video(source: VideoSource, limits: VideoLimits, *, threads: int) -> Ite
         UnsupportedMediaError: not a video, or a container or codec that is not read.
         CorruptVideoError: the file is truncated, or its structure is broken.
         NoVideoStreamError: nothing but sound, or a still picture that goes with it.
-        VideoTooLargeError: `max_streams` was passed.
+        VideoTooLargeError: `max_streams` was passed, or `max_frames` by an index.
         OSError: a path that cannot be opened.
     """
     with open_source(source) as file:
@@ -62,6 +63,10 @@ def open_video(source: VideoSource, limits: VideoLimits, *, threads: int) -> Ite
         if kind is None:
             raise UnsupportedMediaError("the file is no video of a kind that is read")
         check_complete(file, kind)
+        if kind is Container.ISO and limits.max_frames is not None:
+            claimed = claimed_frames(file)
+            if claimed > limits.max_frames:
+                raise too_many_frames(limits.max_frames, claimed)
         file.seek(0)
         options = {"codec_whitelist": ",".join(CODECS)}
         if limits.max_pixels is not None:
@@ -146,4 +151,14 @@ def too_many_pixels(pixels: int, limit: int) -> VideoTooLargeError:
         limit_name="max_pixels",
         limit=limit,
         actual=pixels,
+    )
+
+
+def too_many_frames(limit: int, actual: int | None = None) -> VideoTooLargeError:
+    """Return the error for more frames than allowed."""
+    return VideoTooLargeError(
+        f"the video has more than the {limit} frames that are allowed",
+        limit_name="max_frames",
+        limit=limit,
+        actual=actual,
     )

@@ -25,13 +25,23 @@ from av import VideoFrame
 from cvivit.errors import CorruptVideoError, EmptyVideoError, ResolutionChangedError, VideoTooLargeError
 from cvivit.video.containers import Container
 from cvivit.video.framing import Framer, Orientation, plausible_aspect
-from cvivit.video.opening import BROKEN, OpenVideo, explain_failure, open_video, too_many_pixels
+from cvivit.video.opening import (
+    BROKEN,
+    OpenVideo,
+    explain_failure,
+    open_video,
+    too_many_frames,
+    too_many_pixels,
+)
 from cvivit.video.settings import ClipFormat, VideoLimits
 from cvivit.video.source import VideoSource
 from cvivit.video.timeline import Ticks, Timeline
 
 _LONGEST_GUESS: Final = Fraction(1)
 """Seconds that a last frame of unstated duration stays on screen, at most."""
+
+_INDEX_FRAMES: Final = 1_000_000
+"""Frames of an index that takes some 24 MB or more."""
 
 
 def read_frames(
@@ -63,7 +73,7 @@ def read_frames(
     """
     clip_format, limits = clip_format or ClipFormat(), limits or VideoLimits()
     with open_video(source, limits, threads=threads) as video:
-        yield from _pick(video, clip_format, limits)
+        yield from _pick(video, clip_format, limits, threads)
 
 
 class ClipReader(Iterator[np.ndarray]):
@@ -149,14 +159,16 @@ def display_size(source: VideoSource, *, limits: VideoLimits | None = None) -> t
         return size[::-1] if Orientation.of(frame).transpose else size
 
 
-def _pick(video: OpenVideo, clip_format: ClipFormat, limits: VideoLimits) -> Iterator[np.ndarray]:
+def _pick(
+    video: OpenVideo, clip_format: ClipFormat, limits: VideoLimits, threads: int
+) -> Iterator[np.ndarray]:
     """Convert the frames that a tick falls on, and no others."""
     stream = video.stream
     rate = stream.average_rate or stream.guessed_rate
     time_base = stream.time_base or Fraction(1, 90_000)
     timeline = Timeline(time_base=time_base, rate=max(rate, 1 / _LONGEST_GUESS) if rate else None)
     ticks = Ticks(fps=clip_format.fps, time_base=time_base)
-    framer = Framer(clip_format, pixel_aspect=float(stream.sample_aspect_ratio or 1))
+    framer = Framer(clip_format, pixel_aspect=float(stream.sample_aspect_ratio or 1), threads=threads)
     current: VideoFrame | None = None
     end = Fraction(0)
     yielded = False
@@ -188,11 +200,7 @@ def _decode(video: OpenVideo, limits: VideoLimits) -> Iterator[VideoFrame]:
         if limits.max_pixels is not None and pixels > limits.max_pixels:
             raise too_many_pixels(pixels, limits.max_pixels)
         if limits.max_frames is not None and count > limits.max_frames:
-            raise VideoTooLargeError(
-                f"the video has more than the {limits.max_frames} frames that are allowed",
-                limit_name="max_frames",
-                limit=limits.max_frames,
-            )
+            raise too_many_frames(limits.max_frames)
         yield frame
 
 
@@ -222,8 +230,17 @@ def _decode_unchecked(video: OpenVideo, limits: VideoLimits) -> Iterator[VideoFr
         if isinstance(error, MemoryError):
             raise
         raise CorruptVideoError(BROKEN) from error
+    if not packets and _index_was_too_large(video):
+        raise MemoryError  # FFmpeg goes on without an index that it has no memory for
     if (packets and not decoded) or _samples_are_missing(video, packets):
         raise CorruptVideoError(BROKEN)
+
+
+def _index_was_too_large(video: OpenVideo) -> bool:
+    """Whether an MP4 claims frames, and so many that FFmpeg may have had no memory for their index."""
+    return (
+        video.kind is Container.ISO and video.stream.frames > _INDEX_FRAMES and not video.stream.index_entries
+    )
 
 
 def _samples_are_missing(video: OpenVideo, packets: int) -> bool:
