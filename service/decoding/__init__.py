@@ -1,0 +1,26 @@
+"""Decoding of strangers' videos, in processes that can be killed."""
+
+from service.decoding.errors import (
+    DecoderCrashedError,
+    DecodingError,
+    DecodingMemoryError,
+    DecodingStoppedError,
+    DecodingStorageError,
+    DecodingTimeoutError,
+)
+from service.decoding.limits import DecodingLimits
+from service.decoding.pool import DecodingPool, PoolSnapshot
+from service.decoding.reading import DecodedClips
+
+__all__ = [
+    "DecodedClips",
+    "DecoderCrashedError",
+    "DecodingError",
+    "DecodingLimits",
+    "DecodingMemoryError",
+    "DecodingPool",
+    "DecodingStoppedError",
+    "DecodingStorageError",
+    "DecodingTimeoutError",
+    "PoolSnapshot",
+]
