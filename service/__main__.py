@@ -1,4 +1,4 @@
-"""`python -m service`: serve, or with `--check` prove that this machine could."""
+"""`python -m service`: serve; with `--check` prove that this machine could; with `bench` measure it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ class CommandLine(Settings):
 
 def main(arguments: list[str]) -> int:
     """Run the command with `arguments` and return its exit code."""
+    if arguments[:1] == ["bench"]:
+        from service.bench import main as bench
+
+        return bench(arguments[1:])
     try:
         settings = CliApp.run(CommandLine, cli_args=arguments)
         return _check(settings) if settings.check else _serve(settings)

@@ -12,9 +12,8 @@ from cvivit import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.weights import save_pretrained
 from service.bench import cli as bench_cli
+from service.__main__ import main as service_main
 from service.bench import inputs, main
-
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_load(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "report.json"
     assert (
@@ -42,6 +42,7 @@ def test_load(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "encode alone" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_mixed(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_cli, "LONG_SECONDS", 60.0)
     output = tmp_path / "report.json"
@@ -56,6 +57,7 @@ def test_mixed(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result["long_clips_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_soak(weights: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.json"
     arguments = [
@@ -83,5 +85,12 @@ def test_random_weights_of_a_size_are_made_and_other_sources_are_left_alone(tmp_
 
 def test_a_benchmark_has_to_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main([])
-    assert "load" in capsys.readouterr().err
+        service_main(["bench"])
+    assert "load,mixed,soak" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--clients", "0"], ["--seconds", "nan"], ["--precision", "half"]])
+def test_options_out_of_range_are_refused(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["load", *wrong])
+    assert wrong[0] in capsys.readouterr().err
