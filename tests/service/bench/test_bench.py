@@ -11,8 +11,8 @@ import torch
 from cvivit import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.weights import save_pretrained
-from service.bench import cli as bench_cli
 from service.__main__ import main as service_main
+from service.bench import cli as bench_cli
 from service.bench import inputs, main
 
 
