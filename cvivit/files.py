@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+SIBLING_PREFIX = ".cvivit-"
+"""What the names of unfinished files begin with. One that is there when nobody writes was left by a kill."""
+
 
 def sibling(path: Path) -> Path:
     """Return a new hidden name in the folder of `path`: a rename within a folder is atomic."""
-    return path.with_name(f".cvivit-{secrets.token_hex(8)}.tmp")
+    return path.with_name(f"{SIBLING_PREFIX}{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager

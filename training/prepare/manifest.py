@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvivit.errors import OutputMismatchError
+from cvivit.files import replacing
 from training.prepare.packing import Shard, Split, sample_prefix
 from training.prepare.settings import PrepareSettings
 from training.prepare.spool import FORMAT, Record, Stamp
@@ -116,7 +117,5 @@ def write_manifest(
 
 
 def _write(path: Path, chunks: Iterable[str]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.writelines(chunks)
-    partial.replace(path)
+    with replacing(path) as file:
+        file.writelines(chunk.encode() for chunk in chunks)

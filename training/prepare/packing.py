@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from cvivit.files import replacing
 from training.prepare.settings import PrepareSettings
 from training.prepare.spool import Record, Spool
 
@@ -79,20 +79,12 @@ def write_shards(
 
 
 def _write_tar(path: Path, spool: Spool, kind: Kind, pieces: Sequence[tuple[Record, int]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for record, index in pieces:
-                    data = _read_piece(spool, record, kind, index)
-                    info = tarfile.TarInfo(_member(record, kind, index))
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for record, index in pieces:
+            data = _read_piece(spool, record, kind, index)
+            info = tarfile.TarInfo(_member(record, kind, index))
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
 
 
 def _read_piece(spool: Spool, record: Record, kind: Kind, index: int) -> bytes:

@@ -17,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
+from cvivit.files import SIBLING_PREFIX
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
 from training.prepare.manifest import fingerprint_inputs, read_finished, summarize, write_manifest
@@ -69,6 +70,8 @@ def prepare(
         return finished
     try:
         with _alone(output):
+            for unfinished in output.glob(f"{SIBLING_PREFIX}*"):
+                unfinished.unlink()
             spool = Spool(output)
             done = spool.open(settings)
             if any(stamp not in done for stamp in sources) and any(output.glob("*.tar")):

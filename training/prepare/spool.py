@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cvivit.errors import OutputMismatchError
+from cvivit.files import replacing
 from training.prepare.inputs import Source
 from training.prepare.settings import PrepareSettings
 
@@ -141,14 +142,9 @@ class Spool:
 def write_spool(path: Path, pieces: Iterable[bytes]) -> list[int]:
     """Write `pieces` one after the other as they come, whole or not at all, and return their sizes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     sizes = []
-    try:
-        with open(partial, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-                sizes.append(len(piece))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for piece in pieces:
+            file.write(piece)
+            sizes.append(len(piece))
     return sizes

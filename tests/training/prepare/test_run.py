@@ -52,7 +52,7 @@ def test_videos_become_shards_that_the_release_could_read(prepared: tuple[Path, 
     assert all(decode_clip(sample).shape == (5, 32, 32, 3) for sample in clips)
     (still,) = samples(output, "stills-train-*.tar", STILL_SUFFIXES)
     assert decode_still(still).shape == (1, 32, 32, 3)
-    assert not list(output.glob("**/*.partial"))
+    assert {path.suffix for path in output.iterdir()} <= {".tar", ".json", ".jsonl", ""}
     assert not (output / ".work").exists()
 
 
