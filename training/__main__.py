@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
 from cvivit.errors import CViViTError, TrainingInterrupted
+from training.evaluate.command import evaluate_command
 from training.interruption import REQUEUE_EXIT_CODE
 from training.prepare.command import prepare_command
 
@@ -46,7 +48,30 @@ def train(config: Config, overrides: Overrides = None) -> None:
     )
 
 
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="Folder of a run or a checkpoint, or a file of weights.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write, made where there is none.")],
+    which: Annotated[Literal["best", "newest"], typer.Option(help="Which checkpoint of a run.")] = "best",
+    averaged: Annotated[bool, typer.Option(help="Averaged weights, where the checkpoint has them.")] = True,
+    dtype: Annotated[
+        Literal["float32", "float16", "bfloat16"],
+        typer.Option(help="Of the stored weights; the quantizer's stay float32."),
+    ] = "float32",
+    name: Annotated[str | None, typer.Option(help="owner/name on the Hub, for the card.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence of the weights, for the card.")] = None,  # noqa: A002
+) -> None:
+    """Write a checkpoint, ours or the release's, as a folder that the library and the service load."""
+    from training.export import export as run
+
+    fingerprint = run(
+        checkpoint, output, which=which, averaged=averaged, dtype=dtype, name=name, license=license
+    )
+    typer.echo(f"{output}: {fingerprint}")
+
+
 app.command("prepare")(prepare_command)
+app.command("evaluate")(evaluate_command)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from einops import rearrange, reduce
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from training.losses.i3d import resize_frames
+
 MAX_PSNR = 100.0
 """dB of a reconstruction without a fault, whose PSNR would be infinite and spoil every mean."""
 
@@ -41,6 +43,13 @@ def clip_lpips(lpips: nn.Module, video: Tensor, reconstruction: Tensor) -> Tenso
     """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames."""
     frames = lpips(unit_frames(reconstruction), unit_frames(video))
     return reduce(frames, "(b t) -> b", "mean", b=len(video))
+
+
+@torch.no_grad()
+def clip_features(i3d: nn.Module, video: Tensor) -> Tensor:
+    """Return I3D features `b 1024` of uint8 `b t h w c`: pixels in [-1, 1], the mean over time."""
+    pixels = rearrange(video, "b t h w c -> b c t h w").float() / 127.5 - 1
+    return reduce(i3d(resize_frames(pixels)), "b d n -> b d", "mean")
 
 
 def unit_frames(video: Tensor) -> Tensor:

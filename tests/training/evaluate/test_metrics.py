@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
 
-from training.evaluate.metrics import MAX_PSNR, clip_lpips, clip_mse, clip_ssim, psnr
+from training.evaluate.frechet import frechet_distance
+from training.evaluate.metrics import MAX_PSNR, clip_features, clip_lpips, clip_mse, clip_ssim, psnr
+from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
 
@@ -58,3 +60,24 @@ def test_lpips_is_the_mean_over_frames(pair: tuple[Tensor, Tensor]) -> None:
     video, reconstruction = pair
     per_frame = network(frames(reconstruction), frames(video)).detach().view(3, 4)
     assert torch.allclose(clip_lpips(network, video, reconstruction), per_frame.mean(1), rtol=1e-4, atol=1e-7)
+
+
+def test_features_are_one_vector_a_clip(pair: tuple[Tensor, Tensor]) -> None:
+    torch.manual_seed(0)
+    features = clip_features(I3D().eval(), pair[0][:2])
+    assert features.shape == (2, 1024)
+    assert not features.requires_grad
+
+
+def test_fvd_of_a_set_with_itself_is_zero_and_grows_with_noise() -> None:
+    torch.manual_seed(0)
+    network = I3D().eval()
+    video = torch.randint(60, 200, (3, 3, 8, 8, 3)).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    features = [
+        clip_features(
+            network, (video + amount * torch.randn(video.shape)).clamp(0, 255).to(torch.uint8)
+        ).numpy()
+        for amount in (0, 5, 50)
+    ]
+    distances = [frechet_distance(features[0], others) for others in features]
+    assert 1e4 * distances[0] < distances[1] < distances[2]

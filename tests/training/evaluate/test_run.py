@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import csv
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cvivit import CViViT, CViViTConfig, VideoTokenizer
+from cvivit.errors import DataWriteError, NoDataError, WeightsError
+from cvivit.video import write_video
+from cvivit.weights import save_pretrained
+from training.__main__ import app
+from training.evaluate.run import EvaluationOptions, evaluate
+
+QUICK = EvaluationOptions(lpips=False, fvd=False, codec_clips=0, shown_clips=2)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    config = CViViTConfig.demo(
+        dim=32,
+        heads=2,
+        dim_head=16,
+        spatial_depth=1,
+        temporal_depth=1,
+        codebook_size=64,
+        codebook_dim=8,
+        image_size=32,
+        clip_frames=5,
+    )
+    save_pretrained(CViViT(config), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(weights: Path) -> VideoTokenizer:
+    return VideoTokenizer.from_pretrained(weights, device="cpu", precision="exact")
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number, frames in enumerate((12, 5)):
+        pixels = np.random.default_rng(number).integers(0, 256, (frames, 32, 32, 3), dtype=np.uint8)
+        write_video(pixels, folder / f"v{number}.mp4", fps=8)
+    return folder
+
+
+def test_a_folder_of_videos_is_measured_window_by_window(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
+    rows = list(csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines()))
+    assert [(row["key"], row["frames"]) for row in rows] == [
+        ("v0.mp4#0", "5"),
+        ("v0.mp4#1", "5"),
+        ("v0.mp4#2", "2"),
+        ("v1.mp4#0", "5"),
+    ]
+    assert report["psnr"] == pytest.approx(np.mean([float(row["psnr"]) for row in rows]), abs=1e-3)
+    assert report["clips"] == 4
+    assert report["frames"] == 17
+    assert report["lpips"] is report["rfvd"] is None
+    assert set(report["missing"]) == {"LPIPS", "rFVD"}
+    assert report["rate"]["bits_per_clip"] == 3 * 4 * 4 * 6
+    assert report["weights"]["fingerprint"] == tokenizer.fingerprint
+    assert report == json.loads((tmp_path / "out" / "report.json").read_text())
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"codebook.png", "contact_sheet.png", "comparison.gif", "comparison.webp", "report.md"} <= names
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "| LPIPS (VGG) | not measured |" in page
+    assert f"{report['psnr']:.2f} dB" in page
+
+
+def test_shards_are_measured_as_they_are(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for number in range(2):
+            tar.add(videos / f"v{number}.mp4", arcname=f"clip{number}.mp4.mp4")
+    report = evaluate(tokenizer, [str(tmp_path / "s.tar")], tmp_path / "out", QUICK)
+    rows = list(csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines()))
+    assert [row["key"].rpartition("#")[2] for row in rows] == ["clip0", "clip1"]
+    assert report["clips"] == 2
+
+
+def test_codecs_stand_beside_the_tokens(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
+    options = EvaluationOptions(lpips=False, fvd=False, codec_clips=1, shown_clips=0)
+    # AV1 takes no pictures under 64 pixels a side everywhere; H.264 takes any.
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "out", options)
+    assert len(report["codecs"]["H.264"]["curve"]) > 3
+    assert (tmp_path / "out" / "rate.png").stat().st_size > 0
+    assert report["tokens_on_codec_clips"]["bits"] == 288
+    assert "At the same bits" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
+    (videos / "broken.mp4").write_bytes((videos / "v0.mp4").read_bytes()[:300])
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
+    assert [Path(entry["source"]).name for entry in report["unreadable"]] == ["broken.mp4"]
+    (videos / "v0.mp4").unlink()
+    (videos / "v1.mp4").unlink()
+    with pytest.raises(NoDataError, match=r"no clip could be read \(.*broken\.mp4: "):
+        evaluate(tokenizer, [str(videos)], tmp_path / "other", QUICK)
+
+
+def test_asked_for_networks_without_weights_are_an_error(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    options = EvaluationOptions(vgg16_weights=str(tmp_path / "missing.pth"), fvd=False)
+    with pytest.raises(WeightsError, match=r"missing\.pth"):
+        evaluate(tokenizer, [str(videos)], tmp_path / "out", options)
+
+
+def test_an_output_that_cannot_be_written(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataWriteError, match="file"):
+        evaluate(tokenizer, [str(videos)], tmp_path / "file" / "out", QUICK)
+
+
+def test_the_command(weights: Path, videos: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(weights), str(videos), "--output", str(tmp_path / "out")]
+    arguments += ["--no-lpips", "--no-fvd", "--codec-clips", "0", "--max-clips", "2", "--device", "cpu"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "| Clips | 2 (10 frames) |" in result.output
+    assert (tmp_path / "out" / "report.json").exists()

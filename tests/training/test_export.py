@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cvivit import CViViT, CViViTConfig, VideoTokenizer
+from cvivit.errors import CheckpointCorruptError, DataWriteError, WeightsNotFoundError
+from cvivit.weights import load_weights, save_pretrained
+from training.checkpoint import Best, Checkpoint, CheckpointStore
+from training.export import export
+
+
+def network(tiny: CViViTConfig, seed: int) -> CViViT:
+    torch.manual_seed(seed)
+    return CViViT(tiny)
+
+
+@pytest.fixture
+def run(tiny: CViViTConfig, tmp_path: Path) -> Path:
+    """A run of two checkpoints, the first the best. Weights are of seeds 10 n, averaged ones of 10 n + 1."""
+    store = CheckpointStore(tmp_path / "run", keep=2)
+    for step in (1, 2):
+        modules = {name: network(tiny, 10 * step + number) for number, name in enumerate(("model", "ema"))}
+        checkpoint = Checkpoint(
+            step=step,
+            modules={name: module.state_dict() for name, module in modules.items()},
+            network=tiny.model_dump(mode="json"),
+            training={},
+        )
+        store.save(checkpoint, best=Best(step=1, metric="psnr", value=20.0) if step == 1 else None)
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("which", "averaged", "seed"),
+    [("best", True, 11), ("best", False, 10), ("newest", True, 21), ("newest", False, 20)],
+)
+def test_a_run_is_exported(
+    run: Path, tiny: CViViTConfig, tmp_path: Path, which: str, averaged: bool, seed: int
+) -> None:
+    fingerprint = export(run, tmp_path / "out", which=which, averaged=averaged)  # type: ignore[arg-type]
+    tokenizer = VideoTokenizer.from_pretrained(tmp_path / "out", device="cpu")
+    assert tokenizer.fingerprint == fingerprint
+    assert tokenizer.config == tiny
+    for key, tensor in network(tiny, seed).state_dict().items():
+        assert torch.equal(tokenizer.model.state_dict()[key], tensor), key
+    assert f"`{fingerprint}`" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_checkpoint_is_exported_by_its_folder(run: Path, tmp_path: Path) -> None:
+    direct = export(run / "checkpoints" / "step-00000002", tmp_path / "direct")
+    assert direct == export(run, tmp_path / "newest", which="newest")
+
+
+def test_a_damaged_checkpoint_is_passed_over_or_refused(run: Path, tmp_path: Path) -> None:
+    newest = run / "checkpoints" / "step-00000002" / "ema.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-10])
+    assert export(run, tmp_path / "a", which="newest") == export(run, tmp_path / "b", which="best")
+    best = run / "checkpoints" / "step-00000001" / "ema.safetensors"
+    best.write_bytes(best.read_bytes()[:-10])
+    with pytest.raises(CheckpointCorruptError, match="no checkpoint of the run is sound"):
+        export(run, tmp_path / "c", which="newest")
+
+
+def test_sixteen_bits_are_half_the_size_and_keep_the_codebook(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "wide")
+    export(run, tmp_path / "narrow", dtype="bfloat16", name="me/mine", license="mit")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("wide", "narrow")]
+    assert sizes[1] < 0.75 * sizes[0]
+    wide, narrow = (load_weights(tmp_path / name).state_dict for name in ("wide", "narrow"))
+    assert all(torch.equal(wide[key], narrow[key]) for key in wide if key.startswith("vq."))
+    card = (tmp_path / "narrow" / "README.md").read_text()
+    assert "license: mit" in card
+    assert 'from_pretrained("me/mine")' in card
+
+
+def test_what_accelerate_saved_is_exported(tiny: CViViTConfig, tmp_path: Path) -> None:
+    """The layout of the release: a folder with `pytorch_model.bin`, other modules and a DDP prefix in it."""
+    model = network(tiny, 5)
+    folder = tmp_path / "CViViT"
+    save_pretrained(model, folder)
+    (folder / "model.safetensors").unlink()
+    state = {f"module.{key}": tensor for key, tensor in model.state_dict().items()}
+    torch.save(state | {"module.discr.blocks.0.weight": torch.zeros(3)}, folder / "pytorch_model.bin")
+    export(folder, tmp_path / "out")
+    exported = load_weights(tmp_path / "out").state_dict
+    assert all(torch.equal(exported[key], tensor) for key, tensor in model.state_dict().items())
+
+
+def test_nothing_to_export_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(WeightsNotFoundError, match="holds no checkpoint"):
+        export(tmp_path / "run", tmp_path / "out")
+    with pytest.raises(WeightsNotFoundError):
+        export(tmp_path / "missing", tmp_path / "out")
+
+
+def test_an_output_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataWriteError, match="file"):
+        export(run, tmp_path / "file" / "out")

@@ -1,0 +1,94 @@
+"""The clips to measure on: those of shards, or every window of the videos in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from cvivit.config import CViViTConfig
+from cvivit.errors import CViViTError, NoDataError
+from cvivit.video import ClipFormat, read_clips
+from training.data import ClipEpoch, StreamSettings
+from training.data.urls import PIPE, expand_shards, is_remote
+from training.prepare.inputs import find_sources
+
+MAX_BAD_SAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One clip, uint8 (t h w c). Frames after the first `real` pad it: they are not measured."""
+
+    key: str
+    frames: np.ndarray
+    real: int
+
+
+@dataclass
+class EvaluationClips:
+    """The clips of shards or videos, in the order of their names.
+
+    Args:
+        inputs: shards (see `expand_shards`), or folders, globs, lists and files of videos.
+        config: of the network; clips are read in its form.
+        limit: clips at most, the first ones.
+    """
+
+    inputs: Sequence[str]
+    config: CViViTConfig
+    limit: int | None = None
+    unreadable: list[dict[str, str]] = field(default_factory=list)
+    """Videos that could not be read to their end, known once the clips were iterated over."""
+
+    def __iter__(self) -> Iterator[Clip]:
+        """Yield clips.
+
+        Raises:
+            NoDataError: an input matches nothing, or none could be read.
+            TooManyBadSamplesError: the shards hold little else.
+        """
+        clips = self._of_shards() if all(map(_are_shards, self.inputs)) else self._of_videos()
+        first = None
+        for clip in islice(clips, self.limit):
+            first = first or clip
+            yield clip
+        if first is None:
+            reasons = "; ".join(f"{entry['source']}: {entry['message']}" for entry in self.unreadable[:3])
+            raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
+
+    def _of_shards(self) -> Iterator[Clip]:
+        settings = StreamSettings(
+            clips=tuple(expand_shards(self.inputs)),
+            batch_size=1,
+            clip_frames=self.config.clip_frames,
+            image_size=self.config.image_size,
+            max_bad_samples=MAX_BAD_SAMPLES,
+        )
+        for batch in ClipEpoch(settings):
+            yield Clip(key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames)
+
+    def _of_videos(self) -> Iterator[Clip]:
+        clip_format = ClipFormat.of(self.config)
+        for source in find_sources(self.inputs):
+            if source.kind != "video":
+                continue
+            before = 0
+            try:
+                with read_clips(source.path, clip_format) as reader:
+                    for number, frames in enumerate(reader):
+                        key = f"{Path(source.path).name}#{number}"
+                        yield Clip(key=key, frames=frames, real=reader.frames - before)
+                        before = reader.frames
+            except (CViViTError, OSError) as error:
+                self.unreadable.append({"source": source.path, "message": str(error)})
+
+
+def _are_shards(name: str) -> bool:
+    path = Path(name)
+    if path.is_dir():
+        return any(path.glob("*.tar"))
+    return name.startswith(PIPE) or is_remote(name) or ".tar" in path.suffixes

@@ -1,0 +1,180 @@
+"""What H.264 and AV1 make of the same clips with the same bits.
+
+A clip is coded on its own, as the tokenizer does. Bits are those of the pictures: parameter sets, which a
+stream would send once, and x264's note about itself are not counted, nor is a container.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+import numpy as np
+from av.codec.codec import codecs_available
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from cvivit.video.colour import ACCURATE, to_rgb
+from training.evaluate.clips import Clip
+from training.evaluate.measuring import ClipMeasure, Networks, measure_clip
+
+CURVE_POINTS = 7
+"""Rate factors of a curve, evenly from the best that is shown to the worst there is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """An encoder, the decoder for it, and the rate factors that it takes."""
+
+    name: str
+    encoder: str
+    decoder: str
+    best: int
+    """Lowest rate factor of the curve: beyond it there is nothing to see."""
+    worst: int
+    options: dict[str, str]
+
+
+CODECS = (
+    Codec(name="H.264", encoder="libx264", decoder="h264", best=18, worst=51, options={"preset": "veryslow"}),
+    Codec(name="AV1", encoder="libsvtav1", decoder="libdav1d", best=20, worst=63, options={"preset": "4"}),
+    Codec(
+        name="AV1",
+        encoder="libaom-av1",
+        decoder="libdav1d",
+        best=20,
+        worst=63,
+        options={"cpu-used": "4", "b": "0"},
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RatePoint:
+    """Means over clips at one rate factor, or at those that fit a budget."""
+
+    bits: float
+    """Of a clip."""
+    psnr: float
+    ssim: float
+    lpips: float | None
+
+
+_Coded = tuple[float, ClipMeasure]
+"""Bits of a clip, and what came back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecCurve:
+    """One codec's rate against quality."""
+
+    name: str
+    encoder: str
+    curve: tuple[RatePoint, ...]
+    at_budget: RatePoint
+    """With each clip at the lowest rate factor that the tokens' bits pay for."""
+    over_budget: int
+    """Clips for which not even the worst is small enough: they are in `at_budget` with that."""
+
+
+def available_codecs() -> list[Codec]:
+    """Return the first usable encoder of each codec."""
+    usable: dict[str, Codec] = {}
+    for codec in CODECS:
+        if codec.encoder in codecs_available and codec.decoder in codecs_available:
+            usable.setdefault(codec.name, codec)
+    return list(usable.values())
+
+
+def code_clips(
+    codec: Codec, clips: Sequence[Clip], *, fps: float, budget: float, networks: Networks
+) -> CodecCurve:
+    """Return how a codec does on clips, over its rates and with `budget` bits for each clip."""
+    factors = np.linspace(codec.best, codec.worst, CURVE_POINTS).round().astype(int)
+    curve = [_mean([_code(codec, clip, int(factor), fps, networks) for clip in clips]) for factor in factors]
+    fitted = [_fit(codec, clip, fps, budget, networks) for clip in clips]
+    return CodecCurve(
+        name=codec.name,
+        encoder=codec.encoder,
+        curve=tuple(curve),
+        at_budget=_mean(fitted),
+        over_budget=sum(bits > budget for bits, _ in fitted),
+    )
+
+
+def _fit(codec: Codec, clip: Clip, fps: float, budget: float, networks: Networks) -> _Coded:
+    """Halve the range of rate factors down to the lowest whose bits fit."""
+    low, high = 0, codec.worst
+    while low < high:
+        middle = (low + high) // 2
+        if _bits(codec, _encode(codec, clip.frames, middle, fps)) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return _code(codec, clip, low, fps, networks)
+
+
+def _code(codec: Codec, clip: Clip, factor: int, fps: float, networks: Networks) -> _Coded:
+    packets = _encode(codec, clip.frames, factor, fps)
+    return _bits(codec, packets), measure_clip(clip, _decode(codec, packets), networks)
+
+
+def _mean(coded: Sequence[_Coded]) -> RatePoint:
+    bits, measures = zip(*coded, strict=True)
+    lpips = [measure.lpips for measure in measures if measure.lpips is not None]
+    return RatePoint(
+        bits=float(np.mean(bits)),
+        psnr=float(np.mean([measure.psnr for measure in measures])),
+        ssim=float(np.mean([measure.ssim for measure in measures])),
+        lpips=float(np.mean(lpips)) if lpips else None,
+    )
+
+
+def _encode(codec: Codec, frames: np.ndarray, factor: int, fps: float) -> list[bytes]:
+    # SVT-AV1 greets on the standard error.
+    os.environ.setdefault("SVT_LOG", "1")
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
+    context.height, context.width = frames.shape[1:3]
+    context.pix_fmt = "yuv420p"
+    rate = Fraction(fps).limit_denominator(1_000_000)
+    context.framerate, context.time_base = rate, 1 / rate
+    context.thread_count = 1
+    context.options = codec.options | {"crf": str(factor), "g": str(len(frames))}
+    packets = []
+    for frame in _yuv(frames):
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    return packets + [bytes(packet) for packet in context.encode(None)]
+
+
+def _yuv(frames: np.ndarray) -> Iterator[av.VideoFrame]:
+    reformatter = VideoReformatter()
+    for index, picture in enumerate(frames):
+        frame = reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU601,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=ACCURATE,
+        )
+        frame.pts = index
+        yield frame
+
+
+def _decode(codec: Codec, packets: Sequence[bytes]) -> np.ndarray:
+    context = cast(av.VideoCodecContext, av.CodecContext.create(codec.decoder, "r"))
+    reformatter = VideoReformatter()
+    frames = [frame for data in packets for frame in context.decode(av.Packet(data))]
+    frames += context.decode(None)
+    return np.stack([to_rgb(frame, reformatter).to_ndarray() for frame in frames])
+
+
+def _bits(codec: Codec, packets: Sequence[bytes]) -> float:
+    """Count what the pictures take. Of H.264 that is NAL units 1 to 5, each with its start code."""
+    if codec.decoder != "h264":
+        return 8.0 * sum(map(len, packets))
+    units = [unit for packet in packets for unit in packet.split(b"\0\0\1")[1:]]
+    return 8.0 * sum(3 + len(unit) for unit in units if 1 <= unit[0] & 31 <= 5)

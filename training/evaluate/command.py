@@ -1,0 +1,49 @@
+"""The command `python -m training evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def evaluate_command(
+    weights: Annotated[
+        str, typer.Argument(help="demo, a repository of the Hub, a folder or a file of weights, or a run.")
+    ],
+    data: Annotated[list[str], typer.Argument(help="Shards, or folders, globs, lists and files of videos.")],
+    output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
+    max_clips: Annotated[int | None, typer.Option(min=1, help="Clips at most; by default all.")] = None,
+    lpips: Annotated[
+        bool | None, typer.Option(help="Measure LPIPS; by default, if its weights can be had.")
+    ] = None,
+    fvd: Annotated[bool | None, typer.Option(help="The same of rFVD.")] = None,
+    vgg16_weights: Annotated[str | None, typer.Option(help="File of VGG16 weights, for LPIPS.")] = None,
+    i3d_weights: Annotated[str | None, typer.Option(help="File of I3D weights, for rFVD.")] = None,
+    codec_clips: Annotated[
+        int, typer.Option(min=0, help="Clips that H.264 and AV1 are tried on; 0 leaves codecs out.")
+    ] = 16,
+    shown_clips: Annotated[int, typer.Option(min=0, help="Clips in the pictures.")] = 6,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",
+) -> None:
+    """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures."""
+    from cvivit.tokenizer import VideoTokenizer
+    from training.evaluate.report import markdown
+    from training.evaluate.run import EvaluationOptions, evaluate
+    from training.export import load_checkpoint
+
+    tokenizer = VideoTokenizer(load_checkpoint(weights), device=device, precision=precision)
+    options = EvaluationOptions(
+        max_clips=max_clips,
+        lpips=lpips,
+        fvd=fvd,
+        vgg16_weights=vgg16_weights,
+        i3d_weights=i3d_weights,
+        codec_clips=codec_clips,
+        shown_clips=shown_clips,
+    )
+    report = evaluate(tokenizer, data, output, options, source=weights)
+    typer.echo(markdown(report))
+    typer.echo(f"Written to {output}.")

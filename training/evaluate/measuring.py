@@ -1,0 +1,140 @@
+"""Clips through a tokenizer, and what came back held against what went in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvivit.config import CViViTConfig
+from cvivit.tokenizer import VideoTokenizer
+from training.evaluate.clips import Clip
+from training.evaluate.codebook import CodeCounts
+from training.evaluate.frechet import frechet_distance
+from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, psnr
+from training.losses.i3d import I3D
+from training.losses.lpips import LPIPS
+
+BATCH_CLIPS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """The frozen networks that some figures need; without one, its figures are left out."""
+
+    lpips: LPIPS | None = None
+    i3d: I3D | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipMeasure:
+    """One clip's figures: a row of the CSV."""
+
+    key: str
+    frames: int
+    mse: float
+    """In squared grey levels."""
+    psnr: float
+    ssim: float
+    lpips: float | None
+    codes: int
+    """Different codes among its tokens."""
+
+
+@dataclass(kw_only=True)
+class Measures:
+    """What is known of a set of clips."""
+
+    codebook: CodeCounts
+    clips: list[ClipMeasure] = field(default_factory=list)
+    rfvd: float | None = None
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean over clips of a figure, or None where it was not measured."""
+        values = [getattr(clip, name) for clip in self.clips]
+        return None if None in values else float(np.mean(values))
+
+    @property
+    def frames(self) -> int:
+        """Frames that were measured."""
+        return sum(clip.frames for clip in self.clips)
+
+    @property
+    def psnr_pooled(self) -> float:
+        """PSNR of the mean squared error of all pixels."""
+        error = sum(clip.mse * clip.frames for clip in self.clips) / self.frames
+        return float(psnr(torch.tensor(error)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstructed:
+    """A clip, what came back, and what that is worth."""
+
+    clip: Clip
+    frames: np.ndarray
+    """uint8 (t h w c)."""
+    measure: ClipMeasure
+
+
+def measure(
+    tokenizer: VideoTokenizer,
+    clips: Iterable[Clip],
+    networks: Networks,
+    see: Callable[[Reconstructed], None],
+) -> Measures:
+    """Tokenize and reconstruct every clip, measure it, and let `see` have it.
+
+    Frames that pad a clip are not measured, though I3D sees them.
+    """
+    measures = Measures(codebook=CodeCounts(tokenizer.config.codebook_size))
+    features: tuple[list[Tensor], list[Tensor]] = [], []
+    for batch in _batches(clips):
+        indices = tokenizer.encode_clips(np.stack([clip.frames for clip in batch]))
+        reconstructions = tokenizer.decode_clips(indices)
+        measures.codebook.add(indices)
+        for clip, tokens, reconstruction in zip(batch, indices, reconstructions, strict=True):
+            figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
+            measures.clips.append(figures)
+            see(Reconstructed(clip=clip, frames=reconstruction, measure=figures))
+            if networks.i3d is not None:
+                for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
+                    side.append(clip_features(networks.i3d, torch.from_numpy(frames)[None]))
+    if len(features[0]) > 1:
+        measures.rfvd = frechet_distance(*(torch.cat(side).numpy() for side in features))
+    return measures
+
+
+def measure_clip(
+    clip: Clip, reconstruction: np.ndarray, networks: Networks, *, codes: int = 0
+) -> ClipMeasure:
+    """Return the figures of one clip."""
+    pair = [torch.from_numpy(frames[: clip.real])[None] for frames in (clip.frames, reconstruction)]
+    mse = clip_mse(*pair)
+    return ClipMeasure(
+        key=clip.key,
+        frames=clip.real,
+        mse=float(mse),
+        psnr=float(psnr(mse)),
+        ssim=float(clip_ssim(*pair)),
+        lpips=None if networks.lpips is None else float(clip_lpips(networks.lpips, *pair)),
+        codes=codes,
+    )
+
+
+def clip_bits(config: CViViTConfig) -> float:
+    """Return the bits of a clip's tokens, each stored in as many as the codebook needs."""
+    return config.tokens_per_clip * float(np.log2(config.codebook_size))
+
+
+def _batches(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
+    batch: list[Clip] = []
+    for clip in clips:
+        batch.append(clip)
+        if len(batch) == BATCH_CLIPS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,142 @@
+"""Measuring weights on clips, from the first clip to the files of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cvivit.errors import DataWriteError, WeightsError
+from cvivit.tokenizer import VideoTokenizer
+from training.evaluate.clips import EvaluationClips
+from training.evaluate.codecs import available_codecs, code_clips
+from training.evaluate.measuring import Networks, Reconstructed, clip_bits, measure
+from training.evaluate.pictures import comparison, contact_sheet
+from training.evaluate.plots import plot_codebook, plot_rates
+from training.evaluate.report import build_report, markdown, token_point, write_clips, write_json
+from training.evaluate.sample import EvenSample
+from training.losses.frozen import load_i3d, load_lpips
+
+Network = TypeVar("Network")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What is measured, and how much of it is shown."""
+
+    max_clips: int | None = None
+    """Clips at most; by default all."""
+    lpips: bool | None = None
+    """Whether to measure LPIPS; None does so if its weights can be had, and says so if not."""
+    fvd: bool | None = None
+    """The same of rFVD."""
+    vgg16_weights: str | None = None
+    """File of VGG16 weights; by default, where `training.losses.frozen` finds them."""
+    i3d_weights: str | None = None
+    """File of I3D weights; by default, where `training.losses.frozen` finds them."""
+    codec_clips: int = 16
+    """Clips, evenly spaced, that H.264 and AV1 are tried on; 0 leaves codecs out."""
+    shown_clips: int = 6
+    """Clips, evenly spaced, in the contact sheet and the animation."""
+
+
+def evaluate(
+    tokenizer: VideoTokenizer,
+    data: Sequence[str],
+    output: Path,
+    options: EvaluationOptions | None = None,
+    *,
+    source: str = "weights",
+) -> dict[str, Any]:
+    """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
+
+    The files are `report.json`, `report.md`, `clips.csv`, `codebook.png`, `rate.png` (with codecs),
+    `contact_sheet.png`, `comparison.gif` and `comparison.webp`.
+
+    Args:
+        tokenizer: the weights, on a device, in a precision.
+        data: shards, or folders, globs, lists and files of videos.
+        output: folder for the files, made where there is none.
+        options: see there.
+        source: what the weights are called in the report.
+
+    Raises:
+        NoDataError: no clip could be read.
+        WeightsError: a network that was asked for has no weights.
+        DataWriteError: `output` cannot be written.
+    """
+    options = options or EvaluationOptions()
+    config = tokenizer.config
+    missing: dict[str, str] = {}
+    networks = Networks(
+        lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", missing),
+        i3d=_load(load_i3d, options.i3d_weights, options.fvd, "rFVD", missing),
+    )
+    clips = EvaluationClips(data, config, limit=options.max_clips)
+    sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
+    measures = measure(tokenizer, clips, networks, sample.add)
+    if networks.i3d is not None and measures.rfvd is None:
+        missing["rFVD"] = "it needs two clips or more"
+    compared = sample.take(options.codec_clips)
+    codecs = [
+        code_clips(
+            codec,
+            [pair.clip for pair in compared],
+            fps=config.fps,
+            budget=clip_bits(config),
+            networks=networks,
+        )
+        for codec in (available_codecs() if compared else ())
+    ]
+    tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
+    report = build_report(
+        weights={
+            "source": source,
+            "fingerprint": tokenizer.fingerprint,
+            "device": str(tokenizer.device),
+            "precision": tokenizer.precision,
+        },
+        config=config,
+        measures=measures,
+        codecs=codecs,
+        tokens=tokens,
+        missing=missing,
+        unreadable=clips.unreadable,
+    )
+    shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "report.json", report)
+        (output / "report.md").write_text(markdown(report), encoding="utf-8")
+        write_clips(output / "clips.csv", measures.clips)
+        plot_codebook(output / "codebook.png", measures.codebook)
+        if tokens is not None:
+            plot_rates(output / "rate.png", codecs, tokens, config.clip_frames / config.fps)
+        if shown:
+            contact_sheet(output / "contact_sheet.png", shown)
+            for suffix in ("gif", "webp"):
+                comparison(output / f"comparison.{suffix}", shown, fps=config.fps)
+    except OSError as error:
+        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
+    return report
+
+
+def _load(
+    load: Callable[[str | None], Network],
+    weights: str | None,
+    wanted: bool | None,
+    figure: str,
+    missing: dict[str, str],
+) -> Network | None:
+    """Return a network, or None with the reason why in `missing`."""
+    if wanted is False:
+        missing[figure] = "it was left out"
+        return None
+    try:
+        return load(weights)
+    except WeightsError as error:
+        if wanted or weights is not None:
+            raise
+        missing[figure] = str(error)
+        return None

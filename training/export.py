@@ -1,0 +1,85 @@
+"""From a checkpoint, ours or the release's, to a folder that `VideoTokenizer.from_pretrained` loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from cvivit.errors import DataWriteError, WeightsNotFoundError
+from cvivit.files import replacing
+from cvivit.weights import LoadedWeights, load_weights, write_weights
+from cvivit.weights.card import model_card
+from cvivit.weights.load import read_config
+from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore
+
+CARD = "README.md"
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Which = Literal["best", "newest"]
+
+
+def export(
+    checkpoint: str | Path,
+    output: Path,
+    *,
+    which: Which = "best",
+    averaged: bool = True,
+    dtype: Dtype = "float32",
+    name: str | None = None,
+    license: str | None = None,  # noqa: A002 - the card's own name for it
+) -> str:
+    """Write `config.json`, `model.safetensors` and a model card, and return the weights' fingerprint.
+
+    Args:
+        checkpoint: the folder of a run, one of its checkpoints, or whatever else `load_weights` takes: a
+            folder that accelerate saved, a `.bin` or `.safetensors` file, a repository of the Hub.
+        output: folder, made where there is none.
+        which: of a run, the checkpoint that validation found best (the newest before any), or the newest.
+        averaged: whether to take the averaged weights where the checkpoint has them.
+        dtype: of the floating-point weights; the quantizer's stay float32.
+        name: `owner/name` on the Hub, for the card; by default the output folder's name.
+        license: identifier of the licence of the weights, for the card.
+
+    Raises:
+        WeightsNotFoundError: there is no such checkpoint.
+        CheckpointCorruptError: the run has checkpoints, and none is sound.
+        WeightsError: the weights are damaged, or not those of the network.
+        DataWriteError: `output` cannot be written. What was there before still is.
+    """
+    weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
+    try:
+        fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
+        card = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+        with replacing(output / CARD) as file:
+            file.write(card.encode())
+    except OSError as error:
+        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
+    return fingerprint
+
+
+def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: bool = True) -> LoadedWeights:
+    """Return the checked weights of a checkpoint; see `export`."""
+    folder = Path(checkpoint)
+    if (folder / FOLDER).is_dir():
+        folder = _of_run(folder, which)
+    if not (folder / MANIFEST).is_file():
+        return load_weights(checkpoint)
+    files = [folder / f"{module}.safetensors" for module in (("ema", "model") if averaged else ("model",))]
+    present = [file for file in files if file.is_file()]
+    if not present:
+        raise WeightsNotFoundError(f"{folder} holds no weights")
+    return load_weights(present[0], config=read_config(folder / NETWORK))
+
+
+def _of_run(run: Path, which: Which) -> Path:
+    store = CheckpointStore(run, keep=1)
+    best = store.best()
+    if which == "best" and best is not None and store.path(best.step).is_dir():
+        return store.path(best.step)
+    newest, _ = store.newest_sound()
+    if newest is None:
+        raise WeightsNotFoundError(f"{run} holds no checkpoint")
+    return store.path(newest)
