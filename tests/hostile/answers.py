@@ -1,0 +1,29 @@
+"""What a hostile file is, and the answers that there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvivit.video import VideoLimits
+
+LIMITS = VideoLimits(max_pixels=512 * 512, max_frames=300, max_seconds=60, max_streams=4, max_clips=64)
+"""Limits that the files are made to break, small so that breaking them is quick."""
+
+OK = (200, None)
+UNSUPPORTED = (415, "unsupported_media")
+NO_STREAM = (422, "no_video_stream")
+EMPTY = (422, "empty_video")
+CORRUPT = (422, "corrupt_video")
+CHANGED = (422, "resolution_changed")
+TOO_LARGE = (413, "video_too_large")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hostile:
+    """One file, and what must be said to it."""
+
+    name: str
+    data: bytes
+    answers: tuple[tuple[int, str | None], ...]
+    """Statuses and codes that are right. One, but where what the bytes mean depends on FFmpeg's version."""
+    file_name: str = "upload.mp4"
