@@ -41,6 +41,12 @@ def _network(value: Any) -> Any:
     return getattr(CViViTConfig, preset)(**fields)
 
 
+def _several(value: Any) -> Any:
+    """Read one pattern as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Network = Annotated[CViViTConfig, BeforeValidator(_network)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -55,9 +61,9 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where clips come from."""
 
-    train: tuple[str, ...] = ()
-    """Shards to train on: paths, globs, brace patterns, http(s) and `pipe:` URLs."""
-    validation: tuple[str, ...] = ()
+    train: Patterns = ()
+    """Shards to train on: paths, globs, brace patterns, http(s) and `pipe:` URLs; one or a list."""
+    validation: Patterns = ()
     """Shards held out. No shard may be in both."""
     batch_size: PositiveInt = 8
     """Clips of one micro-batch of one process."""
@@ -72,7 +78,7 @@ class DataConfig(Section):
     crop_scale: tuple[Fraction, Fraction] = (1, 1)
     """Range of a random crop's side, over that of the largest crop of the model's shape that fits. All frames
     of a clip have the same crop, which is resized to the model's size."""
-    stills: tuple[str, ...] = ()
+    stills: Patterns = ()
     """Shards of pictures for joint image training."""
     stills_ratio: Fraction = 0
     """Share of the batches that are pictures, spread evenly; all ranks have them in the same step."""

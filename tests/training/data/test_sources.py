@@ -25,6 +25,10 @@ def test_a_configuration_gives_its_loaders(shards: list[str]) -> None:
     assert sum(len(batch.keys) for batch in held_out) == 7
 
 
+def test_one_pattern_needs_no_list(shards: list[str]) -> None:
+    assert config(train=shards[0]) == config(train=[shards[0]])
+
+
 def test_a_shard_in_both_is_refused(shards: list[str]) -> None:
     with pytest.raises(DataError, match="both training and validation"):
         training_clips(config(train=shards, validation=shards[:1]))
