@@ -200,7 +200,8 @@ class ClipRunner:
         except RuntimeError as error:
             if "can't allocate memory" in str(error):  # the CPU's own out of memory has no class
                 return False
-            if isinstance(error, torch.AcceleratorError):
+            if self.device.type == "cuda" or isinstance(error, torch.AcceleratorError):
+                # The input was checked, and cuBLAS and cuDNN report a lost device as a plain RuntimeError.
                 raise DeviceLostError("the device failed and can compute nothing more") from error
             raise
         return True
