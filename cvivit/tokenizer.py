@@ -15,7 +15,7 @@ from cvivit.network import CViViT
 from cvivit.precision import Precision, PrecisionChoice
 from cvivit.runner import ClipRunner, Clips
 from cvivit.tokens import TokenGrid
-from cvivit.video import ClipFormat, Fit, VideoLimits, VideoSource, read_clips
+from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, read_clips
 from cvivit.weights import LoadedWeights, load_weights
 
 CLIPS_AT_ONCE = 32
@@ -83,7 +83,12 @@ class VideoTokenizer:
         return self.runner.precision
 
     def encode(
-        self, source: VideoSource, *, fit: Fit = "crop", limits: VideoLimits | None = None
+        self,
+        source: VideoSource,
+        *,
+        fit: Fit = "crop",
+        limits: VideoLimits | None = None,
+        read: ReadClips = read_clips,
     ) -> TokenGrid:
         """Return the tokens of a video.
 
@@ -91,13 +96,15 @@ class VideoTokenizer:
             source: a path, the file's bytes, or a binary file object.
             fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
             limits: what to refuse; by default nothing is too large.
+            read: opens the video; by default this process does. One that decodes elsewhere, such as
+                `service.decoding.blocking.IsolatedReader.read_clips`, is for videos of strangers.
 
         Raises:
             VideoError: the file cannot be read, or passes a limit.
             OSError: the path cannot be opened.
         """
         clip_format = ClipFormat.of(self.config, fit=fit)
-        with read_clips(source, clip_format, limits=limits or VideoLimits()) as reader:
+        with read(source, clip_format, limits=limits or VideoLimits()) as reader:
             parts = [self.encode_clips(batch) for batch in _batches(reader, CLIPS_AT_ONCE)]
             frames = reader.frames
         return TokenGrid(

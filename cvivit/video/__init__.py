@@ -1,6 +1,6 @@
 """Video files in and out: pictures on the clip's clock, clips of them, and files again. No torch in here."""
 
-from cvivit.video.reading import ClipReader, display_size, read_clips, read_frames
+from cvivit.video.reading import ClipReader, ReadClips, display_size, read_clips, read_frames
 from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from cvivit.video.source import VideoSource
 from cvivit.video.writing import VideoContainer, encode_video, write_video
@@ -9,6 +9,7 @@ __all__ = [
     "ClipFormat",
     "ClipReader",
     "Fit",
+    "ReadClips",
     "VideoContainer",
     "VideoLimits",
     "VideoSource",

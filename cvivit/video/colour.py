@@ -14,7 +14,7 @@ ACCURATE: Final = (
     | Interpolation.ACCURATE_RND
     | Interpolation.BITEXACT
 )
-"""Full chroma both ways and exact rounding: swscale's fast paths are off by several levels."""
+"""Full chroma both ways and exact rounding: swscale's fast paths are darker by one or two levels."""
 
 # What streams say, as ISO/IEC 23091-2 numbers it, and what swscale calls it. YCgCo, ICtCp and the constant
 # luminance of BT.2020 are not in swscale: the nearest is taken.

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import av
 import numpy as np
@@ -130,6 +130,37 @@ class ClipReader(Iterator[np.ndarray]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Clips(Protocol):
+    """What reading in clips gives: an iterator that is closed, and tells its frames at its end."""
+
+    @property
+    def frames(self) -> int:
+        """Frames read so far, without those that pad the last clip."""
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield clips, uint8 (f h w 3)."""
+
+    def __next__(self) -> np.ndarray:
+        """Return the next clip."""
+
+    def __enter__(self) -> Self:
+        """Close the video at the end of the context."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the video."""
+
+
+class ReadClips(Protocol):
+    """What reads a video in clips: `read_clips`, or something that does it elsewhere."""
+
+    def __call__(
+        self, source: VideoSource, clip_format: ClipFormat | None = None, *, limits: VideoLimits | None = None
+    ) -> Clips:
+        """Cut a video into clips, as it is read."""
 
 
 def read_clips(
