@@ -16,6 +16,7 @@ EMPTY = (422, "empty_video")
 CORRUPT = (422, "corrupt_video")
 CHANGED = (422, "resolution_changed")
 TOO_LARGE = (413, "video_too_large")
+OUT_OF_MEMORY = (413, "decoding_memory")
 
 
 @dataclass(frozen=True, kw_only=True)
