@@ -111,11 +111,23 @@ def _refuse(*_: Any) -> NoReturn:
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    """Return the largest video stream that is no cover picture. An unknown codec is an error only then."""
+    """Return the video stream that a player would show. An unknown codec is an error only if all are unknown.
+
+    That is the one marked as default, then the largest, then the one of most frames: an animated AVIF holds
+    its first picture beside them all. Cover pictures do not count.
+    """
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
         raise NoVideoStreamError("the file has no video stream")
-    stream = max(streams, key=lambda s: (s.codec_context is not None, _claimed_pixels(s)))
+    stream = max(
+        streams,
+        key=lambda s: (
+            s.codec_context is not None,
+            bool(s.disposition & s.disposition.default),
+            _claimed_pixels(s),
+            s.frames,
+        ),
+    )
     if stream.codec_context is None or stream.codec_context.name not in CODECS:
         raise UnsupportedMediaError("the video's codec is not one that is read")
     return stream

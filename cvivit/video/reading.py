@@ -8,7 +8,7 @@ What is done with what videos hold:
 - alpha is dropped: the colours underneath are seen, white where a GIF never drew anything;
 - interlaced frames are taken as they are, both fields woven together;
 - pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is not tone-mapped;
-- sound, subtitles and all but the largest video stream are ignored.
+- sound, subtitles and all but one video stream are ignored: the default one, or the largest.
 """
 
 from __future__ import annotations

@@ -120,6 +120,11 @@ def test_threads_change_nothing(threads: int) -> None:
     )
 
 
+def test_an_animated_avif() -> None:
+    data = make_video(staircase(50), muxer="avif", codec="libsvtav1", options={"preset": "12", "crf": "10"})
+    assert np.allclose(picked(data), [25 * tick // 8 for tick in range(16)], atol=1)
+
+
 # Sources
 
 
