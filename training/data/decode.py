@@ -35,7 +35,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
             stream.thread_type = "NONE"  # as many workers as cores do better than threads on tiny frames
             for frame in container.decode(stream):
                 _check_size(sample, frame.width, frame.height)
-                frames.append(to_rgb(frame, reformatter).to_ndarray())
+                frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
     except (FFmpegError, ValueError) as error:

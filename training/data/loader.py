@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,10 +21,13 @@ from urllib.parse import urlparse
 
 from torch.utils.data import DataLoader
 
-from cvivit.errors import CheckpointMismatchError
+from cvivit.errors import CheckpointMismatchError, DataError
 from training.batch import Batch
 from training.data.stream import ClipStream, Packet, StreamSettings
 from training.data.urls import PIPE
+
+_WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
+"""How torch says so: it has no error of its own for it."""
 
 
 class ClipLoader:
@@ -62,6 +66,7 @@ class ClipLoader:
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.
+            DataError: a worker process died.
         """
         stream = ClipStream(
             self._settings,
@@ -168,13 +173,20 @@ def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet
     if workers == 0:
         yield from stream
         return
-    yield from DataLoader(
+    loader = DataLoader(
         stream,
         batch_size=None,
         num_workers=workers,
         prefetch_factor=prefetch,
         multiprocessing_context=_context(),
     )
+    try:
+        yield from loader
+    # The last two are of a batch that was on its way when its worker died.
+    except (RuntimeError, EOFError, ConnectionError) as error:
+        if isinstance(error, RuntimeError) and not _WORKER_DIED.search(str(error)):
+            raise
+        raise DataError("a worker process that reads clips died; it may have run out of memory") from error
 
 
 def _context() -> BaseContext:

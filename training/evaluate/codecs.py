@@ -169,7 +169,7 @@ def _decode(codec: Codec, packets: Sequence[bytes]) -> np.ndarray:
     reformatter = VideoReformatter()
     frames = [frame for data in packets for frame in context.decode(av.Packet(data))]
     frames += context.decode(None)
-    return np.stack([to_rgb(frame, reformatter).to_ndarray() for frame in frames])
+    return np.stack([to_rgb(frame, reformatter, threads=1).to_ndarray() for frame in frames])
 
 
 def _bits(codec: Codec, packets: Sequence[bytes]) -> float:

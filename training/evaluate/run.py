@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from training.evaluate.plots import plot_codebook, plot_rates
 from training.evaluate.report import build_report, markdown, token_point, write_clips, write_json
 from training.evaluate.sample import EvenSample
 from training.losses.frozen import load_i3d, load_lpips
+
+logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network")
 
@@ -70,8 +73,8 @@ def evaluate(
     config = tokenizer.config
     missing: dict[str, str] = {}
     networks = Networks(
-        lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", missing),
-        i3d=_load(load_i3d, options.i3d_weights, options.fvd, "rFVD", missing),
+        lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing),
+        i3d=_load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing),
     )
     clips = EvaluationClips(data, config, limit=options.max_clips)
     sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
@@ -127,6 +130,7 @@ def _load(
     weights: str | None,
     wanted: bool | None,
     figure: str,
+    option: str,
     missing: dict[str, str],
 ) -> Network | None:
     """Return a network, or None with the reason why in `missing`."""
@@ -138,5 +142,6 @@ def _load(
     except WeightsError as error:
         if wanted or weights is not None:
             raise
-        missing[figure] = str(error)
+        logger.info("%s", error)
+        missing[figure] = f"the weights of its network were found nowhere; name a file with --{option}"
         return None

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ RELEASED_FILES = ("CViViT/pytorch_model.bin", "CVIVIT/pytorch_model.bin")
 """The checkpoint; the repository's README spells the folder the second way."""
 I3D_FILE = "frozen_models/pytorch_i3d/models/rgb_imagenet.pt"
 VGG16_ADDRESS = "https://download.pytorch.org/models/vgg16-397923af.pth"
+HUB_TIMEOUT_SECONDS = 10.0
 HEADS_FILE = "functional/image/lpips_models/vgg.pth"
 
 _VGG16_KEY = re.compile(r"(?:^|\.)(?:features|slice\d)\.(\d+)\.(weight|bias)$")
@@ -131,14 +133,29 @@ def _find(
 def _released() -> Path:
     for name in RELEASED_FILES[:-1]:
         try:
-            return Path(hf_hub_download(RELEASED_REPOSITORY, name))
+            return _from_hub(name)
         except (OSError, ValueError):
             continue
-    return Path(hf_hub_download(RELEASED_REPOSITORY, RELEASED_FILES[-1]))
+    return _from_hub(RELEASED_FILES[-1])
 
 
 def _beside_released() -> Path:
-    return Path(hf_hub_download(RELEASED_REPOSITORY, I3D_FILE))
+    return _from_hub(I3D_FILE)
+
+
+def _from_hub(name: str) -> Path:
+    """Fetch a file of the released repository, or take it from the cache where there is no connection.
+
+    One quick question goes first: a download that finds no connection tries again for half a minute.
+    """
+    try:
+        HfApi().model_info(RELEASED_REPOSITORY, timeout=HUB_TIMEOUT_SECONDS)
+    except Exception as error:  # the Hub's HTTP library, and so its errors, change with its version
+        try:
+            return Path(hf_hub_download(RELEASED_REPOSITORY, name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            raise OSError("the Hub cannot be reached, and the file is not in its cache") from error
+    return Path(hf_hub_download(RELEASED_REPOSITORY, name))
 
 
 def _torchvision() -> Path:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cvivit.errors import CheckpointMismatchError, TooManyBadSamplesError
+from cvivit.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
 from training.batch import Batch
 from training.data import ClipEpoch, ClipLoader, StreamSettings
 
@@ -167,6 +170,16 @@ def test_too_many_bad_samples_stop(write_shard: Write, workers: int) -> None:
         next(iter(loader))
     assert "\n" not in str(raised.value)
     assert (raised.value.limit, raised.value.actual) == (3, 4)
+
+
+def test_a_worker_that_dies_is_one_line(shards: list[str]) -> None:
+    batches = iter(ClipLoader(settings(shards), workers=1))
+    next(batches)
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match=r"^a worker process that reads clips died"):
+        list(islice(batches, 100))
 
 
 def test_missing_shards_stop_past_the_ceiling(tmp_path: Path) -> None:
