@@ -7,7 +7,6 @@ import math
 import os
 import tempfile
 import time
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
@@ -76,8 +75,9 @@ class DecodedClips:
         """Stop: a process that still decodes is killed, and the file is gone. Harmless the second time."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError, Exception):  # it was raised where the clips were taken
-                await self._task
+            await asyncio.wait([self._task])  # what it raised was raised where the clips were taken
+            if not self._task.cancelled():
+                self._task.exception()
         if self._clips is not None:
             self._clips.close()
 
