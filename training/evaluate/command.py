@@ -23,7 +23,7 @@ def evaluate_command(
     i3d_weights: Annotated[str | None, typer.Option(help="File of I3D weights, for rFVD.")] = None,
     codec_clips: Annotated[
         int, typer.Option(min=0, help="Clips that H.264 and AV1 are tried on; 0 leaves codecs out.")
-    ] = 16,
+    ] = 8,
     shown_clips: Annotated[int, typer.Option(min=0, help="Clips in the pictures.")] = 6,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",

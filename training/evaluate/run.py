@@ -38,7 +38,7 @@ class EvaluationOptions:
     """File of VGG16 weights; by default, where `training.losses.frozen` finds them."""
     i3d_weights: str | None = None
     """File of I3D weights; by default, where `training.losses.frozen` finds them."""
-    codec_clips: int = 16
+    codec_clips: int = 8
     """Clips, evenly spaced, that H.264 and AV1 are tried on; 0 leaves codecs out."""
     shown_clips: int = 6
     """Clips, evenly spaced, in the contact sheet and the animation."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from cvivit.errors import DataWriteError, NoDataError, WeightsError
 from cvivit.video import write_video
 from cvivit.weights import save_pretrained
 from training.__main__ import app
+from training.evaluate import run
 from training.evaluate.run import EvaluationOptions, evaluate
+from training.losses.i3d import I3D
+from training.losses.lpips import LPIPS
 
 QUICK = EvaluationOptions(lpips=False, fvd=False, codec_clips=0, shown_clips=2)
 
@@ -116,6 +120,22 @@ def test_asked_for_networks_without_weights_are_an_error(
     options = EvaluationOptions(vgg16_weights=str(tmp_path / "missing.pth"), fvd=False)
     with pytest.raises(WeightsError, match=r"missing\.pth"):
         evaluate(tokenizer, [str(videos)], tmp_path / "out", options)
+
+
+def test_networks_add_their_figures(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With random weights: those that mean something are fetched or given."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(run, "load_lpips", lambda _: LPIPS().eval())
+    monkeypatch.setattr(run, "load_i3d", lambda _: I3D().eval())
+    options = EvaluationOptions(max_clips=2, codec_clips=0, shown_clips=1)
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "out", options)
+    assert report["missing"] == {}
+    assert report["lpips"] is not None
+    assert report["rfvd"] >= 0
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "one", replace(options, max_clips=1))
+    assert report["missing"] == {"rFVD": "it needs two clips or more"}
 
 
 def test_an_output_that_cannot_be_written(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
