@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TypeVar
 
 import torch
@@ -9,6 +10,23 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+def join(*, cpu: bool) -> None:
+    """Join the processes that a launcher started, if it started several.
+
+    Restarted by torchrun, processes meet under names of their own: in the store of the attempt before, a
+    process that is gone may still be announced, and connecting to it fails (seen with torch 2.13).
+    """
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    gpu = not cpu and torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    store, rank_, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    names = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
+    dist.init_process_group("nccl" if gpu else "gloo", store=names, rank=rank_, world_size=size)
 
 
 def is_distributed() -> bool:

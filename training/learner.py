@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cvivit.config import CViViTConfig
 from cvivit.errors import CheckpointMismatchError
 from cvivit.network.model import CViViT
+from training import distributed
 from training.autoencoder import Autoencoder, freeze_unused, trainable
 from training.config import TrainingConfig
 from training.ema import averaged
@@ -30,6 +31,7 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     Buffers are not broadcast: only the codebook's change, and it is kept alike by its own training step.
     Precision is the training step's: one autocast over networks and losses, float32 weights.
     """
+    distributed.join(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],

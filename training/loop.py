@@ -22,6 +22,7 @@ from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.progress import ProgressBar
 from training.records import Record, RunLog
+from training.samples import write_samples
 from training.step import TrainingStep
 from training.throughput import Throughput
 from training.validation import Validation, is_better, validate
@@ -118,10 +119,10 @@ class Run:
             shown=config.tracking.progress and accelerator.is_main_process,
         )
         self.throughput = Throughput(config, accelerator.device, world_size=processes)
-        for fault in faults:
-            self.bar.note(f"passed over a checkpoint: {fault}")
-        if self.step:
-            self.bar.note(f"resuming after step {self.step}")
+        notes = [f"passed over a checkpoint: {fault}" for fault in faults]
+        notes += [f"resuming after step {self.step}"] if self.step else []
+        for note in notes if accelerator.is_main_process else ():
+            self.bar.note(note)
 
     def go(self) -> None:
         """Take the steps that are left, and save."""
@@ -176,6 +177,9 @@ class Run:
             lpips=self.lpips,
             i3d=self.i3d,
         )
+        if self.accelerator.is_main_process:
+            folder = self.directory / "samples"
+            write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
         self.throughput.pause()
         return validation
 

@@ -59,7 +59,13 @@ class RunLog:
             self._accelerator.log(figures, step=step)
 
     def close(self) -> None:
-        """Finish the file and the trackers."""
+        """Finish the file and the trackers.
+
+        accelerate's `end_training` would destroy the process group as well. With gloo that can wait for ever:
+        the group joins its threads while holding the interpreter's lock, and one of them may need the lock
+        to let go of the last collective's tensors. The group ends with the process instead.
+        """
         if self._file is not None:
             self._file.close()
-        self._accelerator.end_training()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()

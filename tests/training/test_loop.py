@@ -166,6 +166,8 @@ def test_validation_measures_held_out_clips(tmp_path: Path) -> None:
     assert 0 < record["validation_psnr"] < 20
     assert -1 <= record["validation_ssim"] <= 1
     assert 0 < record["validation_codebook_use"] <= 1
+    samples = sorted((tmp_path / "samples/step-00000006").iterdir())
+    assert [path.name for path in samples] == ["clip-0.mp4", "clip-1.mp4"]
 
 
 def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cvivit.errors import TrainingInterrupted
 from training.batch import Batch
 from training.config import TrainingConfig
 from training.config_files import load_config
+from training.interruption import REQUEUE_EXIT_CODE
+from training.loop import train
 
 TINY = [
     "model.dim=32",
@@ -66,3 +71,36 @@ class Noise:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = state["position"]
+
+
+class Killing(Noise):
+    """Kills its process with a signal before a batch, once: `FOLDER/killed` tells that it has."""
+
+    def __init__(self, config: TrainingConfig, *, rank: int, world_size: int, at: int, number: int) -> None:
+        super().__init__(config, rank=rank, world_size=world_size)
+        self.at, self.number = at, number
+
+    def __iter__(self) -> Iterator[Batch]:
+        marker = Path(self.config.checkpoint.directory).with_suffix(".killed")
+        for batch in super().__iter__():
+            if self.position == self.at and self.rank == self.world_size - 1 and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), self.number)
+            yield batch
+
+
+def main(directory: str, at: str, number: str, *overrides: str) -> None:
+    """Train in as many processes as torchrun started; the last gets signal `number` before batch `at`."""
+    config = tiny_config(Path(directory), *overrides)
+
+    def source(rank: int, world_size: int) -> Noise:
+        return Killing(config, rank=rank, world_size=world_size, at=int(at), number=int(number))
+
+    try:
+        train(config, source)
+    except TrainingInterrupted:
+        sys.exit(REQUEUE_EXIT_CODE)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

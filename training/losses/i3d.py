@@ -152,7 +152,7 @@ class I3D(nn.Module):
 
 
 def resize_frames(video: Tensor) -> Tensor:
-    """Resize every frame of `b c t h w` to 224x224, bilinear and antialiased."""
-    frames = rearrange(video, "b c t h w -> (b t) c h w")
+    """Resize every frame of `b c t h w` to 224x224, bilinear and antialiased, in float32."""
+    frames = rearrange(video.float(), "b c t h w -> (b t) c h w")
     frames = F.interpolate(frames, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     return rearrange(frames, "(b t) c h w -> b c t h w", b=len(video))
