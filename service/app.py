@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -43,6 +44,8 @@ def create_app(settings: Settings | None = None, *, tokenizers: Sequence[VideoTo
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with runtime:
             yield
+        if flush_spans is not None:
+            await asyncio.to_thread(flush_spans)
 
     app = FastAPI(
         title="phenaki-cvivit",
@@ -61,8 +64,7 @@ def create_app(settings: Settings | None = None, *, tokenizers: Sequence[VideoTo
         app.include_router(router)
     problems.install(app)
     describe(app, needs_key=settings.api_keys_file is not None)
-    if settings.otel_endpoint:
-        trace_requests(app, settings.otel_endpoint)
+    flush_spans = trace_requests(app, settings.otel_endpoint) if settings.otel_endpoint else None
     return app
 
 

@@ -11,7 +11,7 @@ from service.errors import BusyError, DrainingError, NotReadyError
 
 
 class Phase(Enum):
-    """The phases of a process. They only ever move down this list."""
+    """The phases of a run of the app. They only ever move down this list."""
 
     STARTING = "starting"
     READY = "ready"
@@ -24,14 +24,16 @@ class Lifecycle:
 
     Args:
         max_requests: requests in flight, past which more are refused.
-        busy_seconds: returns how long a refused client should wait before it asks again.
     """
 
     def __init__(self, *, max_requests: int) -> None:
         self.max_requests = max_requests
-        self.phase = Phase.STARTING
         self.in_flight = 0
-        self.retry_seconds = 1
+        self.begin()
+
+    def begin(self) -> None:
+        """Start over: an app may run several times, one after the other."""
+        self.phase = Phase.STARTING
         self._idle = asyncio.Event()
         self._idle.set()
         self._ending = asyncio.Event()
@@ -80,7 +82,6 @@ class Lifecycle:
                 "too many requests are in flight",
                 limit=self.max_requests,
                 actual=self.in_flight,
-                headers={"Retry-After": str(self.retry_seconds)},
             )
         self.in_flight += 1
         self._idle.clear()

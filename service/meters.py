@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -77,21 +77,18 @@ class EngineState(Collector):
     """What is read at the moment somebody asks: queue depths and device memory.
 
     Args:
-        registry: joins it.
-        snapshot: returns what the engine holds.
+        snapshot: returns what the engine holds, or None where there is none.
         device_memory: returns pairs of a device and the bytes it has in use; a CPU has none.
     """
 
     def __init__(
         self,
-        registry: CollectorRegistry,
         *,
-        snapshot: Callable[[], EngineSnapshot],
+        snapshot: Callable[[], EngineSnapshot | None],
         device_memory: Callable[[], Iterable[tuple[str, int]]],
     ) -> None:
         self._snapshot = snapshot
         self._device_memory = device_memory
-        registry.register(self)
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing: the families are not known before they are collected."""
@@ -100,6 +97,8 @@ class EngineState(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
         snapshot = self._snapshot()
+        if snapshot is None:
+            return
         yield GaugeMetricFamily("cvivit_engine_clips", "Clips held by the engine.", value=snapshot.clips)
         yield GaugeMetricFamily("cvivit_engine_computing", "Clips in batches.", value=snapshot.computing)
         depth = GaugeMetricFamily("cvivit_queue_depth", "Clips that wait for a batch.", labels=["operation"])

@@ -9,6 +9,11 @@ import numpy as np
 from service.reading import Clip
 
 
+def prepare() -> None:
+    """Import what takes seconds to import, before the first request needs it."""
+    import torchmetrics.functional.image  # noqa: F401
+
+
 class Quality:
     """Adds up clips as they come. Pixels are uint8: the peak is 255."""
 

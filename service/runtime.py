@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from cvivit.tokenizer import VideoTokenizer
 from fastapi import FastAPI
 
+from cvivit.tokenizer import VideoTokenizer
+from service import quality
 from service.engine import Engine
 from service.lifecycle import Lifecycle, Phase
 from service.meters import EngineMeters, EngineState
@@ -39,12 +40,25 @@ class Runtime:
         self.settings = settings
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests)
-        self.metrics.ready.set_function(lambda: self.lifecycle.ready)
-        self.engine: Engine
         self.readers: ClipReaders
+        self._engine: Engine | None = None
+        self._meters = EngineMeters(self.metrics)
         self._tokenizers = list(tokenizers)
         self._threads: ThreadPoolExecutor
         self._watch: asyncio.Task[None]
+        self.metrics.ready.set_function(lambda: self.lifecycle.ready)
+        self.metrics.registry.register(
+            EngineState(
+                snapshot=lambda: self._engine and self._engine.snapshot(),
+                device_memory=lambda: device_memory(self._tokenizers),
+            )
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the clips."""
+        assert self._engine is not None, "the app is not running"
+        return self._engine
 
     @property
     def tokenizer(self) -> VideoTokenizer:
@@ -62,21 +76,17 @@ class Runtime:
             WeightsError: the weights cannot be loaded.
             DeviceError, EngineUnavailableError: the device does not run them.
         """
+        self.lifecycle.begin()
         self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
+        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
         if not self._tokenizers:
             self._tokenizers = await self.run_blocking(lambda: load(self.settings))
-        self.engine = Engine(
-            [tokenizer.runner for tokenizer in self._tokenizers], observer=EngineMeters(self.metrics)
-        )
-        EngineState(
-            self.metrics.registry,
-            snapshot=self.engine.snapshot,
-            device_memory=lambda: device_memory(self._tokenizers),
-        )
+        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
         self.readers = ClipReaders(self.settings, self.tokenizer.config, self._threads)
-        self.engine.start()
+        self._engine.start()
         try:
-            await self.engine.wait_ready()
+            await self._engine.wait_ready()
+            await preparing
         except BaseException:
             await self._stop()
             raise

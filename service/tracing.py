@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 
 from cvivit.errors import ConfigError
 
 OPEN_ROUTES = "livez,readyz,metrics"
 """Routes that are polled: they make no spans."""
+FLUSH_MILLISECONDS = 5000
 
 
-def trace_requests(app: FastAPI, endpoint: str) -> None:
+def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
     """Send a span of each request to `endpoint` over OTLP/HTTP. `OTEL_*` variables configure the rest.
+
+    Returns:
+        What sends the spans that still wait; it blocks until they are gone or given up.
 
     Raises:
         ConfigError: the extra `otel` is not installed.
@@ -28,3 +34,8 @@ def trace_requests(app: FastAPI, endpoint: str) -> None:
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: app.title}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=OPEN_ROUTES)
+
+    def flush() -> None:
+        provider.force_flush(FLUSH_MILLISECONDS)
+
+    return flush

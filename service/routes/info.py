@@ -18,10 +18,10 @@ class Info(BaseModel):
     model: str = Field(description="Fingerprint of the weights: tokens of other weights are not decoded.")
     device: str
     precision: str
-    image_size: tuple[int, int] = Field(description="Height and width of a clip in pixels.")
+    image_size: list[int] = Field(description="Height and width of a clip in pixels.")
     clip_frames: int = Field(description="Frames of a clip.")
     fps: float = Field(description="Frames a second of a clip.")
-    grid: tuple[int, int, int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
+    grid: list[int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
     codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
     limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
 
@@ -37,10 +37,10 @@ async def info(request: Request) -> Info:
         model=tokenizer.fingerprint,
         device=str(tokenizer.runner.device),
         precision=str(tokenizer.runner.precision),
-        image_size=config.image_size,
+        image_size=list(config.image_size),
         clip_frames=config.clip_frames,
         fps=config.fps,
-        grid=config.grid,
+        grid=list(config.grid),
         codebook_size=config.codebook_size,
         limits=runtime.settings.limits(),
     )

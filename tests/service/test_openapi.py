@@ -1,0 +1,92 @@
+"""The OpenAPI document, and schemathesis' attempts to be answered in a way that it does not say."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import schemathesis
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from service.openapi import MP4
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+OPERATIONS = [
+    ("POST", "/encode"),
+    ("POST", "/decode"),
+    ("POST", "/reconstruct"),
+    ("GET", "/info"),
+    ("GET", "/livez"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+]
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_no_answer_is_undocumented(serve: Callable[..., Any], mode: schemathesis.GenerationMode) -> None:
+    schema = schemathesis.openapi.from_url(serve().url + "/openapi.json")
+    for method, path in OPERATIONS:
+        operation = schema[path][method]
+        if mode is schemathesis.GenerationMode.NEGATIVE and method == "GET":
+            continue  # nothing is asked of the request: nothing can be wrong with it
+
+        @settings(
+            max_examples=40,
+            derandomize=True,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def call(case: schemathesis.Case) -> None:
+            case.call_and_validate(checks=CHECKS)
+
+        call()
+
+
+def test_every_route_says_what_it_may_answer(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["paths"]) == {
+        "/encode",
+        "/decode",
+        "/reconstruct",
+        "/info",
+        "/livez",
+        "/readyz",
+        "/metrics",
+    }
+    for path in ("/encode", "/decode", "/reconstruct"):
+        answers = document["paths"][path]["post"]["responses"]
+        assert {"200", "400", "406", "408", "413", "415", "422", "429", "500", "503"} <= set(answers)
+        assert all(
+            "application/problem+json" in answers[status]["content"] for status in answers if status != "200"
+        )
+    assert {"200", "409"} <= set(document["paths"]["/decode"]["post"]["responses"])
+    assert MP4 in document["paths"]["/reconstruct"]["post"]["responses"]["200"]["content"]
+
+
+def test_the_document_asks_for_a_key_where_the_service_does(
+    open_app: Callable[..., TestClient], client: TestClient, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert "security" not in client.get("/openapi.json").json()
+    keys = tmp_path_factory.mktemp("keys") / "keys"
+    keys.write_text("one\n")
+    document = (
+        open_app(api_keys_file=keys).get("/openapi.json", headers={"authorization": "Bearer one"}).json()
+    )
+    assert document["security"] == [{"key": []}]
