@@ -138,10 +138,10 @@ class DecodedClips:
     def _clip(self, index: int) -> npt.NDArray[np.uint8]:
         assert self._clips is not None
         size = math.prod(self._shape)
-        data = os.pread(self._clips.fileno(), size, index * size)
-        if len(data) != size:
+        clip = np.empty(self._shape, np.uint8)
+        if os.preadv(self._clips.fileno(), [clip.data], index * size) != size:
             raise DecoderCrashedError("the decoder died over this video")
-        return np.frombuffer(data, np.uint8).reshape(self._shape)
+        return clip
 
 
 def _reopen(source: BinaryIO) -> int:
