@@ -1,13 +1,14 @@
-"""Tells Prometheus of the engine: its batches, waits and state, and the memory of its devices."""
+"""Tells Prometheus of the engine, of its devices' memory, and of the decoding pool."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.decoding import PoolSnapshot
 from service.engine import BatchReport, EngineObserver, EngineSnapshot, Operation
 from service.metrics import SECONDS, Metrics
 
@@ -73,21 +74,24 @@ class EngineMeters(EngineObserver):
         self.dropped.labels(operation.value).inc(count)
 
 
-class EngineState(Collector):
-    """What is read at the moment somebody asks: queue depths and device memory.
+class LiveState(Collector):
+    """What is read at the moment somebody asks: the engine, the pool, the memory of devices.
 
     Args:
-        snapshot: returns what the engine holds, or None where there is none.
+        engine: returns what the engine holds, or None where there is none.
+        pool: returns what the decoding pool does, or None where there is none.
         device_memory: returns pairs of a device and the bytes it has in use; a CPU has none.
     """
 
     def __init__(
         self,
         *,
-        snapshot: Callable[[], EngineSnapshot | None],
+        engine: Callable[[], EngineSnapshot | None],
+        pool: Callable[[], PoolSnapshot | None],
         device_memory: Callable[[], Iterable[tuple[str, int]]],
     ) -> None:
-        self._snapshot = snapshot
+        self._engine = engine
+        self._pool = pool
         self._device_memory = device_memory
 
     def describe(self) -> Iterator[Metric]:
@@ -96,9 +100,18 @@ class EngineState(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges."""
-        snapshot = self._snapshot()
-        if snapshot is None:
-            return
+        if (engine := self._engine()) is not None:
+            yield from self._engine_gauges(engine)
+        if (pool := self._pool()) is not None:
+            yield from self._pool_gauges(pool)
+        memory = GaugeMetricFamily(
+            "cvivit_device_memory_bytes", "Memory of a device in use.", labels=["device"]
+        )
+        for device, used in self._device_memory():
+            memory.add_metric([device], used)
+        yield memory
+
+    def _engine_gauges(self, snapshot: EngineSnapshot) -> Iterator[Metric]:
         yield GaugeMetricFamily("cvivit_engine_clips", "Clips held by the engine.", value=snapshot.clips)
         yield GaugeMetricFamily("cvivit_engine_computing", "Clips in batches.", value=snapshot.computing)
         depth = GaugeMetricFamily("cvivit_queue_depth", "Clips that wait for a batch.", labels=["operation"])
@@ -111,9 +124,17 @@ class EngineState(Collector):
                 rate.add_metric([operation.value], snapshot.clips_per_second[operation])
         yield depth
         yield rate
-        memory = GaugeMetricFamily(
-            "cvivit_device_memory_bytes", "Memory of a device in use.", labels=["device"]
+
+    def _pool_gauges(self, snapshot: PoolSnapshot) -> Iterator[Metric]:
+        states = {"alive": snapshot.processes, "busy": snapshot.busy}
+        decoders = GaugeMetricFamily("cvivit_decoders", "Decoding processes.", labels=["state"])
+        for state, count in states.items():
+            decoders.add_metric([state], count)
+        yield decoders
+        yield GaugeMetricFamily(
+            "cvivit_videos_waiting", "Videos that wait for a decoder.", value=snapshot.waiting
         )
-        for device, used in self._device_memory():
-            memory.add_metric([device], used)
-        yield memory
+        restarts = CounterMetricFamily("cvivit_decoder_restarts", "Decoders replaced.", labels=["cause"])
+        for cause, count in snapshot.restarts.items():
+            restarts.add_metric([cause], count)
+        yield restarts

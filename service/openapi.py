@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
-from service import engine, errors
+from service import decoding, engine, errors
 from service.problems import MEDIA_TYPE, status_of, title_of
 
 DESCRIPTION = """\
@@ -59,6 +59,10 @@ READING_ERRORS = (
     codec.CorruptVideoError,
     codec.ResolutionChangedError,
     codec.VideoTooLargeError,
+    decoding.DecoderCrashedError,
+    decoding.DecodingMemoryError,
+    decoding.DecodingTimeoutError,
+    decoding.DecodingStorageError,
 )
 """What a route that takes a video may answer."""
 

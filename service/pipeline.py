@@ -7,14 +7,18 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 from contextlib import aclosing
 from typing import Any, BinaryIO
 
+import numpy as np
 import numpy.typing as npt
 
+from service.decoding import DecodedClips
 from service.engine import Operation
-from service.reading import Clip, ClipReader
 from service.record import Record
 from service.runtime import Runtime
 
+Clip = npt.NDArray[np.uint8]
+"""(t h w c)"""
 Indices = npt.NDArray[Any]
+"""(T H W)"""
 
 
 class Encoding:
@@ -29,7 +33,7 @@ class Encoding:
     def __init__(self, runtime: Runtime, record: Record, source: BinaryIO) -> None:
         self._runtime = runtime
         self._record = record
-        self._reader: ClipReader = runtime.readers.open(source)
+        self._reader: DecodedClips = runtime.read(source)
 
     @property
     def frames(self) -> int:
@@ -55,6 +59,7 @@ class Encoding:
                     originals.append(clip)
                 yield clip
         finally:
+            await self._reader.aclose()
             self._record.add("read", self._reader.seconds)
 
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
-from service import engine, errors
+from service import decoding, engine, errors
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -57,6 +57,12 @@ STATUSES: dict[type[CViViTError], int] = {
     errors.DrainingError: 503,
     errors.StageTimeoutError: 503,
     errors.InternalError: 500,
+    decoding.DecodingError: 503,
+    decoding.DecoderCrashedError: 422,
+    decoding.DecodingMemoryError: 413,
+    decoding.DecodingTimeoutError: 503,
+    decoding.DecodingStorageError: 503,
+    decoding.DecodingStoppedError: 503,
     engine.EngineError: 503,
     engine.QueueFullError: 429,
     engine.DeadlineExceededError: 503,

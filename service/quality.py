@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
-from service.reading import Clip
+Clip = npt.NDArray[np.uint8]
 
 
 def prepare() -> None:

@@ -7,17 +7,18 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 from fastapi import FastAPI
 
 from cvivit.tokenizer import VideoTokenizer
+from cvivit.video.settings import ClipFormat, VideoLimits
 from service import quality
+from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.lifecycle import Lifecycle, Phase
-from service.meters import EngineMeters, EngineState
+from service.meters import EngineMeters, LiveState
 from service.metrics import Metrics
-from service.reading import ClipReaders
 from service.settings import Settings
 
 log = logging.getLogger("service")
@@ -40,7 +41,7 @@ class Runtime:
         self.settings = settings
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests)
-        self.readers: ClipReaders
+        self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
         self._meters = EngineMeters(self.metrics)
         self._tokenizers = list(tokenizers)
@@ -48,8 +49,9 @@ class Runtime:
         self._watch: asyncio.Task[None]
         self.metrics.ready.set_function(lambda: self.lifecycle.ready)
         self.metrics.registry.register(
-            EngineState(
-                snapshot=lambda: self._engine and self._engine.snapshot(),
+            LiveState(
+                engine=lambda: None if self._engine is None else self._engine.snapshot(),
+                pool=lambda: None if self._pool is None else self._pool.snapshot(),
                 device_memory=lambda: device_memory(self._tokenizers),
             )
         )
@@ -65,6 +67,18 @@ class Runtime:
         """The model that is served, on its first device."""
         return self._tokenizers[0]
 
+    @property
+    def pool(self) -> DecodingPool:
+        """What reads videos."""
+        assert self._pool is not None, "the app is not running"
+        return self._pool
+
+    def read(self, source: BinaryIO) -> DecodedClips:
+        """Return the clips of a stranger's video, read within the limits of the settings."""
+        return self.pool.read(
+            source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
+        )
+
     async def run_blocking(self, work: Callable[[], Result]) -> Result:
         """Return what `work` returns, called on a thread: the event loop goes on meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -75,6 +89,7 @@ class Runtime:
         Raises:
             WeightsError: the weights cannot be loaded.
             DeviceError, EngineUnavailableError: the device does not run them.
+            DecodingError: the decoders do not start.
         """
         self.lifecycle.begin()
         self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
@@ -82,9 +97,10 @@ class Runtime:
         if not self._tokenizers:
             self._tokenizers = await self.run_blocking(lambda: load(self.settings))
         self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
-        self.readers = ClipReaders(self.settings, self.tokenizer.config, self._threads)
+        self._pool = DecodingPool(decoding_limits(self.settings))
         self._engine.start()
         try:
+            await self._pool.start()
             await self._engine.wait_ready()
             await preparing
         except BaseException:
@@ -104,7 +120,7 @@ class Runtime:
 
     async def _stop(self) -> None:
         await self.engine.stop()
-        self.readers.close()
+        await self.pool.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _fail_with_engine(self) -> None:
@@ -125,6 +141,29 @@ def load(settings: Settings) -> list[VideoTokenizer]:
         )
         for device in settings.device.split(",")
     ]
+
+
+def decoding_limits(settings: Settings) -> DecodingLimits:
+    """Return what the decoding processes may use."""
+    return DecodingLimits(
+        processes=settings.decoders,
+        memory_bytes=settings.decoder_memory_bytes,
+        cpu_seconds=settings.reading_seconds,
+        deadline_seconds=settings.reading_seconds,
+        waiting_seconds=settings.decoder_wait_seconds,
+        folder=settings.spool_dir,
+    )
+
+
+def video_limits(settings: Settings) -> VideoLimits:
+    """Return what a video may cost."""
+    return VideoLimits(
+        max_pixels=settings.max_pixels,
+        max_frames=settings.max_frames,
+        max_seconds=settings.max_seconds,
+        max_streams=settings.max_streams,
+        max_clips=settings.max_clips,
+    )
 
 
 def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]:

@@ -69,7 +69,15 @@ class Settings(BaseSettings):
     max_seconds: Seconds = Field(default=660, description="Length of a video in seconds.")
     max_streams: PositiveInt = Field(default=8, description="Streams of a video file.")
     max_clips: PositiveInt = Field(default=512, description="Clips of a video, at the model's frame rate.")
-    reading_seconds: Seconds = Field(default=60, description="Time for a video to be decoded.")
+    reading_seconds: Seconds = Field(
+        default=60, description="Time for a video to be decoded: on the clock, and of a core."
+    )
+    decoders: PositiveInt = Field(default=2, description="Processes that decode videos, one at a time each.")
+    decoder_wait_seconds: Seconds = Field(default=60, description="Time for a video to wait for a decoder.")
+    decoder_memory_bytes: PositiveInt = Field(
+        default=1280 * MEBIBYTE,
+        description="Address space of a decoder, some 300 MiB of which it starts with.",
+    )
 
     # Work
     max_tokens: PositiveInt = Field(default=2**20, description="Tokens of one request to `/decode`.")

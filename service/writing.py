@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, cast
 
 from cvivit.video import write_video
 from service.errors import StageTimeoutError
-from service.reading import Clip
+from service.pipeline import Clip
 from service.record import Record
 from service.runtime import Runtime
 from service.spool import raise_if_full

@@ -25,8 +25,7 @@ from service.openapi import (
     problem_responses,
     tokens_body,
 )
-from service.pipeline import run
-from service.reading import Clip
+from service.pipeline import Clip, run
 from service.record import Record, record_of
 from service.runtime import Runtime, runtime_of
 from service.streaming import OpenFileResponse

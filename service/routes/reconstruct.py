@@ -13,9 +13,8 @@ from fastapi import APIRouter, Request, Response
 from service.disconnect import while_connected
 from service.negotiation import choose
 from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
-from service.pipeline import Encoding, reconstruct_clips
+from service.pipeline import Clip, Encoding, reconstruct_clips
 from service.quality import Quality
-from service.reading import Clip
 from service.record import Record, record_of
 from service.runtime import Runtime, runtime_of
 from service.streaming import OpenFileResponse

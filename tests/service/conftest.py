@@ -97,15 +97,17 @@ def open_app(tokenizer: VideoTokenizer) -> Iterator[Callable[..., TestClient]]:
     with ExitStack() as stack:
 
         def start(**settings: Any) -> TestClient:
-            app = create_app(Settings(**settings), tokenizers=[tokenizer])
+            app = create_app(Settings(**{"decoders": 1} | settings), tokenizers=[tokenizer])
             return stack.enter_context(TestClient(app, raise_server_exceptions=False))
 
         yield start
 
 
-@pytest.fixture
-def client(open_app: Callable[..., TestClient]) -> TestClient:
-    return open_app()
+@pytest.fixture(scope="module")
+def client(tokenizer: VideoTokenizer) -> Iterator[TestClient]:
+    """The app with the settings as they are, for every test that leaves no trace in it."""
+    with TestClient(create_app(Settings(), tokenizers=[tokenizer]), raise_server_exceptions=False) as client:
+        yield client
 
 
 @dataclass
@@ -204,7 +206,7 @@ def gate(tokenizer: VideoTokenizer) -> Iterator[Gate]:
 
 @contextmanager
 def served(tokenizer: VideoTokenizer, **settings: Any) -> Iterator[Served]:
-    chosen = Settings(**{"port": 0} | settings)
+    chosen = Settings(**{"port": 0, "decoders": 1} | settings)
     server = Server(create_app(chosen, tokenizers=[tokenizer]), chosen)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -14,6 +14,12 @@ from service.settings import Settings
 Opened = Callable[..., TestClient]
 
 
+@pytest.fixture
+def fresh(open_app: Opened) -> TestClient:
+    """An app that has counted nothing yet."""
+    return open_app()
+
+
 def meters(client: TestClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {
@@ -35,7 +41,7 @@ def test_an_id_is_taken_over_and_one_is_made_where_there_is_none(client: TestCli
 
 @pytest.mark.parametrize("sent", ["", "a b", "x" * 129, "<script>", "å"])
 def test_an_id_that_could_do_harm_is_not_taken_over(client: TestClient, sent: str) -> None:
-    given = client.get("/livez", headers={"x-request-id": sent.encode()}).headers.get_list("x-request-id")
+    given = client.get("/livez", headers={b"x-request-id": sent.encode()}).headers.get_list("x-request-id")
     assert len(given) == 1
     assert given[0] != sent
 
@@ -49,28 +55,30 @@ def test_stages_are_told(client: TestClient, video: bytes) -> None:
     assert stages == {"upload", "read", "queue", "encode", "decode", "write", "total"}
 
 
-def test_requests_clips_and_stages_are_counted(client: TestClient, video: bytes) -> None:
+def test_requests_clips_and_stages_are_counted(fresh: TestClient, video: bytes) -> None:
     for _ in range(2):
-        client.post("/encode", content=video)
-    assert meter(client, "cvivit_requests_total", route="/encode", method="POST", status="200") == 2
-    assert meter(client, "cvivit_clips_total", operation="encode") == 6
-    assert meter(client, "cvivit_batch_clips_sum", operation="encode") == 6
-    assert meter(client, "cvivit_queue_seconds_count", operation="encode") == 6
-    assert meter(client, "cvivit_stage_seconds_count", route="/encode", stage="read") == 2
-    assert meter(client, "cvivit_queue_depth", operation="encode") == 0
-    assert meter(client, "cvivit_requests_in_flight") == 1  # the one that asks
-    assert meter(client, "cvivit_ready") == 1
+        fresh.post("/encode", content=video)
+    assert meter(fresh, "cvivit_requests_total", route="/encode", method="POST", status="200") == 2
+    assert meter(fresh, "cvivit_clips_total", operation="encode") == 6
+    assert meter(fresh, "cvivit_batch_clips_sum", operation="encode") == 6
+    assert meter(fresh, "cvivit_queue_seconds_count", operation="encode") == 6
+    assert meter(fresh, "cvivit_stage_seconds_count", route="/encode", stage="read") == 2
+    assert meter(fresh, "cvivit_queue_depth", operation="encode") == 0
+    assert meter(fresh, "cvivit_requests_in_flight") == 1  # the one that asks
+    assert meter(fresh, "cvivit_ready") == 1
+    assert meter(fresh, "cvivit_decoders", state="alive") == 1
+    assert meter(fresh, "cvivit_videos_waiting") == 0
 
 
-def test_refusals_are_counted_by_code(client: TestClient) -> None:
-    client.post("/encode", content=b"no video")
-    assert meter(client, "cvivit_rejections_total", code="unsupported_media") == 1
+def test_refusals_are_counted_by_code(fresh: TestClient) -> None:
+    fresh.post("/encode", content=b"no video")
+    assert meter(fresh, "cvivit_rejections_total", code="unsupported_media") == 1
 
 
-def test_strangers_name_no_meter(client: TestClient) -> None:
+def test_strangers_name_no_meter(fresh: TestClient) -> None:
     for path in ("/a", "/b", "/encode/x"):
-        client.request("BREW", path)
-    assert meter(client, "cvivit_requests_total", route="other", method="other", status="404") == 3
+        fresh.request("BREW", path)
+    assert meter(fresh, "cvivit_requests_total", route="other", method="other", status="404") == 3
 
 
 def test_two_apps_count_apart(open_app: Opened) -> None:
