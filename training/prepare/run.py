@@ -67,6 +67,7 @@ def prepare(
     sources = {Stamp.of(source): source for source in find_sources(inputs)}
     fingerprint = fingerprint_inputs(sources)
     if finished := read_finished(output, settings, fingerprint):
+        Spool(output).remove()  # a run that was killed between its manifest and this left it
         return finished
     try:
         with _alone(output):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -19,7 +20,7 @@ from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
 from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
-from training.prepare import PrepareSettings, prepare
+from training.prepare import PrepareSettings, prepare, run
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import find_sources
 from training.prepare.run import result_of
@@ -233,6 +234,25 @@ def test_goes_on_with_a_torn_journal_and_a_torn_spool(footage: Path, tmp_path: P
     journal.write_text(journal.read_text()[:-20])
     prepare([str(footage)], torn, SMALL, processes=1)
     assert contents(torn) == contents(straight)
+
+
+def test_goes_on_where_only_the_manifest_is_missing(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "manifest.json")
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_manifest", full)
+        with pytest.raises(DataWriteError, match=r"^manifest\.json: No space left on device$"):
+            prepare([str(footage)], output, SMALL, processes=1)
+    shards = {path: path.stat().st_mtime_ns for path in output.glob("*.tar")}
+    assert shards
+    (output / ".cvivit-0.tmp").touch()
+    prepare([str(footage)], output, SMALL, processes=1)
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*.tar")} == shards
+    assert {path.name for path in output.glob(".*")} == {".lock"}
 
 
 def test_unfinished_work_of_other_settings_is_refused(footage: Path, tmp_path: Path) -> None:
