@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, TrainingInterrupted
+from cvivit.errors import ConfigError, TrainingInterrupted, WeightsMismatchError
+from cvivit.weights import load_weights
 from training import distributed, snapshot
 from training.batch import Batch, BatchSource
 from training.checkpoint import Best, CheckpointStore
 from training.config import TrainingConfig
 from training.config_files import save_config
 from training.interruption import Interruption
-from training.learner import Learner, State, make_accelerator
+from training.learner import Learner, State, make_accelerator, network_fields_that_differ
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D
@@ -37,8 +38,6 @@ def train(
     config: TrainingConfig,
     source: SourceFactory,
     held_out: HeldOutFactory | None = None,
-    *,
-    weights: State | None = None,
 ) -> Path:
     """Train, or go on training, and return the folder of the run.
 
@@ -48,14 +47,13 @@ def train(
         config: the run.
         source: makes the training batches of this process.
         held_out: makes the clips to validate on; without it nothing is validated.
-        weights: state dict to start from, where the folder has no checkpoint.
 
     Raises:
         TrainingInterrupted: SIGTERM or SIGUSR1 came; the run was saved and can be started again.
         NonFiniteLossError: a loss or gradient was not finite.
         CheckpointError: a checkpoint could not be written, read, or taken over.
         ConfigError: the folder has checkpoints and `checkpoint.resume` is off.
-        WeightsError: weights of a frozen network are missing or damaged.
+        WeightsError: weights of a frozen network, or those to start from, are missing or damaged.
     """
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
@@ -63,7 +61,7 @@ def train(
     accelerator = make_accelerator(
         config, log_with=list(config.tracking.trackers) or None, project_dir=directory
     )
-    run = Run(config, accelerator, source, held_out, weights=weights)
+    run = Run(config, accelerator, source, held_out)
     try:
         run.go()
     finally:
@@ -79,7 +77,6 @@ class Run:
         accelerator: the processes it runs in.
         source: makes the training batches of this process.
         held_out: makes the clips to validate on.
-        weights: state dict to start from.
     """
 
     def __init__(
@@ -88,8 +85,6 @@ class Run:
         accelerator: Accelerator,
         source: SourceFactory,
         held_out: HeldOutFactory | None,
-        *,
-        weights: State | None = None,
     ) -> None:
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.config = config
@@ -103,6 +98,7 @@ class Run:
         with accelerator.local_main_process_first():  # one process of a machine downloads for all
             losses = GeneratorLosses.load(config.losses)
             self.lpips, self.i3d = self._validation_networks(losses)
+            weights = _first_weights(config) if not self.store.steps() else None
         self.learner = Learner(config, accelerator, losses, weights=weights)
         self.step, faults = snapshot.resume(self.store, self.learner, self.source)
         if accelerator.is_main_process:
@@ -193,3 +189,14 @@ class Run:
         if value is None or not is_better(metric, value, than):
             return None
         return Best(step=self.step, metric=metric, value=value)
+
+
+def _first_weights(config: TrainingConfig) -> State | None:
+    """Return the weights that `checkpoint.weights` names, which must be of this run's network."""
+    if config.checkpoint.weights is None:
+        return None
+    loaded = load_weights(config.checkpoint.weights)
+    differing = network_fields_that_differ(config.model, loaded.config.model_dump(mode="json"))
+    if differing:
+        raise WeightsMismatchError(f"{loaded.name} is of a network with other {', '.join(differing)}")
+    return loaded.state_dict

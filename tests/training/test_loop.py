@@ -21,6 +21,7 @@ from cvivit.errors import (
     CheckpointWriteError,
     ConfigError,
     TrainingInterrupted,
+    WeightsMismatchError,
 )
 from tests.training.tiny_run import Noise, tiny_config
 from training.batch import Batch
@@ -242,6 +243,18 @@ def test_without_resume_a_folder_with_checkpoints_is_refused(tmp_path: Path) -> 
     run(tiny_config(tmp_path, "loop.steps=1"))
     with pytest.raises(ConfigError, match=r"checkpoint\.resume is false"):
         run(tiny_config(tmp_path, "checkpoint.resume=false"))
+
+
+def test_weights_to_start_from_are_taken_unless_there_is_a_checkpoint(tmp_path: Path) -> None:
+    run(tiny_config(tmp_path / "first"))
+    weights = CheckpointStore(tmp_path / "first", keep=1).path(6)
+    start = f"checkpoint.weights={weights}"
+    run(tiny_config(tmp_path / "tuned", start, "loop.steps=1", "optimizer.learning_rate=1e-12"))
+    tuned, first = (final(tmp_path / name, step) for name, step in (("tuned", 1), ("first", 6)))
+    key = "model.to_pixels.0.weight"
+    torch.testing.assert_close(tuned[key], first[key])
+    with pytest.raises(WeightsMismatchError, match="other heads"):
+        run(tiny_config(tmp_path / "other", start, "model.heads=1"))
 
 
 def test_stills_train_too(tmp_path: Path) -> None:
