@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -60,3 +61,16 @@ def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hostile_files(canary: Path, visitors: CountingServer) -> list[Hostile]:
     return corpus(canary, f"http://127.0.0.1:{visitors.port}")
+
+
+def peak_bytes() -> int:
+    """The largest that a child of this process has been."""
+    peaks = [0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        except (OSError, ValueError):
+            continue  # it has just ended
+        if int(lines["PPid"]) == os.getpid() and "VmHWM" in lines:
+            peaks.append(int(lines["VmHWM"].split()[0]) * 1024)
+    return max(peaks)

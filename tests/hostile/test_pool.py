@@ -7,7 +7,6 @@ import io
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +20,7 @@ from service.decoding import (
     DecodingTimeoutError,
 )
 from tests.hostile.answers import LIMITS, Hostile
-from tests.hostile.conftest import CountingServer
+from tests.hostile.conftest import CountingServer, peak_bytes
 from tests.hostile.mutations import mutations
 from tests.videos import container_video
 
@@ -39,19 +38,6 @@ async def code_of(pool: DecodingPool, data: bytes) -> str | None:
     except CViViTError as error:
         return error.code
     return None
-
-
-def peak_bytes() -> int:
-    """The largest that a child of this process has been."""
-    peaks = [0]
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except (OSError, ValueError):
-            continue  # it has just ended
-        if int(lines["PPid"]) == os.getpid() and "VmHWM" in lines:
-            peaks.append(int(lines["VmHWM"].split()[0]) * 1024)
-    return max(peaks)
 
 
 def test_the_corpus_is_large_and_its_names_differ(hostile_files: list[Hostile]) -> None:
