@@ -103,11 +103,11 @@ def write_video(
             _encode(pictures, path, rate, name, crf)
     else:
         assert not isinstance(destination, str | os.PathLike)
-        with tempfile.TemporaryDirectory(prefix="cvivit-") as folder:
-            path = Path(folder, "video")
-            _encode(pictures, path, rate, name, crf)
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, destination)
+        # A file without a name, which is gone however this ends, by the path that Linux gives it.
+        with tempfile.TemporaryFile() as file:
+            _encode(pictures, Path(f"/proc/self/fd/{file.fileno()}"), rate, name, crf)
+            file.seek(0)
+            shutil.copyfileobj(file, destination)
 
 
 def encode_video(
