@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,6 +69,20 @@ def export(
         checkpoint, output, which=which, averaged=averaged, dtype=dtype, name=name, license=license
     )
     typer.echo(f"{output}: {fingerprint}")
+
+
+@app.command()
+def bench(
+    config: Config = "released",
+    overrides: Overrides = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Timings of which the median counts.")] = 3,
+) -> None:
+    """Time a training step beside the plain one, and print the figures as JSON."""
+    from training.bench import benchmark
+    from training.config_files import load_config
+
+    report = benchmark(load_config(config, overrides or []), repeats=repeats)
+    typer.echo(json.dumps(report, indent=2))
 
 
 app.command("prepare")(prepare_command)
