@@ -1,0 +1,70 @@
+# syntax=docker/dockerfile:1
+# The service. docker build -f docker/service.Dockerfile -t cvivit-service [--build-arg TORCH=cpu] .
+
+# A version and no digest: a digest names one build, and would freeze Debian's security fixes with it.
+ARG PYTHON=3.11.14-slim-bookworm
+
+FROM python:${PYTHON} AS build
+
+# Which of torch's own wheels: cu130 (drivers from 580), cu126 (older drivers and cards), cpu.
+ARG TORCH=cu130
+
+ENV PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PATH=/opt/venv/bin:$PATH
+
+WORKDIR /build
+RUN python -m venv /opt/venv
+
+# torch first: gigabytes that change only with the pinned version, so this layer outlives most builds.
+# The local version (+cu130) is found on torch's index alone; its dependencies come from either.
+COPY constraints.txt ./
+RUN version="$(sed -n 's/^torch==//p' constraints.txt)" \
+    && pip install --constraint constraints.txt \
+        --extra-index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}+${TORCH}"
+
+# The README stays out: what it says is no reason to build again.
+COPY pyproject.toml LICENSE NOTICE ./
+COPY cvivit cvivit
+COPY service service
+COPY training training
+RUN pip install --constraint constraints.txt ".[service,otel]" \
+    && pip check
+
+
+FROM python:${PYTHON}
+
+# Numbers rather than names, so that Kubernetes' runAsNonRoot can tell. The home is the volume: what
+# libraries cache (weights, CUDA kernels) is kept, and the root may be mounted read-only.
+RUN groupadd --gid 10001 cvivit \
+    && useradd --uid 10001 --gid 10001 --no-log-init --create-home --home-dir /cache cvivit
+
+COPY --from=build /opt/venv /opt/venv
+COPY docker/healthcheck.py /opt/healthcheck.py
+
+# NVIDIA_*: what the container toolkit reads. PYTHONSAFEPATH: nothing is imported from the working directory.
+# HF_TOKEN_PATH is where a token may be mounted, and no token.
+# hadolint ignore=DL3064
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    HOME=/cache \
+    HF_HOME=/cache/huggingface \
+    HF_TOKEN_PATH=/run/secrets/hf_token \
+    CVIVIT_MODEL=obvious-research/phenaki-cvivit \
+    CVIVIT_HOST=0.0.0.0 \
+    CVIVIT_PORT=8000
+
+USER 10001:10001
+WORKDIR /cache
+VOLUME /cache
+EXPOSE 8000
+
+# The start allows for fetching weights over a slow line and for warming up.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
+    CMD ["python", "/opt/healthcheck.py"]
+
+ENTRYPOINT ["python", "-m", "service"]

@@ -1,0 +1,28 @@
+"""The files under docker/, read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docker.dockerfile import Dockerfile, parse
+
+ROOT = Path(__file__).parents[2]
+IMAGES = ("service", "training")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(params=IMAGES)
+def dockerfile(request: pytest.FixtureRequest) -> Dockerfile:
+    """Each of the images in turn."""
+    return parse((ROOT / "docker" / f"{request.param}.Dockerfile").read_text())
+
+
+@pytest.fixture(scope="session")
+def service_dockerfile() -> Dockerfile:
+    return parse((ROOT / "docker/service.Dockerfile").read_text())
