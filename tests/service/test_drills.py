@@ -1,0 +1,82 @@
+"""Fault drills over HTTP: what breaks is mended, what was accepted is answered, nothing is left behind."""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+Serve = Callable[..., Any]
+Eventually = Callable[[Callable[[], bool]], None]
+
+
+def decoders() -> list[psutil.Process]:
+    return psutil.Process().children()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV])
+def test_an_idle_decoder_that_dies_is_not_missed(serve: Serve, video: bytes, sent: signal.Signals) -> None:
+    server = serve()
+    assert server.talk_through(video)[0] == 200
+    for process in decoders():
+        process.send_signal(sent)
+    assert server.talk_through(video)[0] == 200
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV])
+def test_decoders_that_die_under_load_cost_their_own_videos_at_most(
+    serve: Serve, eventually: Eventually, make: Callable[..., bytes], sent: signal.Signals
+) -> None:
+    server = serve(decoders=2)
+    long = make(200)
+    with ThreadPoolExecutor(12) as clients:
+        answers = [clients.submit(server.talk_through, long) for _ in range(12)]
+        eventually(lambda: server.runtime.pool.snapshot().busy == 2)
+        for process in decoders():
+            process.send_signal(sent)
+        told = [answer.result() for answer in answers]
+    assert all(status == 200 or problem["code"] == "decoder_crashed" for status, problem in told)
+    assert sum(status == 200 for status, _ in told) >= 10
+    assert server.talk_through(long)[0] == 200
+    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+    eventually(lambda: server.runtime.pool.snapshot().processes == 2)
+
+
+def test_a_client_that_leaves_midway_through_the_answer_frees_all(
+    serve: Serve, eventually: Eventually, make: Callable[..., bytes]
+) -> None:
+    server = serve()
+    body = make(400)
+    lines = (
+        "POST /encode HTTP/1.1",
+        "Host: test",
+        "Accept: application/x-ndjson",
+        f"Content-Length: {len(body)}",
+    )
+    head = "\r\n".join((*lines, "", ""))
+    for _ in range(3):
+        with closing(server.connect()) as connection:
+            connection.sendall(head.encode() + body)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+    eventually(lambda: server.runtime.engine.snapshot().requests == 0)
+    eventually(lambda: server.runtime.pool.snapshot().busy == 0)
+    assert server.talk_through(body)[0] == 200
+
+
+def test_a_stop_under_load_loses_nothing_that_was_accepted(
+    serve: Serve, eventually: Eventually, make: Callable[..., bytes]
+) -> None:
+    server = serve(decoders=2)
+    long = make(100)
+    with ThreadPoolExecutor(8) as clients:
+        answers = [clients.submit(server.talk_through, long) for _ in range(8)]
+        eventually(lambda: server.runtime.lifecycle.in_flight == 8)
+        server.server.handle_exit(signal.SIGTERM, None)
+        assert [answer.result()[0] for answer in answers] == [200] * 8
+    server.thread.join(60)
+    assert server.server.exit_code == 0
+    assert not decoders()
