@@ -1,0 +1,121 @@
+"""Ten times what the service can do: what it accepts it answers, the rest it refuses at once."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60.0
+CAPACITY = 4
+"""Requests in flight."""
+
+
+@pytest.fixture
+def server(weights: Path) -> Iterator[tuple[str, psutil.Process]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ["--model", weights, "--port", port, "--device", "cpu", "--precision", "exact"]
+    command = [sys.executable, "-m", "service", *map(str, flags), "--max-requests", str(CAPACITY)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            while process.poll() is None:
+                try:
+                    if httpx.get(f"{url}/readyz").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield url, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+class Tally:
+    """Answers by status, and how long each took."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.seconds: dict[int, list[float]] = {}
+
+    async def call(self, client: httpx.AsyncClient, method: str, url: str, body: bytes = b"") -> None:
+        began = time.perf_counter()
+        response = await client.request(method, url, content=body)
+        self.statuses[response.status_code] += 1
+        self.seconds.setdefault(response.status_code, []).append(time.perf_counter() - began)
+
+
+async def closed_loop(url: str, body: bytes, seconds: float) -> float:
+    """Requests a second of as many clients as there are places."""
+    tally = Tally()
+    end = time.monotonic() + seconds
+
+    async def client() -> None:
+        async with httpx.AsyncClient(timeout=60) as connection:
+            while time.monotonic() < end:
+                await tally.call(connection, "POST", f"{url}/encode", body)
+
+    await asyncio.gather(*(client() for _ in range(CAPACITY)))
+    return tally.statuses[200] / seconds
+
+
+async def open_loop(url: str, body: bytes, rate: float, seconds: float) -> tuple[Tally, Tally]:
+    """Requests that arrive at `rate`, whatever becomes of those before; and `/livez` ten times a second."""
+    work, health = Tally(), Tally()
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
+        began = time.monotonic()
+        sent = asked = 0
+        while (elapsed := time.monotonic() - began) < seconds:
+            while sent < elapsed * rate:
+                group.create_task(work.call(client, "POST", f"{url}/encode", body))
+                sent += 1
+            while asked < elapsed * 10:
+                group.create_task(health.call(client, "GET", f"{url}/livez"))
+                asked += 1
+            await asyncio.sleep(0.005)
+    return work, health
+
+
+@pytest.mark.slow
+def test_overload(
+    server: tuple[str, psutil.Process],
+    make: Callable[..., bytes],
+    record_property: Callable[[str, object], None],
+) -> None:
+    url, process = server
+    video = make(400)
+    asyncio.run(closed_loop(url, video, 3))
+    peak = asyncio.run(closed_loop(url, video, 10))
+    before = process.memory_info().rss
+    work, health = asyncio.run(open_loop(url, video, 10 * peak, SECONDS))
+    refusals = sorted(work.seconds.get(429, [0.0]))
+    figures = {
+        "peak": peak,
+        "goodput": work.statuses[200] / SECONDS,
+        "statuses": dict(work.statuses),
+        "refused_p50": refusals[len(refusals) // 2],
+        "refused_p99": refusals[int(len(refusals) * 0.99)],
+        "health": dict(health.statuses),
+        "grown_mib": (process.memory_info().rss - before) / 2**20,
+    }
+    for name, figure in figures.items():
+        record_property(name, figure)
+    print(figures)  # noqa: T201 - with -s
+    assert set(work.statuses) <= {200, 429}
+    assert set(health.statuses) == {200}
+    assert work.statuses[200] / SECONDS >= 0.9 * peak
+    assert refusals[int(len(refusals) * 0.99)] < 0.1
+    assert process.memory_info().rss - before < 64 * 2**20
