@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 
@@ -24,10 +25,12 @@ class Lifecycle:
 
     Args:
         max_requests: requests in flight, past which more are refused.
+        backlog_seconds: returns how long what waits will take: when a refused client should return.
     """
 
-    def __init__(self, *, max_requests: int) -> None:
+    def __init__(self, *, max_requests: int, backlog_seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.max_requests = max_requests
+        self.backlog_seconds = backlog_seconds
         self.in_flight = 0
         self.begin()
 
@@ -82,6 +85,7 @@ class Lifecycle:
                 "too many requests are in flight",
                 limit=self.max_requests,
                 actual=self.in_flight,
+                headers={"Retry-After": str(max(1, math.ceil(self.backlog_seconds())))},
             )
         self.in_flight += 1
         self._idle.clear()

@@ -40,7 +40,7 @@ class Runtime:
     def __init__(self, settings: Settings, *, tokenizers: Sequence[VideoTokenizer] = ()) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.lifecycle = Lifecycle(max_requests=settings.max_requests)
+        self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
         self._meters = EngineMeters(self.metrics)
@@ -78,6 +78,12 @@ class Runtime:
         return self.pool.read(
             source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
         )
+
+    def backlog_seconds(self) -> float:
+        """Return how long the clips that wait for a batch will take, at the measured rates."""
+        snapshot = self.engine.snapshot()
+        rates = snapshot.clips_per_second
+        return sum(snapshot.queued.get(operation, 0) / rate for operation, rate in rates.items() if rate > 0)
 
     async def run_blocking(self, work: Callable[[], Result]) -> Result:
         """Return what `work` returns, called on a thread: the event loop goes on meanwhile."""

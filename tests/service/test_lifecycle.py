@@ -45,6 +45,15 @@ def test_one_too_many_is_told_so_and_a_place_is_given_back_whatever_happens() ->
     assert lifecycle.in_flight == 0
 
 
+@pytest.mark.parametrize(("backlog", "told"), [(0.0, "1"), (2.5, "3"), (61.0, "61")])
+def test_who_is_refused_is_told_when_the_backlog_will_be_gone(backlog: float, told: str) -> None:
+    lifecycle = Lifecycle(max_requests=1, backlog_seconds=lambda: backlog)
+    lifecycle.become(Phase.READY)
+    with lifecycle.admit(), pytest.raises(BusyError) as refused, lifecycle.admit():
+        pass
+    assert refused.value.headers["Retry-After"] == told
+
+
 async def _idle_after_the_last(lifecycle: Lifecycle) -> None:
     with lifecycle.admit():
         waiting = asyncio.ensure_future(lifecycle.idle())
