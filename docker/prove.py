@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -137,9 +138,9 @@ def make_base(base: Path) -> None:
         subprocess.run(command, check=True)  # noqa: S603
         (partial / "usr/local/bin/python").symlink_to("/usr/bin/python3")
         partial.rename(base)
-    # an engine writes these two into every container
+    # an engine writes these two into every container; torchrun looks its own host up
     shutil.copyfile("/etc/resolv.conf", base / "etc/resolv.conf")
-    (base / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    (base / "etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
 
 
 def say(text: str) -> None:
