@@ -35,6 +35,11 @@ PATIENCE_SECONDS = 60.0
 """How long a test waits for what should come at once."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Starlette's TestClient now and then leaves one of its own streams to the garbage collector."""
+    config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
+
+
 def tiny_config() -> CViViTConfig:
     return CViViTConfig.demo(
         dim=32,
