@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -117,10 +118,16 @@ class Running:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
-    def stop(self, signal: int, timeout_seconds: float) -> int:
+    def stop(self, number: int, timeout_seconds: float) -> int:
         """Send a signal and return the exit code. Raises subprocess.TimeoutExpired."""
-        os.kill(self.pid, signal)
+        os.kill(self.pid, number)
         return self.outer.wait(timeout_seconds)
+
+    def kill(self) -> None:
+        """End it and all it started, if it still runs. A change of user lifts `--kill-child`."""
+        if self.outer.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+        self.outer.wait()
 
 
 def _make_target(source: Path, target: Path) -> None:

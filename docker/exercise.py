@@ -46,8 +46,7 @@ def exercise_service(sandbox: Sandbox, image: Stage, model: str, clip: Path) -> 
         code = running.stop(signal.SIGTERM, STOP_SECONDS)
         _expect(code == 0, f"SIGTERM: exit code {code}")
     finally:
-        running.outer.kill()
-        running.outer.wait()
+        running.kill()
 
 
 def exercise_training(sandbox: Sandbox, image: Stage) -> None:
