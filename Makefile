@@ -9,10 +9,11 @@ PORT ?= 8000
 MODEL ?= demo
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve test test-slow test-gpu check lint types format clean
+.PHONY: help serve dev test test-slow test-gpu check lint types format clean
 
 help:
 	@echo "make serve      serve on $(HOST):$(PORT) with MODEL=$(MODEL)"
+	@echo "make dev        a virtual environment in $(VENV) with everything"
 	@echo "make test       the tests"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-gpu   the tests that need a CUDA device"
@@ -33,6 +34,8 @@ $(VENV)/dev.installed: $(BIN)/python pyproject.toml constraints.txt
 
 serve: $(VENV)/service.installed
 	exec $(BIN)/python -m service --host $(HOST) --port $(PORT) --model $(MODEL)
+
+dev: $(VENV)/dev.installed
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest
