@@ -30,6 +30,7 @@ from service.app import create_app
 from service.runtime import Runtime
 from service.server import Server
 from service.settings import Settings
+from tests.processes import remember_bystanders
 
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what should come at once."""
@@ -52,6 +53,12 @@ def tiny_config() -> CViViTConfig:
         image_size=32,
         clip_frames=5,
     )
+
+
+@pytest.fixture(autouse=True)
+def _bystanders() -> None:
+    """What earlier tests left running is not this one's."""
+    remember_bystanders()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,15 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
+
+from tests.processes import started as decoders
 
 Serve = Callable[..., Any]
 Eventually = Callable[[Callable[[], bool]], None]
-
-
-def decoders() -> list[psutil.Process]:
-    return psutil.Process().children()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV])

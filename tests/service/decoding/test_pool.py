@@ -29,6 +29,7 @@ from service.decoding import (
     DecodingStorageError,
     DecodingTimeoutError,
 )
+from tests.processes import started
 from tests.videos import CONTAINERS, container_video, make_video, staircase
 
 SMALL = ClipFormat(image_size=(32, 32), clip_frames=5)
@@ -45,7 +46,7 @@ def run(scenario: Callable[[DecodingPool], Coroutine[Any, Any, None]], **limits:
 
     before = descriptors()
     asyncio.run(main())
-    assert not psutil.Process().children()
+    assert not started()
     assert descriptors() == before
 
 
@@ -69,8 +70,8 @@ async def clips_of(
 
 
 async def only_child(pool: DecodingPool) -> psutil.Process:
-    await settled(lambda: len(psutil.Process().children()) == pool.limits.processes)
-    return cast(psutil.Process, psutil.Process().children()[0])
+    await settled(lambda: len(started()) == pool.limits.processes)
+    return started()[0]
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_errors_of_the_video_leave_the_process_alone() -> None:
             await clips_of(pool, container_video("mp4"), VideoLimits(max_seconds=1))
         assert (raised.value.limit_name, raised.value.limit) == ("max_seconds", 1)
         assert len(await clips_of(pool, container_video("mp4"))) == 4
-        assert psutil.Process().children() == [child]
+        assert started() == [child]
         assert pool.snapshot().restarts == {}
 
     run(scenario)
