@@ -95,7 +95,7 @@ class DecodingProcess:
         self._receiving = True
         try:
             message = await asyncio.get_running_loop().sock_recv(self._channel, MESSAGE_BYTES)
-        except ConnectionError:
+        except OSError:  # the process reset it, or `kill` closed it between two messages
             message = b""
         finally:
             self._receiving = False

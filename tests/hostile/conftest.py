@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from tests.hostile.answers import Hostile
 from tests.hostile.corpus import corpus
+from tests.processes import remember_bystanders, started
 from tests.videos import container_video
 
 
@@ -63,14 +63,21 @@ def hostile_files(canary: Path, visitors: CountingServer) -> list[Hostile]:
     return corpus(canary, f"http://127.0.0.1:{visitors.port}")
 
 
+@pytest.fixture(autouse=True)
+def _bystanders() -> None:
+    """What earlier tests left running is not this one's."""
+    remember_bystanders()
+
+
 def peak_bytes() -> int:
-    """The largest that a child of this process has been."""
+    """The largest that a process which the test started has been."""
     peaks = [0]
-    for status in Path("/proc").glob("[0-9]*/status"):
+    for child in started():
         try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        except (OSError, ValueError):
+            text = Path(f"/proc/{child.pid}/status").read_text()
+        except OSError:
             continue  # it has just ended
-        if int(lines["PPid"]) == os.getpid() and "VmHWM" in lines:
+        lines = dict(line.split(":", 1) for line in text.splitlines())
+        if "VmHWM" in lines:
             peaks.append(int(lines["VmHWM"].split()[0]) * 1024)
     return max(peaks)
