@@ -73,13 +73,15 @@ class DecodedClips:
 
     async def aclose(self) -> None:
         """Stop: a process that still decodes is killed, and the file is gone. Harmless the second time."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])  # what it raised was raised where the clips were taken
-            if not self._task.cancelled():
-                self._task.exception()
-        if self._clips is not None:
-            self._clips.close()
+        try:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait([self._task])  # what it raised was raised where the clips were taken
+                if not self._task.cancelled():
+                    self._task.exception()
+        finally:  # also where whoever closes this is cancelled while it waits
+            if self._clips is not None:
+                self._clips.close()
 
     async def __aenter__(self) -> Self:
         return self
