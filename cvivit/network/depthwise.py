@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -62,10 +63,16 @@ class _CausalDepthwise(torch.autograd.Function):
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     """Return the float32 gradient `(d, 1, 3, 3, 3)`: per place of the kernel, the products of a shift.
 
-    A frame at a time, so that what is shifted stays in the cache.
+    A frame at a time, so that what is shifted stays in the cache; compiled, all 27 sums are one loop.
     """
-    rows, columns, dim = x.shape[2:]
+    frames, rows, columns, dim = x.shape[1:]
     padded = F.pad(x, (0, 0, 1, 1, 1, 1, KERNEL - 1, 0))
+    if torch.compiler.is_compiling():
+        sums = [
+            (padded[:, t : t + frames, i : i + rows, j : j + columns].float() * gradient).sum((0, 1, 2, 3))
+            for t, i, j in itertools.product(range(KERNEL), repeat=3)
+        ]
+        return torch.stack(sums, dim=1).view(dim, 1, KERNEL, KERNEL, KERNEL)
     total = torch.zeros(KERNEL, KERNEL, KERNEL, dim, dtype=torch.float32)
     for clip in range(x.shape[0]):
         for frame in range(x.shape[1]):

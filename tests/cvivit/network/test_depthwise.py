@@ -36,6 +36,16 @@ def test_values_and_gradients_are_those_of_conv3d(dtype: torch.dtype, tolerance:
         assert (value.float() - truth).norm() <= tolerance * truth.norm()
 
 
+@pytest.mark.slow
+def test_compiled_gradients_are_the_same() -> None:
+    ours, theirs = inputs(), inputs()
+    compiled = torch.compile(causal_depthwise)
+    gradient = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    mine = torch.autograd.grad(compiled(*ours), ours, gradient)
+    for value, truth in zip(mine, torch.autograd.grad(reference(*theirs), theirs, gradient), strict=True):
+        torch.testing.assert_close(value, truth, rtol=1e-4, atol=1e-4)
+
+
 def test_autocast_reaches_it() -> None:
     x, weight, bias = inputs()
     with torch.autocast("cpu", torch.bfloat16):
