@@ -166,12 +166,15 @@ class ScheduleConfig(Section):
     """The learning rate over optimizer steps."""
 
     kind: Literal["cosine", "chained", "constant"] = "cosine"
-    """Linear warm-up, then one cosine down to the floor at `decay_steps` after it, and the floor from there.
+    """Linear warm-up, `hold_steps` at the top, one cosine down to the floor at `decay_steps` after them, and
+    the floor from there.
     Released: chained, torch's LinearLR then CosineAnnealingLR stepped by hand, whose cosine starts one step
     late and climbs again past `decay_steps`. Constant stays at the top after the warm-up."""
     warmup_steps: NonNegativeInt = 10_000
     warmup_from: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the learning rate at step 0."""
+    hold_steps: NonNegativeInt = 0
+    """Of the cosine: steps at the top before it. While a run is there, its length may still be changed."""
     decay_steps: PositiveInt = 100_000
     floor: Fraction = 0.5
     """Share of the learning rate that the cosine ends at."""

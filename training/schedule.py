@@ -21,9 +21,10 @@ def make_schedule(config: ScheduleConfig) -> Schedule:
 def _warmup_then(config: ScheduleConfig, step: int) -> float:
     if step < config.warmup_steps:
         return config.warmup_from + (1 - config.warmup_from) * step / config.warmup_steps
-    if config.kind == "constant":
+    held = step - config.warmup_steps - config.hold_steps
+    if config.kind == "constant" or held < 0:
         return 1.0
-    progress = min((step - config.warmup_steps) / config.decay_steps, 1.0)
+    progress = min(held / config.decay_steps, 1.0)
     return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * progress)) / 2
 
 

@@ -44,6 +44,12 @@ def test_cosine_stays_at_its_floor() -> None:
     assert [share(0), share(10), share(1000)] == [1, 0.25, 0.25]
 
 
+def test_cosine_may_hold_before_it_falls() -> None:
+    config = ScheduleConfig(kind="cosine", warmup_steps=2, hold_steps=3, decay_steps=4, floor=0)
+    share = make_schedule(config)
+    assert [share(step) for step in (2, 3, 5, 7, 9)] == pytest.approx([1, 1, 1, 0.5, 0])
+
+
 def test_constant_warms_up_and_stays() -> None:
     share = make_schedule(ScheduleConfig(kind="constant", warmup_steps=4, warmup_from=0.5))
     assert [share(0), share(2), share(4), share(9999)] == [0.5, 0.75, 1, 1]
