@@ -54,6 +54,6 @@ def freeze_unused(module: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def trainable(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the parameters that learn by gradient."""
-    return (parameter for parameter in module.parameters() if parameter.requires_grad)
+def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters that learn by gradient, by name."""
+    return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)

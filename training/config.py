@@ -150,12 +150,17 @@ class QuantizerConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """AdamW; weight decay on tensors of two or more dimensions only."""
+    """How weights follow gradients; weight decay on tensors of two or more dimensions only."""
 
+    kind: Literal["adamw", "muon"] = "adamw"
+    """AdamW for every parameter (the release's), or torch's Muon for the matrices of the transformers
+    and AdamW for the rest. Updates are as long as AdamW's (arXiv 2502.16982), so that rates mean the same."""
     learning_rate: PositiveFloat = 1e-4
     betas: tuple[Decay, Decay] = (0.9, 0.99)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 1e-4
+    momentum: Decay = 0.95
+    """Of Muon."""
     clip_norm: PositiveFloat = 10
     """Largest gradient norm, of generator and discriminator apart."""
     discriminator_learning_rate: PositiveFloat = 1e-4

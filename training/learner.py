@@ -19,7 +19,7 @@ from training.ema import averaged
 from training.losses.adversarial import DiscriminatorLoss
 from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses
-from training.optim import make_optimizer
+from training.optim import AnyOptimizer, make_optimizer
 from training.quantizer import CodebookTraining
 
 State = dict[str, Tensor]
@@ -81,7 +81,7 @@ class Learner:
         self.autoencoder: nn.Module = accelerator.prepare_model(autoencoder)
         self.discriminator: Discriminator | None = None
         self.discriminator_loss: nn.Module | None = None
-        self.discriminator_optimizer: torch.optim.Optimizer | None = None
+        self.discriminator_optimizer: AnyOptimizer | None = None
         if config.losses.adversarial:
             self._add_discriminator(device)
         self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
@@ -106,9 +106,9 @@ class Learner:
             modules["discriminator"] = self.discriminator
         return modules
 
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+    def optimizers(self) -> dict[str, AnyOptimizer]:
         """Return the optimizers by name."""
-        optimizers: dict[str, torch.optim.Optimizer] = {"generator": self.optimizer}
+        optimizers: dict[str, AnyOptimizer] = {"generator": self.optimizer}
         if self.discriminator_optimizer is not None:
             optimizers["discriminator"] = self.discriminator_optimizer
         return optimizers

@@ -63,6 +63,7 @@ def test_a_step_of_the_released_recipe_agrees_with_the_reference(parity: Path, r
         named = learner.model.named_parameters()
         gradients.update({name: p.grad.norm() for name, p in named if p.grad is not None})
 
+    assert isinstance(learner.optimizer, torch.optim.AdamW)
     learner.optimizer.register_step_pre_hook(keep_gradients)
     figures = TrainingStep(learner)([Batch(video=videos, keys=("0", "1", "2"))], 0)
 
