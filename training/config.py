@@ -100,9 +100,16 @@ class LossesConfig(Section):
     reconstruction: NonNegativeFloat = 10
     """Mean squared error, pixels in [0, 1]."""
     lpips: NonNegativeFloat = 1
-    """LPIPS (VGG16) of every frame."""
+    """LPIPS (VGG16), of every frame unless `lpips_frames` says otherwise."""
+    lpips_frames: PositiveInt | None = None
+    """Frames of each clip, drawn anew at every step, that LPIPS looks at; by default, and as released, all.
+    It costs some 30 GFLOP a frame of 128x128."""
     i3d: NonNegativeFloat = 1
     """Mean squared error between I3D features, for clips of two frames or more."""
+    i3d_clips: PositiveInt | None = None
+    """Clips of each micro-batch that I3D looks at, the first ones; by default, and as released, all."""
+    i3d_start: NonNegativeInt = 0
+    """Optimizer steps before I3D's loss counts: on small crops it costs much and sees little."""
     commitment: NonNegativeFloat = 0.1
     """Times `quantizer.commitment_weight`."""
     adversarial: NonNegativeFloat = 0

@@ -93,7 +93,8 @@ class TrainingStep:
             with self._precision():
                 quantize = step >= config.quantizer.bypass_steps
                 reconstruction, commitment = learner.autoencoder(video, quantize=quantize)
-                losses = learner.losses(reconstruction, video)
+                with_i3d = step >= config.losses.i3d_start
+                losses = learner.losses(reconstruction, video, with_i3d=with_i3d)
                 if config.losses.commitment:
                     losses["commitment"] = commitment
                 if adversarial and learner.discriminator is not None:

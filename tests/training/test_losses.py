@@ -21,7 +21,7 @@ from training.losses.adversarial import (
 )
 from training.losses.discriminator import Discriminator
 from training.losses.frozen import lpips_heads
-from training.losses.generator import GeneratorLosses, frames_of
+from training.losses.generator import GeneratorLosses, drawn_frames, frames_of
 from training.losses.i3d import BATCH_NORM_EPSILON, I3D, SamePool, pad_same, resize_frames
 from training.losses.lpips import LPIPS
 from training.losses.reconstruction import reconstruction_loss
@@ -302,3 +302,36 @@ def test_stills_have_no_video_loss_and_the_range_of_i3d_is_a_setting(lpips: LPIP
 def test_frames_come_clip_by_clip() -> None:
     video = torch.arange(6.0).view(2, 1, 3, 1, 1)
     assert frames_of(video).flatten().tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("number", [None, 5, 9])
+def test_all_frames_are_looked_at_unless_fewer_are_asked_for(number: int | None) -> None:
+    assert drawn_frames(torch.zeros(2, 3, 5, 1, 1), number) == slice(None)
+
+
+def test_as_many_frames_of_each_clip_are_drawn_as_are_asked_for() -> None:
+    video = torch.arange(4 * 6).view(4, 1, 6, 1, 1)
+    seen = set()
+    for _ in range(50):
+        drawn = frames_of(video)[drawn_frames(video, 2)].flatten().view(4, 2)
+        assert (drawn // 6 == torch.arange(4).unsqueeze(1)).all()
+        assert all(len(set(row)) == 2 for row in drawn.tolist())
+        seen |= set(drawn.flatten().tolist())
+    assert seen == set(range(24))
+
+
+def test_drawn_frames_follow_torchs_state() -> None:
+    video = torch.zeros(3, 3, 11, 1, 1)
+    torch.manual_seed(7)
+    first = drawn_frames(video, 3)
+    torch.manual_seed(7)
+    assert torch.equal(first, drawn_frames(video, 3))
+
+
+def test_i3d_looks_at_the_first_clips_alone(i3d: I3D) -> None:
+    generator = torch.Generator().manual_seed(SEED)
+    pair = torch.rand(2, 2, 3, 9, 16, 16, generator=generator)
+    alone = LossesConfig(reconstruction=0, lpips=0, i3d=1)
+    some = GeneratorLosses(alone.model_copy(update={"i3d_clips": 1}), i3d=i3d)(*pair)["i3d"]
+    first = GeneratorLosses(alone, i3d=i3d)(*pair[:, :1])["i3d"]
+    torch.testing.assert_close(some, first)

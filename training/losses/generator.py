@@ -46,17 +46,20 @@ class GeneratorLosses(nn.Module):
             i3d=load_i3d(config.i3d_weights) if config.i3d else None,
         )
 
-    def forward(self, reconstruction: Tensor, video: Tensor) -> dict[str, Tensor]:
-        """Return each loss, unweighted, of `b c t h w` in [0, 1]. Stills have no video loss."""
+    def forward(self, reconstruction: Tensor, video: Tensor, *, with_i3d: bool = True) -> dict[str, Tensor]:
+        """Return each loss, unweighted, of `b c t h w` in [0, 1]; stills have none of I3D."""
         losses = {}
         if self.config.reconstruction:
             losses["reconstruction"] = reconstruction_loss(reconstruction, video)
         if self.lpips is not None:
-            losses["lpips"] = self.lpips(frames_of(reconstruction), frames_of(video)).mean()
-        if self.i3d is not None and video.shape[2] > 1:
+            places = drawn_frames(video, self.config.lpips_frames)
+            seen, wanted = (frames_of(clips)[places] for clips in (reconstruction, video))
+            losses["lpips"] = self.lpips(seen, wanted).mean()
+        if self.i3d is not None and video.shape[2] > 1 and with_i3d:
+            clips = slice(self.config.i3d_clips)
             with torch.no_grad():
-                wanted = self._video_features(video)
-            losses["i3d"] = F.mse_loss(self._video_features(reconstruction), wanted)
+                wanted = self._video_features(video[clips])
+            losses["i3d"] = F.mse_loss(self._video_features(reconstruction[clips]), wanted)
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -69,6 +72,19 @@ class GeneratorLosses(nn.Module):
             resize_frames(video * 2 - 1 if self.config.i3d_range == "signed" else video)
         )
         return features.float()
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def drawn_frames(video: Tensor, number: int | None) -> Tensor | slice:
+    """Return the places of `number` random frames of each clip among `frames_of` `b c t h w`, or of all.
+
+    Drawn on the CPU from torch's own state, which a checkpoint holds.
+    """
+    clips, frames = video.shape[0], video.shape[2]
+    if number is None or number >= frames:
+        return slice(None)
+    chosen = torch.rand(clips, frames).topk(number, dim=1).indices
+    return (chosen + torch.arange(clips).unsqueeze(1) * frames).flatten().to(video.device)
 
 
 def frames_of(video: Tensor) -> Tensor:

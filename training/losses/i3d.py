@@ -138,13 +138,15 @@ class I3D(nn.Module):
             else:
                 self.add_module(name, Inception(channels, spec))
                 channels = sum(spec[i] for i in (0, 2, 4, 5))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, video: Tensor) -> Tensor:
         """Map `b c t h w` at 224x224 to features `b 1024 n`.
 
         n is 1 for up to 16 frames, then ceil(t / 8) - 1; up to 8 leave one place in time, pooled alone.
         """
-        x = video
+        # As for LPIPS: with channels last the convolutions take half the time.
+        x = video.contiguous(memory_format=torch.channels_last_3d)
         for name in STAGES:
             x = self.get_submodule(name)(x)
         pooled = F.avg_pool3d(x, (min(POOL[0], x.shape[2]), *POOL[1:]), stride=1)

@@ -24,7 +24,7 @@ class LPIPS(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vgg = VGG16Features()
+        self.vgg = VGG16Features().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for tap, width in enumerate(TAP_WIDTHS):
             head = nn.Module()
             head.model = nn.Sequential(nn.Dropout(HEAD_DROPOUT), nn.Conv2d(width, 1, 1, bias=False))
@@ -49,6 +49,8 @@ class LPIPS(nn.Module):
         return distance
 
     def _unit_features(self, images: Tensor) -> list[Tensor]:
+        # With channels last the convolutions take half the time on a CPU.
+        images = images.contiguous(memory_format=torch.channels_last)
         normalised = (2 * images - 1 - self.shift) / self.scale
         # Where every channel is zero a square root has no gradient; the vector norm's is zero there.
         return [
