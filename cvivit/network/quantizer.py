@@ -11,9 +11,12 @@ from vector_quantize_pytorch import LFQ, VectorQuantize
 
 from cvivit.config import CViViTConfig
 
-LOOKUP_CHUNK = {"cpu": 256, "cuda": 8192}
-"""Tokens compared with the codebook at once: with 8,192 codes 8 MiB of similarities, which a CPU's cache
-holds, or 256 MiB, which keep a GPU busy; whatever the batch."""
+LOOKUP_CHUNK = {"cpu": 128, "cuda": 8192}
+"""Tokens compared with the codebook at once: with 8,192 codes 4 MiB of similarities, which a CPU's caches
+hold, or 256 MiB, which keep a GPU busy; whatever the batch."""
+
+LOOKUP_BLOCK = 128
+"""Codes of which the nearest is found at once on a CPU."""
 
 EMA_DECAY = 0.8
 COMMITMENT_WEIGHT = 0.25
@@ -40,13 +43,29 @@ def make_quantizer(config: CViViTConfig) -> nn.Module:
 
 
 def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int | None = None) -> Tensor:
-    """Return the index of the code with the largest dot product, `n d, k d -> n` int64.
+    """Return the index of the code with the largest dot product, `n d, k d -> n` int64; the first of equals.
 
     The (n, k) matrix is never held whole: memory does not grow with n times k.
     """
     table = codes.t()
     chunk = chunk or LOOKUP_CHUNK[features.device.type]
-    return torch.cat([(part @ table).argmax(dim=-1) for part in features.split(chunk)])
+    similarities = features.new_empty(min(chunk, len(features)), len(codes))
+    parts = features.split(chunk)
+    return torch.cat([_first_largest(torch.mm(part, table, out=similarities[: len(part)])) for part in parts])
+
+
+def _first_largest(similarities: Tensor) -> Tensor:
+    """Return `similarities.argmax(-1)`, `n k -> n`.
+
+    On a CPU torch's argmax takes one number at a time and its amax a vector register full, so that the
+    largest is looked for among the largest of blocks first.
+    """
+    n, k = similarities.shape
+    if similarities.device.type != "cpu" or k % LOOKUP_BLOCK:
+        return similarities.argmax(dim=-1)
+    blocks = similarities.unflatten(1, (-1, LOOKUP_BLOCK))
+    block = blocks.amax(dim=-1).argmax(dim=-1)
+    return block * LOOKUP_BLOCK + blocks[torch.arange(n), block].argmax(dim=-1)
 
 
 def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> Tensor:

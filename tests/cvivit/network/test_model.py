@@ -14,7 +14,7 @@ from torch import Tensor
 from cvivit import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.network.position import SpatialBias
-from cvivit.network.quantizer import nearest_codes
+from cvivit.network.quantizer import LOOKUP_BLOCK, nearest_codes
 
 SMALL: dict[str, Any] = {
     "dim": 32,
@@ -141,6 +141,16 @@ def test_chunked_lookup_is_the_whole_lookup(n: int, chunk: int) -> None:
     clear = similarity[:, 0] - similarity[:, 1] > 1e-6
     chosen = nearest_codes(features, codes, chunk=chunk)
     assert torch.equal(chosen[clear], (features @ codes.t()).argmax(-1)[clear])
+
+
+@pytest.mark.parametrize("codes", [LOOKUP_BLOCK, 5 * LOOKUP_BLOCK, 33])
+def test_lookup_takes_the_first_of_equal_codes(codes: int) -> None:
+    generator = torch.Generator().manual_seed(codes)
+    features = torch.randint(-1, 2, (70, 4), generator=generator).float()
+    table = torch.randint(-1, 2, (codes, 4), generator=generator).float()  # their products are exact
+    similarity = features @ table.t()
+    first = (similarity == similarity.amax(dim=1, keepdim=True)).int().argmax(dim=1)
+    assert torch.equal(nearest_codes(features, table, chunk=32), first)
 
 
 @pytest.mark.parametrize("generation", ["0.10", "1.6", "1.32"])
