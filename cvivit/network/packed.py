@@ -27,6 +27,12 @@ WIDTH_MULTIPLE = 64
 SHORT_SEQUENCE = 512
 """Up to this length bfloat16 attention holds its scores: batched products beat torch's own CPU kernel."""
 
+SHORTEST_FLASH = 64
+"""The same bound on a CPU with AMX, which torch's kernel uses: from this length on it is the faster."""
+
+LANES = 16
+"""Numbers that a vector register holds."""
+
 
 def packing_is_available() -> bool:
     """Return whether this build of torch has oneDNN's fused linear layers."""
@@ -44,10 +50,12 @@ class PackedLinear:
     Args:
         weight: `(out, in)`.
         rows: how many rows it will usually be given, for the choice of a layout.
+        dtype: of the products.
     """
 
-    def __init__(self, weight: Tensor, rows: int) -> None:
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous(), rows)
+    def __init__(self, weight: Tensor, rows: int, dtype: torch.dtype) -> None:
+        weight = weight.detach().to(dtype).contiguous()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `x @ weight.T`."""
@@ -69,7 +77,7 @@ class PackedLinear:
 class PackedLayer(nn.Module):
     """A `TransformerLayer` with packed weights; the residuals are added by the products before them."""
 
-    def __init__(self, layer: TransformerLayer, rows: int) -> None:
+    def __init__(self, layer: TransformerLayer, rows: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.axis = layer.axis
         peg, attention, feed = (layer._modules.get(name) for name in "013")
@@ -77,10 +85,8 @@ class PackedLayer(nn.Module):
         assert isinstance(feed, nn.Sequential)
         self.peg = peg
         self.heads, self.causal = attention.heads, attention.causal
-        self.norm = attention.norm
-        self.to_q = PackedLinear(attention.to_q.weight, rows)
-        self.to_kv = PackedLinear(attention.to_kv.weight, rows)
-        self.to_out = PackedLinear(attention.to_out.weight, rows)
+        self.to_qkv = PackedLinear(_queries_keys_values(attention), rows, dtype)
+        self.to_out = PackedLinear(attention.to_out.weight, rows, dtype)
         # (q * q_scale) . (k * k_scale) is (q * q_scale * k_scale) . k
         self.register_buffer("qk_scale", (attention.q_scale * attention.k_scale).detach())
         self.qk_scale: Tensor
@@ -89,31 +95,59 @@ class PackedLayer(nn.Module):
         up, down = feed.get_parameter("1.weight"), feed.get_parameter("4.weight")
         padding = -down.shape[1] % WIDTH_MULTIPLE
         value, gate = (F.pad(half, (0, 0, 0, padding)) for half in up.chunk(2))
-        self.value, self.gate = PackedLinear(value, rows), PackedLinear(gate, rows)
-        self.down = PackedLinear(F.pad(down, (0, padding)), rows)
+        self.value, self.gate = PackedLinear(value, rows, dtype), PackedLinear(gate, rows, dtype)
+        self.down = PackedLinear(F.pad(down, (0, padding)), rows, dtype)
 
     def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None) -> Tensor:
         """Map `b n d` to `b n d`, as `TransformerLayer.forward`."""
         if isinstance(self.peg, PEG):
-            x = (self.peg.spatial if self.axis == "spatial" else self.peg.temporal)(x, grid) + x
+            x = (self.peg.spatial if self.axis == "spatial" else self.peg.temporal)(x, grid).add_(x)
         x = self.to_out.plus(self._attend(x, bias), x)
         hidden = self.feed_norm(x)
         hidden = self.value.times(hidden, self.gate.gelu(hidden))
         return self.down.plus(hidden, x)
 
     def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = (
-            rearrange(part, "b n (heads d) -> b heads n d", heads=self.heads)
-            for part in (self.to_q(self.norm(x)), *self.to_kv(x).chunk(2, dim=-1))
-        )
-        q, k = F.normalize(q, dim=-1) * self.qk_scale, F.normalize(k, dim=-1)
+        qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))
+        qk, v = qkv.split((2 * self.heads, self.heads), dim=-2)
+        qk = F.normalize(qk, dim=-1)
+        qk[..., : self.heads, :].mul_(self.qk_scale)
+        q, k, v = (part.transpose(1, 2) for part in (*qk.chunk(2, dim=-2), v))
         mask = _mask(x.shape[1], bias, self.causal, x)
-        if x.dtype == torch.bfloat16 and x.shape[1] <= SHORT_SEQUENCE:
-            scores = (q * SCALE) @ k.transpose(-1, -2)
-            out = (scores if mask is None else scores.add_(mask)).softmax(dim=-1) @ v
+        if x.dtype == torch.bfloat16 and x.shape[1] <= _longest_batched():
+            out = _batched_attention(q, k, v, mask)
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
         return rearrange(out, "b heads n d -> b n (heads d)")
+
+
+def _queries_keys_values(attention: Attention) -> Tensor:
+    """Return one weight `(3 inner, d)` for the three projections, the norm before the queries' folded in.
+
+    A layer norm subtracts the mean, divides by the deviation and multiplies by its gain. The queries are
+    scaled to unit length afterwards, so the division changes nothing, and the rest is a linear map.
+    """
+    to_q = attention.to_q.weight.double() * attention.norm.gamma.double()
+    to_q = (to_q - to_q.mean(dim=1, keepdim=True)).to(attention.to_kv.weight.dtype)
+    return torch.cat((to_q, attention.to_kv.weight)).detach()
+
+
+def _longest_batched() -> int:
+    """Return up to which length bfloat16 attention is batched products rather than torch's flash kernel."""
+    return SHORTEST_FLASH - 1 if torch.cpu.get_capabilities().get("amx_bf16") else SHORT_SEQUENCE
+
+
+def _batched_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the attention of `b heads n d`, its scores held whole."""
+    scores = (q * SCALE) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores.add_(mask)
+    n = scores.shape[-1]
+    if n < LANES:  # torch's softmax over a short last axis uses one lane; over the first axis it uses all
+        weights = scores.view(-1, n).t().contiguous().softmax(dim=0).t().reshape(scores.shape)
+    else:
+        weights = scores.softmax(dim=-1)
+    return weights @ v
 
 
 def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | None:
@@ -130,12 +164,12 @@ def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
 
     The quantizer stays float32. The copy cannot be trained or saved: its packed weights are in no state dict.
     """
-    packed = copy.deepcopy(model).eval().requires_grad_(False).to("cpu", dtype)
-    packed.vq.float()
-    config = model.config
-    frames, rows, columns = config.grid
+    packed = copy.deepcopy(model).eval().requires_grad_(False).to("cpu")
+    rows = math.prod(model.config.grid)
     for module in packed.modules():
         if isinstance(module, Transformer):
             layers: Any = module.layers
-            module.layers = nn.ModuleList(PackedLayer(layer, frames * rows * columns) for layer in layers)
+            module.layers = nn.ModuleList(PackedLayer(layer, rows, dtype) for layer in layers)
+    packed.to(dtype)
+    packed.vq.float()
     return packed
