@@ -188,6 +188,33 @@ def bench(
     print(json.dumps(report, indent=2) if as_json else table(report))
 
 
+@app.command()
+def agreement(
+    sources: Annotated[list[Path], typer.Argument(help="videos, and folders of videos")],
+    model: Model = "demo",
+    revision: Revision = None,
+    device: Device = "auto",
+    compositions: Annotated[int, typer.Option(min=0, help="random batches to encode in exact")] = 1000,
+    clips: Annotated[int, typer.Option(min=1, help="clips to take of the videos at most")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
+) -> None:
+    """Count the tokens that depend on what shares a batch (exact), and on the precision (fast)."""
+    from cvivit.agreement import agreement as measure
+    from cvivit.agreement import clips_of, text
+    from cvivit.network import CViViT
+    from cvivit.video import ClipFormat
+    from cvivit.weights import load_weights
+
+    weights = load_weights(model, revision=revision)
+    network = CViViT(weights.config).eval()
+    network.load_state_dict(weights.state_dict)
+    found = clips_of(sources, ClipFormat.of(weights.config), most=clips)
+    report = measure(network, found, device=device, compositions=compositions)
+    print(json.dumps(report, indent=2) if as_json else text(report))
+    if report["differing_tokens"]:
+        raise typer.Exit(1)
+
+
 def _container(output: Path) -> VideoContainer:
     try:
         return VIDEO_SUFFIXES[output.suffix]
