@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
-from collections.abc import Awaitable, Callable
+import threading
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from service.errors import StorageFullError
+from service.threads import RunBlocking
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-RunBlocking = Callable[[Callable[[], None]], Awaitable[None]]
-"""Runs a function that blocks where it does not hold the event loop up."""
 
 
 def raise_if_full(error: OSError) -> None:
@@ -42,6 +40,8 @@ class Spool:
         self._memory = bytearray()
         self._file: BinaryIO | None = None
         self._written = 0
+        self._flushing = self._closed = False
+        self._state = threading.Lock()
 
     @property
     def size(self) -> int:
@@ -75,22 +75,39 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Free memory and disk. Harmless the second time."""
+        """Free memory and disk, once no thread writes any more. Harmless the second time."""
+        with self._state:
+            self._closed = True
+            if not self._flushing:
+                self._release()
+
+    def _release(self) -> None:
         self._memory.clear()
         if self._file is not None:
             self._file.close()
 
     def _flush(self) -> None:
+        with self._state:
+            if self._closed:  # whoever waited for this thread was cancelled before it ran
+                return
+            self._flushing = True
         try:
-            if self._file is None:
-                self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115 - see close
-            view = memoryview(self._memory)
-            with view:
-                done = 0
-                while done < len(view):
-                    done += self._file.write(view[done:])
+            self._write_memory()
         except OSError as error:
             raise_if_full(error)
             raise
+        finally:
+            with self._state:
+                self._flushing = False
+                if self._closed:
+                    self._release()
+
+    def _write_memory(self) -> None:
+        if self._file is None:
+            self._file = cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115 - see close
+        with memoryview(self._memory) as view:
+            done = 0
+            while done < len(view):
+                done += self._file.write(view[done:])
         self._written += len(self._memory)
         self._memory.clear()

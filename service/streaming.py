@@ -13,15 +13,21 @@ CHUNK_BYTES = 64 * 1024
 
 
 class GeneratorResponse(StreamingResponse):
-    """Streams an asynchronous generator and closes it at the end, also where the client leaves midway."""
+    """Streams an asynchronous generator and closes it at the end, also where the client leaves midway.
 
-    def __init__(self, content: AsyncGenerator[bytes, None], *, media_type: str) -> None:
+    `source`, which it draws from, is closed with it: also where the generator was never begun.
+    """
+
+    def __init__(
+        self, content: AsyncGenerator[bytes, None], source: AsyncGenerator[bytes, None], *, media_type: str
+    ) -> None:
         super().__init__(content, media_type=media_type)
         self._generator = content
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        async with aclosing(self._generator):
+        async with aclosing(self._source), aclosing(self._generator):
             await super().__call__(scope, receive, send)
 
 

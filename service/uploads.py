@@ -11,7 +11,8 @@ from fastapi import Request
 from service.errors import BodyTooLargeError, ClientGoneError, EmptyBodyError, UploadTimeoutError
 from service.multipart import FilePart, boundary_of
 from service.settings import Settings
-from service.spool import RunBlocking, Spool
+from service.spool import Spool
+from service.threads import RunBlocking
 
 
 async def body_chunks(request: Request, settings: Settings) -> AsyncIterator[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import AsyncIterable, Iterator
-from functools import partial
 from queue import SimpleQueue
 from typing import BinaryIO, Literal, cast
 
@@ -15,6 +14,7 @@ from service.pipeline import Clip
 from service.record import Record
 from service.runtime import Runtime
 from service.spool import raise_if_full
+from service.threads import close, drop, make_on_thread
 
 Container = Literal["mp4", "webm", "gif"]
 
@@ -33,12 +33,19 @@ async def write_clips(
     """
     settings = runtime.settings
     folder = None if settings.spool_dir is None else str(settings.spool_dir)
-    spooled = tempfile.SpooledTemporaryFile(max_size=settings.spool_bytes, dir=folder)  # noqa: SIM115
-    file = cast(BinaryIO, spooled)
     pipe = _Pipe()
-    writing = asyncio.ensure_future(
-        runtime.run_blocking(partial(write_video, pipe.frames(), file, fps=fps, container=container))
-    )
+
+    def write() -> BinaryIO:
+        spooled = tempfile.SpooledTemporaryFile(max_size=settings.spool_bytes, dir=folder)  # noqa: SIM115
+        file = cast(BinaryIO, spooled)
+        try:
+            write_video(pipe.frames(), file, fps=fps, container=container)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    writing = asyncio.ensure_future(make_on_thread(runtime.run_blocking, write, close))
     writing.add_done_callback(lambda _: pipe.let_go())
     try:
         async for clip in clips:
@@ -47,10 +54,10 @@ async def write_clips(
                 break
         pipe.end()
         with record.stage("write"):
-            await asyncio.wait_for(asyncio.shield(writing), settings.writing_seconds)
+            return await asyncio.wait_for(writing, settings.writing_seconds)
     except BaseException as error:
         pipe.break_off()
-        writing.add_done_callback(lambda done: (done.cancelled() or done.exception(), file.close()))
+        drop(writing, close)
         if isinstance(error, TimeoutError):
             raise StageTimeoutError(
                 "the video took too long to write", limit=settings.writing_seconds
@@ -58,7 +65,6 @@ async def write_clips(
         if isinstance(error, OSError):
             raise_if_full(error)
         raise
-    return file
 
 
 class _BrokenOffError(Exception):

@@ -22,6 +22,7 @@ from service.decoding.errors import (
 )
 from service.decoding.limits import DecodingLimits
 from service.decoding.protocol import Job, unpack_error
+from service.threads import make_on_thread
 
 if TYPE_CHECKING:
     from service.decoding.pool import DecodingPool
@@ -94,7 +95,7 @@ class DecodedClips:
     async def _decode(self) -> None:
         try:
             self._clips = tempfile.TemporaryFile(dir=self._limits.folder)  # noqa: SIM115 - see aclose
-            source = await asyncio.to_thread(_reopen, self._source)
+            source = await make_on_thread(asyncio.to_thread, lambda: _reopen(self._source), os.close)
         except OSError as error:
             raise DecodingStorageError("there is no room to decode the video") from error
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ from service.pipeline import Clip, run
 from service.record import Record, record_of
 from service.runtime import Runtime, runtime_of
 from service.streaming import OpenFileResponse
+from service.threads import close
 from service.uploads import receive_body
 from service.writing import Container, write_clips
 
@@ -61,7 +62,8 @@ async def decode(request: Request) -> Response:
     with spool, record.stage("parse"):
         body = await spool.finish()
         grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
-    file = await while_connected(request, _decode(runtime, record, grid, CONTAINERS[media_type]))
+    work = _decode(runtime, record, grid, CONTAINERS[media_type])
+    file = await while_connected(request, work, discard=close)
     return OpenFileResponse(file, media_type=media_type, filename=f"video.{CONTAINERS[media_type]}")
 
 
@@ -95,9 +97,8 @@ async def _decode(runtime: Runtime, record: Record, grid: TokenGrid, container: 
 async def _clips(runtime: Runtime, record: Record, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
     """Yield the clips of `grid`, the last without its padding."""
     left = grid.frames
-    decoded: AsyncIterator[Clip] = run(
-        runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices)
-    )
-    async for clip in decoded:
-        yield clip[:left]
-        left -= len(clip)
+    running = run(runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices))
+    async with aclosing(running) as decoded:
+        async for clip in decoded:
+            yield clip[:left]
+            left -= len(clip)

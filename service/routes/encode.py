@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,11 @@ async def _safetensors(runtime: Runtime, encoding: Encoding) -> bytes:
 async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spool) -> Response:
     """Answer once there is a first line, so that what fails before it has a status of its own."""
     lines = _lines(runtime, record, spool)
-    first = await while_connected(request, _next(lines))
+    try:
+        first = await while_connected(request, _next(lines))
+    except BaseException:
+        spool.close()  # also where it was never begun to read
+        raise
 
     async def body() -> AsyncGenerator[bytes, None]:
         yield first
@@ -102,16 +107,17 @@ async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spo
             record.code = problem["code"]
             yield _dump(problem) + b"\n"
 
-    return GeneratorResponse(body(), media_type=LINES)
+    return GeneratorResponse(body(), lines, media_type=LINES)
 
 
 async def _lines(runtime: Runtime, record: Record, spool: Spool) -> AsyncGenerator[bytes, None]:
     with spool:
         encoding = Encoding(runtime, record, await spool.finish())
         clips = 0
-        async for indices in encoding.indices():
-            yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
-            clips += 1
+        async with aclosing(encoding.indices()) as tokens:
+            async for indices in tokens:
+                yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
+                clips += 1
         yield _dump(_summary(runtime, encoding, clips)) + b"\n"
 
 

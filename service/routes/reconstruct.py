@@ -18,6 +18,7 @@ from service.quality import Quality
 from service.record import Record, record_of
 from service.runtime import Runtime, runtime_of
 from service.streaming import OpenFileResponse
+from service.threads import close
 from service.uploads import receive_file
 from service.writing import write_clips
 
@@ -57,7 +58,8 @@ async def reconstruct(request: Request) -> Response:
     quality = Quality()
     with spool:
         encoding = Encoding(runtime, record, await spool.finish())
-        file = await while_connected(request, _side_by_side(runtime, record, encoding, quality))
+        work = _side_by_side(runtime, record, encoding, quality)
+        file = await while_connected(request, work, discard=close)
     return OpenFileResponse(
         file,
         media_type=MP4,
