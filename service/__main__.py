@@ -42,13 +42,13 @@ def main(arguments: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     from service.app import create_app
     from service.logs import configure_logs
-    from service.runtime import load
     from service.server import Server
 
     configure_logs(settings.log_level)
-    app = create_app(settings, tokenizers=load(settings))
-    server = Server(app, settings)
+    server = Server(create_app(settings, in_background=True), settings)
     server.run()
+    if server.runtime.failure is not None:
+        raise server.runtime.failure
     return server.exit_code
 
 

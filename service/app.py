@@ -27,18 +27,25 @@ from service.tracing import trace_requests
 ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, page.router)
 
 
-def create_app(settings: Settings | None = None, *, tokenizers: Sequence[VideoTokenizer] = ()) -> FastAPI:
+def create_app(
+    settings: Settings | None = None,
+    *,
+    tokenizers: Sequence[VideoTokenizer] = (),
+    in_background: bool = False,
+) -> FastAPI:
     """Return the service as an ASGI application. Its lifespan loads, warms up and, at the end, stops.
 
     Args:
         settings: from the environment if None.
         tokenizers: already loaded, one a device, in place of `settings.model`.
+        in_background: whether its lifespan starts at once and loads while `/livez` is answered already;
+            for a server that watches over its lifecycle, as `service.server` does.
 
     Raises:
         ConfigError: a setting names a file that does not serve.
     """
     settings = settings or Settings()
-    runtime = Runtime(settings, tokenizers=tokenizers)
+    runtime = Runtime(settings, tokenizers=tokenizers, in_background=in_background)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

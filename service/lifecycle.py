@@ -39,6 +39,7 @@ class Lifecycle:
         self.phase = Phase.STARTING
         self._idle = asyncio.Event()
         self._idle.set()
+        self._begun = asyncio.Event()
         self._ending = asyncio.Event()
 
     @property
@@ -48,7 +49,7 @@ class Lifecycle:
 
     @property
     def failed(self) -> bool:
-        """Whether the engine was lost: the process is of no further use."""
+        """Whether the engine was lost or never came: the process is of no further use."""
         return self.phase is Phase.FAILED
 
     def become(self, phase: Phase) -> None:
@@ -56,8 +57,13 @@ class Lifecycle:
         order = list(Phase)
         if order.index(phase) > order.index(self.phase):
             self.phase = phase
+            self._begun.set()
             if phase in (Phase.DRAINING, Phase.FAILED):
                 self._ending.set()
+
+    async def begun(self) -> None:
+        """Wait until the process starts no more: it is ready, or never will be."""
+        await self._begun.wait()
 
     async def ending(self) -> None:
         """Wait until the process drains or has failed."""
@@ -97,4 +103,4 @@ class Lifecycle:
                 self._idle.set()
 
 
-_STATE = {Phase.STARTING: "is starting", Phase.FAILED: "has lost its engine"}
+_STATE = {Phase.STARTING: "is starting", Phase.FAILED: "has no engine"}

@@ -10,7 +10,7 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, WrappedLogger
 
-QUIET = ("uvicorn.access", "asgi_correlation_id", "python_multipart", "httpx", "httpcore")
+QUIET = ("uvicorn.access", "uvicorn.error", "asgi_correlation_id", "python_multipart", "httpx", "httpcore")
 """Libraries that log each request, as we do, or a client's mistakes, which are answered."""
 
 

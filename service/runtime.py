@@ -16,10 +16,12 @@ from cvivit.video.settings import ClipFormat, VideoLimits
 from service import quality
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
+from service.errors import NotReadyError
 from service.lifecycle import Lifecycle, Phase
 from service.meters import EngineMeters, LiveState
 from service.metrics import Metrics
 from service.settings import Settings
+from service.threads import on_daemon
 
 log = logging.getLogger("service")
 
@@ -35,10 +37,20 @@ class Runtime:
     Args:
         settings: of the app.
         tokenizers: already loaded, one a device, in place of `settings.model`.
+        in_background: whether entering it does not wait until it is ready. What then fails is `failure`.
     """
 
-    def __init__(self, settings: Settings, *, tokenizers: Sequence[VideoTokenizer] = ()) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tokenizers: Sequence[VideoTokenizer] = (),
+        in_background: bool = False,
+    ) -> None:
         self.settings = settings
+        self.in_background = in_background
+        self.failure: Exception | None = None
+        """Why it never became ready."""
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
@@ -46,7 +58,7 @@ class Runtime:
         self._meters = EngineMeters(self.metrics)
         self._tokenizers = list(tokenizers)
         self._threads: ThreadPoolExecutor
-        self._watch: asyncio.Task[None]
+        self._task: asyncio.Task[None]
         self.metrics.ready.set_function(lambda: self.lifecycle.ready)
         self.metrics.registry.register(
             LiveState(
@@ -64,7 +76,13 @@ class Runtime:
 
     @property
     def tokenizer(self) -> VideoTokenizer:
-        """The model that is served, on its first device."""
+        """The model that is served, on its first device.
+
+        Raises:
+            NotReadyError: it is still being loaded.
+        """
+        if not self._tokenizers:
+            raise NotReadyError("the server is starting: its model is not loaded yet")
         return self._tokenizers[0]
 
     @property
@@ -92,28 +110,23 @@ class Runtime:
     async def __aenter__(self) -> Self:
         """Load, warm up and take requests.
 
-        Raises:
+        Raises, unless this is done in the background:
             WeightsError: the weights cannot be loaded.
             DeviceError, EngineUnavailableError: the device does not run them.
             DecodingError: the decoders do not start.
         """
         self.lifecycle.begin()
+        self.failure = None
         self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
-        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
-        if not self._tokenizers:
-            self._tokenizers = await self.run_blocking(lambda: load(self.settings))
-        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
-        self._pool = DecodingPool(decoding_limits(self.settings))
-        self._engine.start()
+        self._task = asyncio.create_task(self._run())
         try:
-            await self._pool.start()
-            await self._engine.wait_ready()
-            await preparing
+            if not self.in_background:
+                await self.lifecycle.begun()
+                if self.failure is not None:
+                    raise self.failure
         except BaseException:
             await self._stop()
             raise
-        self._watch = asyncio.create_task(self._fail_with_engine())
-        self.lifecycle.become(Phase.READY)
         return self
 
     async def __aexit__(
@@ -121,18 +134,39 @@ class Runtime:
     ) -> None:
         """Take no more requests and end what is left of them."""
         self.lifecycle.become(Phase.DRAINING)
-        self._watch.cancel()
         await self._stop()
 
-    async def _stop(self) -> None:
-        await self.engine.stop()
-        await self.pool.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _fail_with_engine(self) -> None:
-        cause = await self.engine.wait_failed()
-        log.error("the engine is lost", exc_info=cause)
+    async def _run(self) -> None:
+        """Start, and watch over what was started."""
+        try:
+            await self._start()
+        except Exception as error:
+            self.failure = error
+        else:
+            self.lifecycle.become(Phase.READY)
+            cause = await self.engine.wait_failed()
+            log.error("the engine is lost", exc_info=cause)
         self.lifecycle.become(Phase.FAILED)
+
+    async def _start(self) -> None:
+        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
+        if not self._tokenizers:
+            self._tokenizers = await on_daemon(lambda: load(self.settings))
+        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
+        self._pool = DecodingPool(decoding_limits(self.settings))
+        self._engine.start()
+        await self._pool.start()
+        await self._engine.wait_ready()
+        await preparing
+
+    async def _stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        if self._engine is not None:
+            await self._engine.stop()
+        if self._pool is not None:
+            await self._pool.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def load(settings: Settings) -> list[VideoTokenizer]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import signal
 from types import FrameType
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -16,7 +16,7 @@ from service.protocol import guarded
 from service.runtime import runtime_of
 from service.settings import Settings
 
-log = logging.getLogger("service")
+log = structlog.get_logger("service")
 
 FAILED_GRACE_SECONDS = 5.0
 """Time for answers to leave after the engine was lost: nothing in flight can succeed any more."""
@@ -69,17 +69,25 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
         else:
             self._signalled = True
-            log.info("draining after %s", signal.Signals(sig).name)
+            log.info("draining", signal=signal.Signals(sig).name)
             self._loop.call_soon_threadsafe(self.lifecycle.become, Phase.DRAINING)
 
     async def main_loop(self) -> None:
         """Serve until drained or failed."""
         self._loop = asyncio.get_running_loop()
-        drainer = asyncio.create_task(self._drain())
+        tasks = [asyncio.create_task(work) for work in (self._announce(), self._drain())]
         try:
             await super().main_loop()
         finally:
-            drainer.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def _announce(self) -> None:
+        await self.lifecycle.begun()
+        if self.lifecycle.ready:
+            host, port, *_ = self.servers[0].sockets[0].getsockname()
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            log.info("serving", url=url, model=self.runtime.tokenizer.fingerprint)
 
     async def _drain(self) -> None:
         await self.lifecycle.ending()

@@ -11,7 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from cvivit import CViViTConfig
+from cvivit import CViViT, CViViTConfig
+from cvivit.weights import save_pretrained
 
 PARITY = Path(__file__).parent / "parity"
 torch.set_num_threads(2)
@@ -52,6 +53,15 @@ def tiny() -> CViViTConfig:
         image_size=32,
         clip_frames=5,
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory, tiny: CViViTConfig) -> Path:
+    """A folder with weights of the tiny network."""
+    directory = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    save_pretrained(CViViT(tiny), directory)
+    return directory
 
 
 @pytest.fixture

@@ -30,9 +30,7 @@ async def readyz(request: Request) -> dict[str, str]:
     if lifecycle.phase is Phase.DRAINING:
         raise DrainingError("the server is stopping")
     if not lifecycle.ready:
-        raise NotReadyError(
-            "the server has lost its engine" if lifecycle.failed else "the server is starting"
-        )
+        raise NotReadyError("the server has no engine" if lifecycle.failed else "the server is starting")
     return {"status": "ready"}
 
 

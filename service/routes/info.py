@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from service.errors import NotReadyError
 from service.openapi import problem_responses
 from service.runtime import runtime_of
 
@@ -26,7 +27,7 @@ class Info(BaseModel):
     limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
 
 
-@router.get("/info", summary="The model and the limits", responses=problem_responses())
+@router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
 async def info(request: Request) -> Info:
     """Describe the model that is served and the limits of this server."""
     runtime = runtime_of(request.app)

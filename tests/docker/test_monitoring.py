@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from cvivit.config import CViViTConfig
-from cvivit.network import CViViT
-from cvivit.weights import save_pretrained
 from service.app import create_app
 from service.settings import Settings
 
@@ -31,16 +27,9 @@ Shown = dict[str, set[str] | None]
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Shown:
+def shown(tiny_weights: Path, root: Path) -> Shown:
     """What `/metrics` of the real app shows once a clip went there and back, and a request was refused."""
-    weights = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    config = CViViTConfig.demo(
-        dim=32, heads=2, dim_head=16, spatial_depth=1, temporal_depth=1,
-        codebook_size=64, codebook_dim=8, image_size=32, clip_frames=5,
-    )  # fmt: skip
-    save_pretrained(CViViT(config), weights)
-    with TestClient(create_app(Settings(model=str(weights), device="cpu"))) as client:
+    with TestClient(create_app(Settings(model=str(tiny_weights), device="cpu"))) as client:
         encoded = client.post("/encode", content=(root / "tests/data/city.mp4").read_bytes())
         assert encoded.status_code == 200, encoded.text
         assert client.post("/decode", json={"indices": encoded.json()["indices"][:1]}).status_code == 200

@@ -12,10 +12,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cvivit.config import CViViTConfig
-from cvivit.network import CViViT
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.weights import save_pretrained
 from service.app import create_app
 from service.settings import Settings
 from tests.hostile.answers import LIMITS, Hostile
@@ -29,22 +26,9 @@ PROBLEM = "application/problem+json"
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def app(tiny_weights: Path) -> Iterator[TestClient]:
     """The real app with a tiny network, and limits that the files are made to break."""
-    weights = tmp_path_factory.mktemp("weights")
-    config = CViViTConfig.demo(
-        dim=32,
-        heads=2,
-        dim_head=16,
-        spatial_depth=1,
-        temporal_depth=1,
-        codebook_size=64,
-        codebook_dim=8,
-        image_size=32,
-        clip_frames=5,
-    )
-    save_pretrained(CViViT(config), weights)
-    tokenizer = VideoTokenizer.from_pretrained(weights, device="cpu", precision="exact")
+    tokenizer = VideoTokenizer.from_pretrained(tiny_weights, device="cpu", precision="exact")
     limits: dict[str, Any] = {
         "max_pixels": LIMITS.max_pixels,
         "max_frames": LIMITS.max_frames,

@@ -1,4 +1,4 @@
-"""A tiny model, a video, the real app in this process, and the real server behind a real socket."""
+"""A video, the real app in this process, and the real server behind a real socket."""
 
 from __future__ import annotations
 
@@ -17,15 +17,11 @@ from typing import Any, Literal, cast
 import numpy as np
 import pytest
 import structlog
-import torch
 from fastapi.testclient import TestClient
 
-from cvivit.config import CViViTConfig
-from cvivit.network import CViViT
 from cvivit.runner import ClipRunner
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import write_video
-from cvivit.weights import save_pretrained
 from service.app import create_app
 from service.runtime import Runtime
 from service.server import Server
@@ -34,25 +30,6 @@ from tests.processes import remember_bystanders
 
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what should come at once."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Starlette's TestClient now and then leaves one of its own streams to the garbage collector."""
-    config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
-
-
-def tiny_config() -> CViViTConfig:
-    return CViViTConfig.demo(
-        dim=32,
-        heads=2,
-        dim_head=16,
-        spatial_depth=1,
-        temporal_depth=1,
-        codebook_size=64,
-        codebook_dim=8,
-        image_size=32,
-        clip_frames=5,
-    )
 
 
 @pytest.fixture(autouse=True)
@@ -68,17 +45,8 @@ def _plain_logs() -> None:
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights of the tiny model."""
-    directory = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    save_pretrained(CViViT(tiny_config()), directory)
-    return directory
-
-
-@pytest.fixture(scope="session")
-def tokenizer(weights: Path) -> VideoTokenizer:
-    return VideoTokenizer.from_pretrained(weights, device="cpu", precision="exact")
+def tokenizer(tiny_weights: Path) -> VideoTokenizer:
+    return VideoTokenizer.from_pretrained(tiny_weights, device="cpu", precision="exact")
 
 
 def make_video(
@@ -217,9 +185,10 @@ def gate(tokenizer: VideoTokenizer) -> Iterator[Gate]:
 
 
 @contextmanager
-def served(tokenizer: VideoTokenizer, **settings: Any) -> Iterator[Served]:
+def served(*tokenizers: VideoTokenizer, **settings: Any) -> Iterator[Served]:
     chosen = Settings(**{"port": 0, "decoders": 1} | settings)
-    server = Server(create_app(chosen, tokenizers=[tokenizer]), chosen)
+    app = create_app(chosen, tokenizers=tokenizers, in_background=not tokenizers)
+    server = Server(app, chosen)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -238,6 +207,13 @@ def serve(tokenizer: VideoTokenizer) -> Iterator[Callable[..., Served]]:
     """Start a server on a thread, with settings by keyword."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(served(tokenizer, **settings))
+
+
+@pytest.fixture
+def serve_loading() -> Iterator[Callable[..., Served]]:
+    """Start a server that listens before its model is loaded, as the command does."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(served(**settings))
 
 
 @pytest.fixture

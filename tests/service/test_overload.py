@@ -21,11 +21,11 @@ CAPACITY = 4
 
 
 @pytest.fixture
-def server(weights: Path) -> Iterator[tuple[str, psutil.Process]]:
+def server(tiny_weights: Path) -> Iterator[tuple[str, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    flags = ["--model", weights, "--port", port, "--device", "cpu", "--precision", "exact"]
+    flags = ["--model", tiny_weights, "--port", port, "--device", "cpu", "--precision", "exact"]
     command = [sys.executable, "-m", "service", *map(str, flags), "--max-requests", str(CAPACITY)]
     with subprocess.Popen(
         command, cwd=ROOT, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"}

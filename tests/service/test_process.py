@@ -50,8 +50,8 @@ class Running:
         assert process.stderr is not None
         for line in process.stderr:
             self.lines.append(json.loads(line))
-            if "Uvicorn running on" in self.lines[-1]["event"]:
-                self.url = self.lines[-1]["event"].split()[3]
+            if self.lines[-1]["event"] == "serving":
+                self.url = self.lines[-1]["url"]
                 break
         assert self.url, self.lines
 
@@ -67,8 +67,8 @@ class Running:
 
 
 @contextmanager
-def running(weights: Path, **settings: str) -> Iterator[Running]:
-    arguments = [sys.executable, "-m", "service", "--model", str(weights), "--port", "0"]
+def running(tiny_weights: Path, **settings: str) -> Iterator[Running]:
+    arguments = [sys.executable, "-m", "service", "--model", str(tiny_weights), "--port", "0"]
     with subprocess.Popen(
         arguments,
         cwd=ROOT,
@@ -83,9 +83,9 @@ def running(weights: Path, **settings: str) -> Iterator[Running]:
 
 
 @pytest.fixture
-def start(weights: Path) -> Iterator[Callable[..., Running]]:
+def start(tiny_weights: Path) -> Iterator[Callable[..., Running]]:
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(running(weights, **settings))
+        yield lambda **settings: stack.enter_context(running(tiny_weights, **settings))
 
 
 def test_a_signal_ends_the_process_well_and_each_request_is_a_line(start: Callable[..., Running]) -> None:
@@ -100,8 +100,8 @@ def test_a_signal_ends_the_process_well_and_each_request_is_a_line(start: Callab
     assert {"timestamp", "level", "seconds", "bytes_in", "bytes_out", "stages"} <= set(line)
 
 
-def test_the_check_passes(weights: Path) -> None:
-    done = run("--check", "--model", str(weights), "--device", "cpu")
+def test_the_check_passes(tiny_weights: Path) -> None:
+    done = run("--check", "--model", str(tiny_weights), "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok: ")
 
@@ -117,24 +117,27 @@ def test_weights_that_are_missing_are_one_line_and_an_exit_code(tmp_path: Path) 
     "arguments",
     [
         ["--max-clips", "none"],
-        ["--device", "abacus"],
+        ["--device", "abacus", "--port", "0"],
         ["--api-keys-file", "/no/such/file"],
         ["--check", "--device", "abacus"],
     ],
 )
 def test_a_bad_setting_is_one_line_and_an_exit_code(
-    weights: Path, arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tiny_weights: Path,
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.logs.configure_logs", lambda _: None)
-    assert main(["--model", str(weights), *arguments]) == 1
+    assert main(["--model", str(tiny_weights), *arguments]) == 1
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert said.startswith("error: ")
 
 
-def test_a_taken_port_is_an_exit_code(start: Callable[..., Running], weights: Path) -> None:
+def test_a_taken_port_is_an_exit_code(start: Callable[..., Running], tiny_weights: Path) -> None:
     port = start().url.rpartition(":")[2]
-    done = run("--model", str(weights), "--port", port)
+    done = run("--model", str(tiny_weights), "--port", port)
     assert done.returncode != 0
     assert "address already in use" in done.stderr
 
