@@ -17,6 +17,7 @@ from cvivit.tokenizer import VideoTokenizer
 from service import problems
 from service.access import AccessMiddleware, Keys, SecurityHeadersMiddleware
 from service.admission import AdmissionMiddleware
+from service.head import HeadMiddleware
 from service.observe import ObserveMiddleware, ProblemMiddleware
 from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
 from service.routes import decode, encode, health, info, page, reconstruct
@@ -65,6 +66,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect would name whatever host the client said
     )
     app.state.runtime = runtime
     for router in ROUTERS:
@@ -98,4 +100,5 @@ def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
         keys = Keys.from_file(settings.api_keys_file)
         listed.append(Middleware(AccessMiddleware, keys=keys, metrics_open=settings.metrics_open))
     listed.append(Middleware(AdmissionMiddleware, lifecycle=runtime.lifecycle))
+    listed.append(Middleware(HeadMiddleware))
     return listed

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
 from service import decoding, engine, errors
-from service.problems import MEDIA_TYPE, status_of, title_of
+from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 
 DESCRIPTION = """\
 A video goes in, integers come out, and the other way round: the tokens of C-ViViT, the video
@@ -103,6 +103,7 @@ class ProblemBody(BaseModel):
     code: str = Field(description="Stable identifier of the cause.", examples=["token_range"])
     limit: float | None = Field(None, description="The limit that was passed.")
     actual: float | None = Field(None, description="By how much: the value that was found.")
+    limit_name: str | None = Field(None, description="Which of a video's limits it was, as `/info` names it.")
     request_id: str | None = Field(None, description="The answer's `x-request-id`.")
 
 
@@ -141,7 +142,7 @@ def problem_responses(*kinds: type[CViViTError]) -> dict[int | str, dict[str, An
                 },
             },
         )
-        meaning = (kind.__doc__ or "").strip().splitlines()[0]
+        meaning = meaning_of(kind)
         response["description"] += f"{' ' if response['description'] else ''}`{kind.code}`: {meaning}"
         response["content"][MEDIA_TYPE]["examples"][kind.code] = {"value": _example(kind, meaning)}
     return by_status

@@ -91,6 +91,7 @@ class Problem(TypedDict):
     request_id: str | None
     limit: NotRequired[float | None]
     actual: NotRequired[float | None]
+    limit_name: NotRequired[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +121,11 @@ def title_of(kind: type[CViViTError]) -> str:
     return kind.code.replace("_", " ").capitalize()
 
 
+def meaning_of(kind: type[CViViTError]) -> str:
+    """Return what an error class says of itself in one line."""
+    return (kind.__doc__ or "").strip().splitlines()[0]
+
+
 def answer(error: BaseException, path: str) -> Answer:
     """Return what `error` tells the client of `path`. What is not of our tree tells nothing but a 500."""
     told = error if isinstance(error, CViViTError) else errors.InternalError(APOLOGY)
@@ -141,6 +147,8 @@ def answer(error: BaseException, path: str) -> Answer:
         actual=told.actual,
         request_id=correlation_id.get(),
     )
+    if isinstance(told, codec.VideoTooLargeError):
+        problem["limit_name"] = told.limit_name
     return Answer(status=status, headers=headers, problem=problem)
 
 
@@ -150,21 +158,21 @@ def catalogue() -> list[type[CViViTError]]:
 
 
 def errors_page() -> str:
-    """Return the catalogue as the Markdown of ERRORS.md, which `type` links to."""
+    """Return the catalogue as the Markdown of ERRORS.md."""
     lines = [
         "# Errors",
         "",
         "Every failed request is answered with `application/problem+json` (RFC 9457): `type`, `title`,",
         "`status`, `detail` (a sentence for a person), `instance` (the route), `code` (stable: compare this",
         "one), `limit` and `actual` (numbers, where a limit was passed) and `request_id` (the answer's",
-        "`x-request-id`).",
+        "`x-request-id`). Of a video's limits, `limit_name` says which: its setting in `/info`.",
         "",
         "| status | code | meaning |",
         "|---|---|---|",
     ]
     for kind in catalogue():
-        meaning = (kind.__doc__ or "").strip().splitlines()[0]
-        lines.append(f'| {STATUSES[kind]} | <a id="{kind.code}"></a>`{kind.code}` | {meaning} |')
+        row = f'{STATUSES[kind]} | <a id="{kind.code}"></a>`{kind.code}` | {meaning_of(kind)}'
+        lines.append(f"| {row} |")
     return "\n".join([*lines, ""])
 
 

@@ -1,3 +1,10 @@
+import re
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import pytest
 from fastapi.testclient import TestClient
 
 from cvivit import VideoTokenizer
@@ -17,7 +24,37 @@ def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
     assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
     page = client.get("/")
     assert page.status_code == 200
-    assert "/openapi.json" in page.text
+    assert page.url.path == "/docs"
+
+
+def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
+    """A browser without the internet shows it, and its policy lets nothing else in."""
+    page = client.get("/docs")
+    linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(linked) == 4
+    for link in linked:
+        assert not urlsplit(link).netloc
+        answer = client.get(urljoin("/docs", link))
+        assert answer.status_code == 200, link
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "http" not in page.headers["content-security-policy"]
+    assert "openapi.json" in client.get("/docs/start.js").text
+
+
+@pytest.mark.parametrize("name", ["redoc.standalone.js", "..%2fcore.py", "%2e%2e/core.py", "", "x"])
+def test_no_other_file_is_answered(client: TestClient, name: str) -> None:
+    assert client.get(f"/docs/{name}", follow_redirects=False).status_code in (307, 404)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/info", "/metrics", "/docs", "/errors"])
+def test_head_is_answered_as_get_is_without_a_body(serve: Callable[..., Any], path: str) -> None:
+    response = httpx.head(serve().url + path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["content-length"]) > 0
+
+
+def test_a_route_without_get_has_no_head(client: TestClient) -> None:
+    assert client.head("/encode").status_code == 405
 
 
 def test_info_says_what_is_served(client: TestClient, tokenizer: VideoTokenizer) -> None:

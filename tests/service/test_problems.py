@@ -55,7 +55,7 @@ def test_the_nearest_ancestor_gives_the_status() -> None:
 def test_a_limit_is_told() -> None:
     error = codec.VideoTooLargeError("too long", limit_name="max_seconds", limit=660, actual=700)
     problem = answer(error, "/encode").problem
-    assert (problem["limit"], problem["actual"]) == (660, 700)
+    assert (problem["limit_name"], problem["limit"], problem["actual"]) == ("max_seconds", 660, 700)
 
 
 def test_a_full_queue_says_when_to_return() -> None:
@@ -69,6 +69,8 @@ def test_a_full_queue_says_when_to_return() -> None:
         ("GET", "/encode", 405, "method_not_allowed"),
         ("DELETE", "/livez", 405, "method_not_allowed"),
         ("POST", "/docs", 405, "method_not_allowed"),
+        ("POST", "/encode/", 404, "not_found"),
+        ("GET", "/livez/", 404, "not_found"),
     ],
 )
 def test_the_frameworks_own_errors_are_problems(
