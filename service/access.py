@@ -34,7 +34,7 @@ class Keys:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._digests = [_digest(key) for key in keys]
+        self._digests = [_digest(key.encode()) for key in keys]
 
     @classmethod
     def from_file(cls, path: Path) -> Keys:
@@ -44,7 +44,7 @@ class Keys:
             ConfigError: the file cannot be read, or holds no key.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"api_keys_file: {path} cannot be read as text") from error
         keys = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
@@ -53,8 +53,8 @@ class Keys:
         return cls(keys)
 
     def allow(self, key: str) -> bool:
-        """Return whether `key` is one of them, in a time that does not depend on which."""
-        digest = _digest(key)
+        """Return whether a header's `key` is one of them, in a time that does not depend on which."""
+        digest = _digest(key.encode("latin-1"))
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         return any(matches)
 
@@ -99,5 +99,5 @@ class SecurityHeadersMiddleware:
         await self.app(scope, receive, send_hardened if scope["type"] == "http" else send)
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode()).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()

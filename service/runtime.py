@@ -51,6 +51,8 @@ class Runtime:
         self.in_background = in_background
         self.failure: Exception | None = None
         """Why it never became ready."""
+        self.parsing = asyncio.Semaphore()
+        """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None

@@ -60,8 +60,9 @@ async def decode(request: Request) -> Response:
     with record.stage("upload"):
         spool = await receive_body(request, runtime.settings, runtime.run_blocking)
     with spool, record.stage("parse"):
-        body = await spool.finish()
-        grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
+        async with runtime.parsing:
+            body = await spool.finish()
+            grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
     work = _decode(runtime, record, grid, CONTAINERS[media_type])
     file = await while_connected(request, work, discard=close)
     return OpenFileResponse(file, media_type=media_type, filename=f"video.{CONTAINERS[media_type]}")

@@ -39,6 +39,22 @@ def test_without_a_known_key_nothing_is_told(
     assert response.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.parametrize("content", ["\ufefffirst-key\r\n", "first-key", "\r\n\t first-key \t\r\n\r\n"])
+def test_files_of_other_editors_hold_the_same_key(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes(content.encode())
+    keys = Keys.from_file(path)
+    assert keys.allow("first-key")
+    assert not keys.allow("")
+
+
+def test_a_key_may_be_of_any_letters(open_app: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_bytes("schlüssel\n".encode())
+    headers = {b"authorization": "Bearer schlüssel".encode()}
+    assert open_app(api_keys_file=path).get("/info", headers=headers).status_code == 200
+
+
 def test_health_is_open_and_metrics_by_setting(open_app: Opened, keys: Path) -> None:
     client = open_app(api_keys_file=keys)
     assert [client.get(route).status_code for route in ("/livez", "/readyz", "/metrics")] == [200, 200, 200]
@@ -46,7 +62,7 @@ def test_health_is_open_and_metrics_by_setting(open_app: Opened, keys: Path) -> 
     assert [closed.get(route).status_code for route in ("/livez", "/readyz", "/metrics")] == [200, 200, 401]
 
 
-@pytest.mark.parametrize("content", [b"", b"# only a comment\n", b"\xff\xfe", None])
+@pytest.mark.parametrize("content", [b"", b" \r\n\t\n", b"# only a comment\n", b"\xff\xfe", None])
 def test_a_file_without_keys_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "keys"
     if content is not None:
