@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import tracemalloc
 from contextlib import suppress
@@ -241,3 +242,17 @@ def test_any_fields_are_a_grid_or_a_tokens_error(fields: dict[str, Any]) -> None
     complete = {"indices": [[[0]]]} | fields
     with suppress(TokensError):
         TokenGrid.from_json(json.dumps(complete), config=tiny, model=MODEL, max_tokens=8).check(tiny)
+
+
+def test_the_collector_is_kept_out_of_parsing_and_let_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def loads(*_: object, **__: object) -> object:
+        seen.append(gc.isenabled())
+        raise RecursionError
+
+    monkeypatch.setattr("cvivit.strict_json.json.loads", loads)
+    with pytest.raises(TokenSyntaxError):
+        TokenGrid.from_json("{}")
+    assert seen == [False]
+    assert gc.isenabled()
