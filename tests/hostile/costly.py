@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
 
-from tests.hostile.answers import CORRUPT, OUT_OF_MEMORY, TOO_LARGE, Hostile
+from tests.hostile.answers import CORRUPT, EMPTY, OUT_OF_MEMORY, TOO_LARGE, Hostile
 from tests.videos import grey, make_video, staircase
 
 
@@ -37,6 +37,15 @@ def costly_files() -> Iterator[Hostile]:
     yield Hostile(name="two hundred streams", data=_streams(200), answers=(TOO_LARGE,))
     for samples in (50_000_000, 89_000_000, 2**32 - 1):
         yield Hostile(name=f"an index of {samples}", data=index_bomb(samples), answers=(TOO_LARGE,))
+    for edits in (10_000, 500_000):
+        yield Hostile(
+            name=f"an edit list that shows the video {edits} times",
+            data=edited([(2000, 0)] * edits),
+            answers=(TOO_LARGE,),
+        )
+    yield Hostile(name="an edit list of nothing", data=edited([(1, -1)] * 500_000), answers=(EMPTY,))
+    yield Hostile(name="an edit list that goes backwards", data=edited(backwards()), answers=(TOO_LARGE,))
+    yield Hostile(name="an edit beyond the end", data=edited([(2000, 2**31 - 1)]), answers=(CORRUPT, EMPTY))
     yield Hostile(
         name="a fragment of 89 million samples",
         data=fragment_bomb(),
@@ -68,6 +77,26 @@ def index_bomb(samples: int) -> bytes:
         at = data.index(table[:4])
         data = data[:at] + table + data[at + len(table) :]
     return data
+
+
+def backwards() -> list[tuple[int, int]]:
+    """Return edits, each of which begins a frame before the last."""
+    return [(2000, 512 * (49 - index)) for index in range(50)]
+
+
+def edited(edits: Sequence[tuple[int, int]]) -> bytes:
+    """Return an MP4 of 50 frames that shows these parts of itself: durations and starts, -1 for nothing."""
+    data = bytearray(make_video(staircase(50), codec="mpeg4"))
+    entries = b"".join(struct.pack(">IiI", *edit, 0x10000) for edit in edits)
+    table = struct.pack(">I4sII", 16 + len(entries), b"elst", 0, len(edits)) + entries
+    at = data.index(b"edts") - 4
+    length = int.from_bytes(data[at : at + 4])
+    data[at : at + length] = struct.pack(">I4s", 8 + len(table), b"edts") + table
+    for box in (b"moov", b"trak"):
+        start = data.index(box) - 4
+        grown = int.from_bytes(data[start : start + 4]) + 8 + len(table) - length
+        data[start : start + 4] = grown.to_bytes(4)
+    return bytes(data)
 
 
 def fragment_bomb() -> bytes:
