@@ -209,7 +209,8 @@ class LoopConfig(Section):
     """Of the averaged weights, which validation and export use; 0 keeps none."""
     seed: NonNegativeInt = 0
     crop_size: Annotated[int, Field(ge=8)] | None = None
-    """Height and width of random crops that replace whole clips for the first `crop_steps` steps."""
+    """Height and width of random crops that replace whole clips for the first `crop_steps` steps. The
+    discriminator, which is built for whole clips, cannot start before."""
     crop_steps: NonNegativeInt = 0
 
 
@@ -279,6 +280,12 @@ class TrainingConfig(Section):
         crop, patches = self.loop.crop_size, self.model.patch_size
         if crop is not None and (crop > min(self.model.image_size) or any(crop % patch for patch in patches)):
             raise ValueError(f"loop.crop_size: {crop} is no multiple of the patch within a clip")
+        whole = self.loop.crop_steps if crop is not None else 0
+        if self.losses.adversarial and self.losses.adversarial_start < whole:
+            raise ValueError(
+                "losses.adversarial_start: the discriminator takes whole clips, "
+                f"so it cannot start before loop.crop_steps, {whole}"
+            )
         if self.checkpoint.best_metric == "fvd" and not self.validation.fvd:
             raise ValueError("checkpoint.best_metric: fvd needs validation.fvd = true")
         if self.checkpoint.best_metric == "lpips" and not self.validation.lpips:

@@ -10,7 +10,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CheckpointMismatchError
+from cvivit.errors import CheckpointMismatchError, ConfigError
 from cvivit.network.model import CViViT
 from training import distributed
 from training.autoencoder import Autoencoder, freeze_unused, trainable
@@ -141,9 +141,12 @@ class Learner:
 
     def _add_discriminator(self, device: torch.device) -> None:
         config = self.config
-        self.discriminator = Discriminator(
-            config.model.image_size, base_width=config.losses.discriminator_width
-        ).to(device)
+        try:
+            self.discriminator = Discriminator(
+                config.model.image_size, base_width=config.losses.discriminator_width
+            ).to(device)
+        except ValueError as error:
+            raise ConfigError(f"losses.adversarial: no discriminator for this model.{error}") from None
         loss = DiscriminatorLoss(self.discriminator, penalty_weight=config.losses.gradient_penalty)
         freeze_unused(loss)
         self.discriminator_optimizer = make_optimizer(

@@ -82,6 +82,13 @@ def test_bad_settings_are_one_line_errors(override: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_discriminator_waits_for_whole_clips() -> None:
+    crops = ["loop.crop_size=64", "loop.crop_steps=40", "losses.adversarial=0.1"]
+    with pytest.raises(ConfigError, match=r"adversarial_start: .*cannot start before loop.crop_steps, 40"):
+        load_config("smoke", [*crops, "losses.adversarial_start=39"])
+    assert load_config("smoke", [*crops, "losses.adversarial_start=40"]).loop.crop_size == 64
+
+
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither a file nor one of the presets"):
         load_config("nosuch")
