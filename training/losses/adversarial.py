@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from training.losses.convolution import inputs_only
+
 
 def generator_hinge(fake: Tensor) -> Tensor:
     """Return -mean(fake) of logits `b`."""
@@ -20,7 +22,8 @@ def discriminator_hinge(real: Tensor, fake: Tensor) -> Tensor:
 
 def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     """Return the mean of (|gradient of the summed logits `b` at `images` b c h w| - 1)^2, norms per image."""
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    with inputs_only():
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     norm = torch.linalg.vector_norm(rearrange(gradient.float(), "b c h w -> b (c h w)"), dim=1)
     return (norm - 1).square().mean()
 

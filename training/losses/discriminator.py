@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cvivit.network.attention import Attention
+from training.losses.convolution import Conv2d
 
 MAX_WIDTH = 512
 ATTENTION_SIZE = 16
@@ -28,16 +29,16 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, width: int, *, halve: bool) -> None:
         super().__init__()
-        self.conv_res = nn.Conv2d(channels, width, 1, stride=2 if halve else 1)
+        self.conv_res = Conv2d(channels, width, 1, stride=2 if halve else 1)
         self.net = nn.Sequential(
-            nn.Conv2d(channels, width, 3, padding=1),
+            Conv2d(channels, width, 3, padding=1),
             nn.LeakyReLU(LEAK),
-            nn.Conv2d(width, width, 3, padding=1),
+            Conv2d(width, width, 3, padding=1),
             nn.LeakyReLU(LEAK),
         )
         self.downsample = (
             nn.Sequential(
-                Rearrange("b c (h p1) (w p2) -> b (c p1 p2) h w", p1=2, p2=2), nn.Conv2d(width * 4, width, 1)
+                Rearrange("b c (h p1) (w p2) -> b (c p1 p2) h w", p1=2, p2=2), Conv2d(width * 4, width, 1)
             )
             if halve
             else nn.Identity()
@@ -75,7 +76,7 @@ class Discriminator(nn.Module):
         height, width = (side // 2 ** (layers - 1) for side in image_size)
         last = channels[-1]
         self.to_logits = nn.Sequential(
-            nn.Conv2d(last, last, 3, padding=1),
+            Conv2d(last, last, 3, padding=1),
             nn.LeakyReLU(LEAK),
             nn.Flatten(),
             nn.Linear(last * height * width, 1),
