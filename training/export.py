@@ -7,12 +7,13 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import DataWriteError, WeightsNotFoundError
+from cvivit.errors import WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import model_card
 from cvivit.weights.load import read_config
 from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore
+from training.folders import writing
 
 CARD = "README.md"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -50,13 +51,11 @@ def export(
         DataWriteError: `output` cannot be written. What was there before still is.
     """
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
-    try:
+    with writing(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
         card = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
         with replacing(output / CARD) as file:
             file.write(card.encode())
-    except OSError as error:
-        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
     return fingerprint
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, TrainingInterrupted, WeightsMismatchError
+from cvivit.errors import ConfigError, CViViTError, TrainingInterrupted, WeightsMismatchError
 from cvivit.weights import load_weights
 from training import distributed, snapshot
 from training.batch import Batch, BatchSource
 from training.checkpoint import Best, CheckpointStore
 from training.config import TrainingConfig
 from training.config_files import save_config
+from training.folders import alone, writing
 from training.interruption import Interruption
 from training.learner import Learner, State, make_accelerator, network_fields_that_differ
 from training.losses.frozen import load_i3d, load_lpips
@@ -53,6 +55,8 @@ def train(
         NonFiniteLossError: a loss or gradient was not finite.
         CheckpointError: a checkpoint could not be written, read, or taken over.
         ConfigError: the folder has checkpoints and `checkpoint.resume` is off.
+        OutputMismatchError: another run is writing to the folder.
+        DataWriteError: the folder, the log or samples cannot be written.
         WeightsError: weights of a frozen network, or those to start from, are missing or damaged.
     """
     if config.loop.threads is not None:
@@ -61,12 +65,31 @@ def train(
     accelerator = make_accelerator(
         config, log_with=list(config.tracking.trackers) or None, project_dir=directory
     )
-    run = Run(config, accelerator, source, held_out)
-    try:
-        run.go()
-    finally:
-        run.log.close()
+    with _alone(directory, accelerator):
+        run = Run(config, accelerator, source, held_out)
+        try:
+            run.go()
+        finally:
+            with writing(directory):
+                run.log.close()
     return directory
+
+
+@contextmanager
+def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
+    """Hold the folder of the run, in the first process, and let every process know if that cannot be."""
+    with ExitStack() as held:
+        fault: CViViTError | None = None
+        if accelerator.is_main_process:
+            try:
+                with writing(directory):
+                    held.enter_context(alone(directory))
+            except CViViTError as error:
+                fault = error
+        fault = distributed.share(fault)
+        if fault is not None:
+            raise fault
+        yield
 
 
 class Run:
@@ -102,13 +125,14 @@ class Run:
         self.learner = Learner(config, accelerator, losses, weights=weights)
         self.step, faults = snapshot.resume(self.store, self.learner, self.source)
         if accelerator.is_main_process:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.directory)
+            with writing(self.directory):
+                save_config(config, self.directory)
         if config.tracking.trackers:
             accelerator.init_trackers(config.tracking.project)
-        self.log = RunLog(
-            self.directory, accelerator, step=self.step, every_steps=config.tracking.every_steps
-        )
+        with writing(self.directory):
+            self.log = RunLog(
+                self.directory, accelerator, step=self.step, every_steps=config.tracking.every_steps
+            )
         self.bar = ProgressBar(
             steps=config.loop.steps,
             start=self.step,
@@ -140,7 +164,8 @@ class Run:
                     validation = self._validate()
                     figures |= {f"validation_{name}": value for name, value in validation.figures.items()}
                     best = self._best(validation)
-                self.log.write(self.step, figures)
+                with writing(self.directory):
+                    self.log.write(self.step, figures)
                 self.bar.advance(self.step, figures)
                 stop = distributed.any_process(interruption.signal is not None, self.accelerator.device)
                 if last or stop or best or self.step % config.checkpoint.every_steps == 0:
@@ -175,7 +200,8 @@ class Run:
         )
         if self.accelerator.is_main_process:
             folder = self.directory / "samples"
-            write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
+            with writing(folder):
+                write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
         self.throughput.pause()
         return validation
 

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from cvivit.errors import (
     CheckpointMismatchError,
     CheckpointWriteError,
     ConfigError,
+    DataWriteError,
+    OutputMismatchError,
     TrainingInterrupted,
     WeightsMismatchError,
 )
@@ -28,6 +31,7 @@ from training.batch import Batch
 from training.checkpoint import CheckpointStore
 from training.config import TrainingConfig
 from training.config_files import load_config
+from training.folders import alone
 from training.loop import train
 from training.records import read_log
 
@@ -54,6 +58,17 @@ def final(directory: Path, step: int = 6) -> dict[str, torch.Tensor]:
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Let no file of this process grow past `size` bytes: what a full disk looks like."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 class Stopping(Noise):
@@ -199,16 +214,37 @@ def test_without_a_sound_checkpoint_the_run_says_so_and_touches_nothing(tmp_path
 def test_a_full_disk_is_a_clear_error_and_overwrites_nothing(tmp_path: Path) -> None:
     run(tiny_config(tmp_path, "loop.steps=2"))
     before = {p: p.read_bytes() for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()}
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
-        with pytest.raises(CheckpointWriteError, match="step-00000004: cannot be written"):
-            run(tiny_config(tmp_path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        file_size_limit(50_000),
+        pytest.raises(CheckpointWriteError, match="step-00000004: cannot be written"),
+    ):
+        run(tiny_config(tmp_path))
     assert {p: p.read_bytes() for p in (tmp_path / "checkpoints").rglob("*") if p.is_file()} == before
     run(tiny_config(tmp_path))
     assert CheckpointStore(tmp_path, keep=1).newest_sound() == (6, [])
+
+
+@pytest.mark.parametrize("room", [100, 10_000])
+def test_a_log_or_configuration_that_does_not_fit_is_a_clear_error(tmp_path: Path, room: int) -> None:
+    config = tiny_config(tmp_path, "checkpoint.every_steps=100", "loop.steps=100")
+    with file_size_limit(room), pytest.raises(DataWriteError, match=f"{tmp_path}.*: File too large"):
+        run(config)
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error() -> None:
+    with pytest.raises(DataWriteError, match="Not a directory"):
+        run(tiny_config(Path("/dev/null/run")))
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path: Path) -> None:
+    left = tmp_path / "checkpoints/.unfinished-step-00000002"
+    with alone(tmp_path):
+        left.mkdir(parents=True)
+        with pytest.raises(OutputMismatchError, match="another run is writing"):
+            run(tiny_config(tmp_path))
+    assert left.exists()
+    run(tiny_config(tmp_path))
+    assert not left.exists()
 
 
 def test_what_a_kill_left_half_written_is_cleaned_up(tmp_path: Path) -> None:

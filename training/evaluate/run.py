@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cvivit.errors import DataWriteError, WeightsError
+from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
 from training.evaluate.clips import EvaluationClips
 from training.evaluate.codecs import available_codecs, code_clips
@@ -17,6 +17,7 @@ from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.plots import plot_codebook, plot_rates
 from training.evaluate.report import build_report, markdown, token_point, write_clips, write_json
 from training.evaluate.sample import EvenSample
+from training.folders import writing
 from training.losses.frozen import load_i3d, load_lpips
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ def evaluate(
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
     missing: dict[str, str] = {}
     networks = Networks(
         lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing),
@@ -108,8 +111,7 @@ def evaluate(
         unreadable=clips.unreadable,
     )
     shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
+    with writing(output):
         write_json(output / "report.json", report)
         (output / "report.md").write_text(markdown(report), encoding="utf-8")
         write_clips(output / "clips.csv", measures.clips)
@@ -120,8 +122,6 @@ def evaluate(
             contact_sheet(output / "contact_sheet.png", shown)
             for suffix in ("gif", "webp"):
                 comparison(output / f"comparison.{suffix}", shown, fps=config.fps)
-    except OSError as error:
-        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
     return report
 
 

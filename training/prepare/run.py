@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +15,9 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
+from cvivit.errors import NoDataError, OutputMismatchError
 from cvivit.files import SIBLING_PREFIX
+from training.folders import alone, writing
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
 from training.prepare.manifest import fingerprint_inputs, read_finished, summarize, write_manifest
@@ -69,24 +69,21 @@ def prepare(
     if finished := read_finished(output, settings, fingerprint):
         Spool(output).remove()  # a run that was killed between its manifest and this left it
         return finished
-    try:
-        with _alone(output):
-            for unfinished in output.glob(f"{SIBLING_PREFIX}*"):
-                unfinished.unlink()
-            spool = Spool(output)
-            done = spool.open(settings)
-            if any(stamp not in done for stamp in sources) and any(output.glob("*.tar")):
-                raise OutputMismatchError(f"{output} holds shards of other inputs; choose another folder")
-            records = [done[stamp] for stamp in sources if stamp in done]
-            todo = {stamp: source for stamp, source in sources.items() if stamp not in done}
-            with _bar(len(sources), len(records), shown=progress) as advance:
-                for record in _cut_all(todo, settings, spool, processes or os.cpu_count() or 1):
-                    spool.add(record)
-                    records.append(record)
-                    advance(record)
-            return _finish(output, spool, records, settings, fingerprint)
-    except OSError as error:
-        raise DataWriteError(f"{error.filename or output}: {error.strerror or error}") from error
+    with writing(output), alone(output):
+        for unfinished in output.glob(f"{SIBLING_PREFIX}*"):
+            unfinished.unlink()
+        spool = Spool(output)
+        done = spool.open(settings)
+        if any(stamp not in done for stamp in sources) and any(output.glob("*.tar")):
+            raise OutputMismatchError(f"{output} holds shards of other inputs; choose another folder")
+        records = [done[stamp] for stamp in sources if stamp in done]
+        todo = {stamp: source for stamp, source in sources.items() if stamp not in done}
+        with _bar(len(sources), len(records), shown=progress) as advance:
+            for record in _cut_all(todo, settings, spool, processes or os.cpu_count() or 1):
+                spool.add(record)
+                records.append(record)
+                advance(record)
+        return _finish(output, spool, records, settings, fingerprint)
 
 
 def _finish(
@@ -163,18 +160,6 @@ def result_of(future: Future[Record], stamp: Stamp, settings: PrepareSettings) -
         return Record(stamp=stamp, reason=TIMEOUT, message=message)
     except ProcessExpired:
         return Record(stamp=stamp, reason=CRASHED, message="the process that read it died")
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Hold the folder against a second run. The system lets go when this process ends, however it ends."""
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputMismatchError(f"another run is writing to {output}") from None
-        yield
 
 
 @contextmanager
