@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -55,19 +56,60 @@ def choose_precision(precision: PrecisionChoice, device: torch.device) -> Precis
     return precision
 
 
+class _Held:
+    """Settings of the process that are changed while at least one thread needs them changed.
+
+    Each runner has threads of its own. Were each to put back what it found, the first to finish would let
+    TF32 loose on the others.
+
+    Args:
+        changes: an object, the name of its setting, and the value.
+    """
+
+    def __init__(self, *changes: tuple[object, str, object]) -> None:
+        self._changes = changes
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: list[object] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = [getattr(owner, name) for owner, name, _ in self._changes]
+                for owner, name, value in self._changes:
+                    setattr(owner, name, value)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                for (owner, name, _value), before in zip(self._changes, self._before, strict=True):
+                    setattr(owner, name, before)
+
+
+_CUDNN: Any = torch.backends.cudnn
+# Not `allow_tf32`: it raises once anyone has used the newer `fp32_precision`.
+_FLOAT32_PRODUCTS = _Held((torch.backends.cuda.matmul, "fp32_precision", "ieee"))
+_FLOAT32_CONVOLUTIONS = _Held(
+    (_CUDNN.conv, "fp32_precision", "ieee"),
+    (_CUDNN, "deterministic", True),
+    (_CUDNN, "benchmark", False),
+)
+
+
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Run the body without TF32 and with deterministic convolutions where `precision` is "exact".
+    """Run the body without TF32, and where `precision` is "exact" with deterministic convolutions.
 
-    The flags are the process's own; they are put back afterwards.
+    In "fast" it is for the quantizer's lookup. The settings are the process's own; they are put back once
+    no thread is in such a body any more.
     """
-    if precision == "fast" or device.type != "cuda":
+    if device.type != "cuda":
         yield
-        return
-    matmul = torch.backends.cuda.matmul
-    before, matmul.allow_tf32 = matmul.allow_tf32, False
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    elif precision == "fast":
+        with _FLOAT32_PRODUCTS:
             yield
-    finally:
-        matmul.allow_tf32 = before
+    else:
+        with _FLOAT32_PRODUCTS, _FLOAT32_CONVOLUTIONS:
+            yield

@@ -28,6 +28,9 @@ CPU_BATCH_SIZES = (1,)
 LARGEST_KEPT_BYTES = 2**25 - 2**16
 """Just below the largest block that glibc ever keeps, its header and alignment included."""
 
+OUT_OF_MEMORY = ("can't allocate memory", "_ALLOC_FAILED", "CUDA error: out of memory")
+"""What is in the errors of the CPU, of cuBLAS and cuDNN, and of CUDA itself, which have no class."""
+
 CUDA_FAST_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 CUDA_EXACT_BATCH_SIZE = 8
 """One shape for every batch: with others, cuBLAS picks other kernels, and tokens could depend on company."""
@@ -203,7 +206,7 @@ class ClipRunner:
         except torch.OutOfMemoryError:
             return False
         except RuntimeError as error:
-            if "can't allocate memory" in str(error):  # the CPU's own out of memory has no class
+            if any(sign in str(error) for sign in OUT_OF_MEMORY):
                 return False
             if self.device.type == "cuda" or isinstance(error, torch.AcceleratorError):
                 # The input was checked, and cuBLAS and cuDNN report a lost device as a plain RuntimeError.

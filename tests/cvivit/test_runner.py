@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor
 from cvivit import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
-from cvivit.precision import choose_device, choose_precision
+from cvivit.precision import arithmetic, choose_device, choose_precision
 from cvivit.runner import ClipRunner
 
 
@@ -113,17 +115,40 @@ def test_indices_of_other_kinds_are_refused(runner: ClipRunner, wrong: np.ndarra
         runner.decode_clips(wrong)
 
 
+def test_tf32_is_off_until_the_last_thread_is_done() -> None:
+    cudnn: Any = torch.backends.cudnn
+    cuda, matmul = torch.device("cuda"), torch.backends.cuda.matmul
+    before = matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic
+    matmul.fp32_precision = "tf32"
+    try:
+        with ExitStack() as first, ExitStack() as second:
+            first.enter_context(arithmetic("exact", cuda))
+            second.enter_context(arithmetic("exact", cuda))
+            first.close()
+            assert (matmul.fp32_precision, cudnn.conv.fp32_precision) == ("ieee", "ieee")
+            assert cudnn.deterministic
+        assert matmul.fp32_precision == "tf32"
+        with arithmetic("fast", cuda):
+            assert matmul.fp32_precision == "ieee"  # the lookup is float32 always
+        with arithmetic("exact", torch.device("cpu")):
+            assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = "none"
+    assert (matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic) == before
+
+
 class Cramped:
     """A network on a device with room for a few clips."""
 
     def __init__(self, network: CViViT, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
         self.network, self.room, self.error = network, room, error
+        self.message = "no room"
         self.seen: list[int] = []
 
     def encode(self, video: Tensor) -> Tensor:
         self.seen.append(len(video))
         if len(video) > self.room:
-            raise self.error("no room")
+            raise self.error(self.message)
         return self.network.encode(video)
 
 
@@ -144,6 +169,19 @@ def test_out_of_memory_halves_and_the_size_that_fits_is_remembered(
     assert cramped.seen == [4, 2, 1]
     runner.encode_clips(clips)
     assert cramped.seen == [4, 2, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "CUDA error: out of memory"],
+)
+def test_libraries_without_memory_halve_as_well(
+    runner: ClipRunner, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    cramped = cramp(runner, room=2, error=RuntimeError)
+    monkeypatch.setattr(cramped, "message", message)
+    runner.encode_clips(clips)
+    assert cramped.seen == [4, 2, 1]
 
 
 def test_out_of_memory_with_one_clip_is_an_error(runner: ClipRunner, clips: np.ndarray) -> None:
