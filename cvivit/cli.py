@@ -195,6 +195,7 @@ def agreement(
     revision: Revision = None,
     device: Device = "auto",
     compositions: Annotated[int, typer.Option(min=0, help="random batches to encode in exact")] = 1000,
+    largest: Annotated[int, typer.Option(min=1, help="clips of a random batch at most")] = 8,
     clips: Annotated[int, typer.Option(min=1, help="clips to take of the videos at most")] = 64,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of text")] = False,
 ) -> None:
@@ -209,7 +210,7 @@ def agreement(
     network = CViViT(weights.config).eval()
     network.load_state_dict(weights.state_dict)
     found = clips_of(sources, ClipFormat.of(weights.config), most=clips)
-    report = measure(network, found, device=device, compositions=compositions)
+    report = measure(network, found, device=device, compositions=compositions, largest=largest)
     print(json.dumps(report, indent=2) if as_json else text(report))
     if report["differing_tokens"]:
         raise typer.Exit(1)
