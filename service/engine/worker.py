@@ -4,6 +4,9 @@
 
     host      | assemble 2 |            | send 1 | assemble 3 |            | send 2 | ...
     compute   | batch 1                 | batch 2                         | batch 3  ...
+
+Where assembling takes next to no time nothing is assembled ahead. The compute thread then takes its next
+batch itself: while it waited for the other thread to send and to assemble, the device would be idle.
 """
 
 from __future__ import annotations
@@ -88,6 +91,8 @@ class Worker:
         self._warm = False
         self._assembled: _Job | None = None
         """The one batch that waits for the device."""
+        self._assembling = False
+        """Whether a batch is on its way there."""
         self._computed: _Computed | None = None
         """The one batch whose results wait to be sent."""
         self._running_since: float | None = None
@@ -144,11 +149,19 @@ class Worker:
 
     def _next_job(self) -> _Job | None:
         """Wait for a batch that anyone still waits for. Returns None when the engine stops."""
+        while isinstance(work := self._next_device_work(), Batch):
+            self._assemble(work)
+        return work
+
+    def _next_device_work(self) -> Batch | _Job | None:
+        """Wait for a batch to run, or for one to assemble that is not assembled by the host thread."""
         shared = self._shared
         with shared.lock:
             while not shared.stopping:
                 job, self._assembled = self._assembled, None
                 if job is None:
+                    if (batch := self._take(free_at=None)) is not None:
+                        return batch
                     self._handed.wait()
                 elif all(clip.request.closed for clip in job.batch.clips):
                     shared.batcher.done(job.batch, None)
@@ -160,6 +173,14 @@ class Worker:
                     shared.changed.notify_all()
                     return job
         return None
+
+    def _take(self, *, free_at: float | None) -> Batch | None:
+        """Take the batch that is due, for whichever thread asks first. The caller holds the lock."""
+        if self._assembling or self._assembled is not None:
+            return None
+        batch = self._shared.batcher.take(monotonic(), size=self.largest_batch, free_at=free_at)
+        self._assembling = batch is not None
+        return batch
 
     def _hand_back(self, computed: _Computed) -> None:
         batch = computed.job.batch
@@ -193,12 +214,11 @@ class Worker:
                 due = None
                 # Ahead of a batch whose end cannot be foretold, nothing is assembled.
                 idle = self._running_since is None
-                if self._warm and self._assembled is None and (idle or self._free_at is not None):
-                    now, size = monotonic(), self.largest_batch
-                    batch = shared.batcher.take(now, size=size, free_at=self._free_at)
-                    if batch is not None:
+                if self._warm and (idle or self._free_at is not None):
+                    if (batch := self._take(free_at=self._free_at)) is not None:
                         return batch
-                    due = shared.batcher.due(now, size=size, free_at=self._free_at)
+                    if self._assembled is None and not self._assembling:
+                        due = shared.batcher.due(monotonic(), size=self.largest_batch, free_at=self._free_at)
                 self._wait_for_news(due)
         return None
 
@@ -224,6 +244,7 @@ class Worker:
         with self._shared.lock:
             self._shared.batcher.assembly_times.add(len(payloads), seconds)
             self._assembled = _Job(batch=batch, stacked=stacked, assembly_seconds=seconds)
+            self._assembling = False
             self._handed.notify_all()
 
     def _send(self, computed: _Computed) -> None:

@@ -221,6 +221,27 @@ async def test_a_batch_that_nobody_waits_for_any_more_is_not_run(
     assert [int(batch.flat[0]) for batch in runner.batches] == [1]
 
 
+async def test_the_next_batch_does_not_wait_until_results_are_sent(
+    start_engine: StartEngine, make_runner: Any, clip: MakeClip
+) -> None:
+    sent = threading.Event()
+
+    class Slow(EngineObserver):
+        def batch_done(self, report: BatchReport) -> None:
+            assert sent.wait(60)
+
+    runner = make_runner(batch_sizes=(1,))
+    engine = await start_engine(runner, observer=Slow())
+    requests = [asyncio.create_task(engine.run("encode", clip(number)[None])) for number in range(3)]
+    try:
+        await runner.begun()
+        await runner.begun()
+        assert int((await requests[0]).flat[0]) == 1
+    finally:
+        sent.set()
+    assert [int(answer.flat[0]) for answer in await asyncio.gather(*requests)] == [1, 2, 3]
+
+
 async def test_leaving_the_block_early_ends_the_reader(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
