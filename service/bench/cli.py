@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--model",
             default="released" if command is not long_soak else "small",
-            help="`released` or `small`: random weights of that size; else what the service's --model takes",
+            help="`released`, `small` or `tiny`: random weights of that size; or as the service's --model",
         )
         command.add_argument("--device", default="auto")
         command.add_argument("--precision", choices=("auto", "exact", "fast"), default="auto")

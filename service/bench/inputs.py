@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,13 @@ from cvivit.network import CViViT
 from cvivit.video import write_video
 from cvivit.weights import save_pretrained
 
-SIZES = {"released": CViViTConfig.released, "small": CViViTConfig.demo}
-"""Networks that are served with random weights: the speed is that of trained ones."""
+SIZES: dict[str, Callable[[], CViViTConfig]] = {
+    "released": CViViTConfig.released,
+    "small": CViViTConfig.demo,
+    "tiny": lambda: CViViTConfig.demo(dim=32, heads=2, dim_head=16, spatial_depth=1, temporal_depth=1),
+}
+"""Networks that are served with random weights: the speed is that of trained ones. `tiny` computes next to
+nothing, so that thousands of requests pass in minutes."""
 VIDEO_SIZE = (180, 240)
 """Height and width of the videos sent."""
 VIDEO_FPS = 24
