@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from pydantic import Field, ValidationError
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve(settings: Settings) -> int:
+    # What follows takes seconds to import. As process 1 of a container nothing else would end it meanwhile.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from service.app import create_app
     from service.logs import configure_logs
     from service.server import Server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.lifecycle import Lifecycle
@@ -19,7 +21,7 @@ class AdmissionMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or raise what `Lifecycle.admit` raises."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in WORK_PATHS:
-            with self.lifecycle.admit():
+            with self.lifecycle.admit(asyncio.current_task()):
                 await self.app(scope, receive, send)
         else:
             await self.app(scope, receive, send)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from typing import Any
 
 from service.errors import BusyError, DrainingError, NotReadyError
 
@@ -39,6 +40,8 @@ class Lifecycle:
         self.phase = Phase.STARTING
         self._idle = asyncio.Event()
         self._idle.set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._dropped: set[asyncio.Task[Any]] = set()
         self._begun = asyncio.Event()
         self._ending = asyncio.Event()
 
@@ -74,13 +77,14 @@ class Lifecycle:
         await self._idle.wait()
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold a place among the requests in flight.
+    def admit(self, task: asyncio.Task[Any] | None = None) -> Iterator[None]:
+        """Hold a place among the requests in flight. `task` is what `drop` ends.
 
         Raises:
             NotReadyError: starting, or failed.
             DrainingError: stopping.
             BusyError: as many requests are in flight as there may be.
+            DrainingError: inside, once it was dropped.
         """
         if self.phase is Phase.DRAINING:
             raise DrainingError("the server is stopping and takes no new work")
@@ -95,12 +99,28 @@ class Lifecycle:
             )
         self.in_flight += 1
         self._idle.clear()
+        if task is not None:
+            self._tasks.add(task)
         try:
             yield
+        except asyncio.CancelledError:
+            if task is None or task not in self._dropped:
+                raise
+            task.uncancel()
+            raise DrainingError("the server has stopped before this work was done") from None
         finally:
+            if task is not None:
+                self._tasks.discard(task)
+                self._dropped.discard(task)
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
+
+    def drop(self) -> None:
+        """End all that is in flight, each with a DrainingError."""
+        for task in self._tasks:
+            self._dropped.add(task)
+            task.cancel()
 
 
 _STATE = {Phase.STARTING: "is starting", Phase.FAILED: "has no engine"}

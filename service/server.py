@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+from contextlib import suppress
 from types import FrameType
 
 import structlog
@@ -20,6 +21,9 @@ log = structlog.get_logger("service")
 
 FAILED_GRACE_SECONDS = 5.0
 """Time for answers to leave after the engine was lost: nothing in flight can succeed any more."""
+
+DROP_SECONDS = 2.0
+"""Time for work that is dropped at the end of a drain to be answered so."""
 
 
 class Server(uvicorn.Server):
@@ -98,5 +102,10 @@ class Server(uvicorn.Server):
                     asyncio.sleep(min(grace, self.settings.drain_seconds)), self.lifecycle.idle()
                 )
         except TimeoutError:
-            log.warning("the grace time is over: work in flight is dropped")
+            log.warning(
+                "the grace time is over: work in flight is dropped", requests=self.lifecycle.in_flight
+            )
+            self.lifecycle.drop()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.lifecycle.idle(), DROP_SECONDS)
         self.should_exit = True

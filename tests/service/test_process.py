@@ -100,6 +100,24 @@ def test_a_signal_ends_the_process_well_and_each_request_is_a_line(start: Callab
     assert {"timestamp", "level", "seconds", "bytes_in", "bytes_out", "stages"} <= set(line)
 
 
+def test_a_signal_ends_the_process_while_it_imports(tiny_weights: Path) -> None:
+    """Ends it at once, and well: as process 1 of a container it has no other handler."""
+    code = (
+        "import os, signal, sys; from service.__main__ import main; "
+        "sys.modules['service.app'] = None; handle = signal.signal; "
+        "signal.signal = lambda *given: (handle(*given), os.kill(os.getpid(), signal.SIGTERM)); "
+        "main(['--model', sys.argv[1]])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tiny_weights)],
+        cwd=ROOT,
+        env=environment(),
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
 def test_the_check_passes(tiny_weights: Path) -> None:
     done = run("--check", "--model", str(tiny_weights), "--device", "cpu")
     assert done.returncode == 0, done.stderr

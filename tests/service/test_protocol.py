@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import IO, Any
 
 import pytest
@@ -210,12 +210,19 @@ def test_a_drain_finishes_what_is_in_flight(
 
 
 def test_the_grace_time_ends_a_drain(
-    serve_gated: Serve, gate: Any, eventually: Eventually, video: bytes
+    serve_gated: Serve, gate: Any, eventually: Eventually, answer_on: Callable[..., Any], video: bytes
 ) -> None:
     server = serve_gated(grace_seconds=0.2)
-    with closing(server.post(video)):
+    paths = ("/encode", "/reconstruct", "/encode")
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(closing(server.post(video, path=path))) for path in paths]
+        waiting.append(stack.enter_context(closing(server.post(b"x", announced=10**6))))  # still sends
         assert gate.reached.wait(60)
+        eventually(lambda: server.runtime.lifecycle.in_flight == 4)
         server.server.handle_exit(signal.SIGTERM, None)
+        for connection in waiting:
+            status, problem = answer_on(connection)
+            assert (status, problem["code"]) == (503, "draining")
         eventually(lambda: server.server.should_exit)
         gate.opened.set()
     server.thread.join(60)
