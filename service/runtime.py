@@ -51,14 +51,14 @@ class Runtime:
         self.in_background = in_background
         self.failure: Exception | None = None
         """Why it never became ready."""
-        self.parsing = asyncio.Semaphore()
-        """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
         self._meters = EngineMeters(self.metrics)
         self._tokenizers = list(tokenizers)
+        self.parsing: asyncio.Semaphore
+        """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
         self._threads: ThreadPoolExecutor
         self._task: asyncio.Task[None]
         self.metrics.ready.set_function(lambda: self.lifecycle.ready)
@@ -119,6 +119,7 @@ class Runtime:
         """
         self.lifecycle.begin()
         self.failure = None
+        self.parsing = asyncio.Semaphore()
         self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
         self._task = asyncio.create_task(self._run())
         try:

@@ -66,3 +66,23 @@ def test_idle_waits_for_the_last_request() -> None:
     lifecycle = Lifecycle(max_requests=1)
     lifecycle.become(Phase.READY)
     asyncio.run(_idle_after_the_last(lifecycle))
+
+
+async def _held(lifecycle: Lifecycle, *, dropped: bool) -> BaseException | None:
+    async def work() -> None:
+        with lifecycle.admit(asyncio.current_task()):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    lifecycle.drop() if dropped else task.cancel()
+    await asyncio.wait([task])
+    assert lifecycle.in_flight == 0
+    return None if task.cancelled() else task.exception()
+
+
+def test_what_is_dropped_is_told_so_and_what_is_cancelled_is_cancelled() -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    lifecycle.become(Phase.READY)
+    assert asyncio.run(_held(lifecycle, dropped=False)) is None
+    assert isinstance(asyncio.run(_held(lifecycle, dropped=True)), DrainingError)
