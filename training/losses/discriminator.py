@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import torch
 from einops import rearrange
 from einops.layers.torch import Rearrange
 from torch import Tensor, nn
@@ -84,7 +85,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map `b c h w` in [0, 1] to logits `b`."""
-        x = images
+        x = images.contiguous(memory_format=torch.channels_last)
         for index, block in enumerate(self.blocks):
             x = block(x)
             if str(index) in self.attn_blocks:

@@ -145,7 +145,7 @@ class I3D(nn.Module):
 
         n is 1 for up to 16 frames, then ceil(t / 8) - 1; up to 8 leave one place in time, pooled alone.
         """
-        # As for LPIPS: with channels last the convolutions take half the time.
+        # The layout that oneDNN and cuDNN compute in: else every layer would reorder its activations.
         x = video.contiguous(memory_format=torch.channels_last_3d)
         for name in STAGES:
             x = self.get_submodule(name)(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,7 +31,8 @@ class VGG16Features(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map normalised images `b c h w` to the activations after layers 3, 8, 15, 22 and 29."""
         taps = []
-        x = images
+        # Channels last is what oneDNN and cuDNN compute in: else every layer would reorder its activations.
+        x = images.contiguous(memory_format=torch.channels_last)
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):
                 taps.append(x)
