@@ -1,0 +1,86 @@
+"""A picture of a run's log: losses and learning rate over steps, and what validation found.
+
+::
+
+    python -m training.demonstration.curve runs/demo/log.jsonl curve.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from training.records import Record, read_log
+
+PANELS = {
+    "reconstruction": "mean squared error",
+    "lpips": "LPIPS",
+    "perplexity": "codebook perplexity of a step",
+    "learning_rate": "learning rate",
+}
+VALIDATION = {"reconstruction": "validation_psnr", "lpips": "validation_lpips"}
+"""What validation measures beside each loss; PSNR is drawn as the squared error that it stands for."""
+SMOOTHING_STEPS = 25
+
+
+def draw(records: Sequence[Record], path: Path) -> None:
+    """Write the picture as PNG.
+
+    Raises:
+        ValueError: the log is empty.
+        OSError: the file cannot be written.
+    """
+    if not records:
+        raise ValueError("the log holds no step")
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    for panel, (name, label) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
+        steps, values = _series(records, name)
+        panel.plot(steps, values, color="0.8", linewidth=0.6)
+        panel.plot(steps, _smoothed(values), label="training")
+        found, measured = _series(records, VALIDATION.get(name, ""))
+        if len(found):
+            panel.plot(
+                found,
+                10 ** (-measured / 10) if name == "reconstruction" else measured,
+                "o-",
+                label="held out",
+            )
+            panel.legend()
+        panel.set_yscale("log" if name == "reconstruction" else "linear")
+        panel.set_xlabel("optimizer step")
+        panel.set_ylabel(label)
+        panel.grid(alpha=0.3)
+    FigureCanvasAgg(figure).print_figure(path, dpi=100, format="png")
+
+
+def _series(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps that recorded a figure, and the figure."""
+    pairs = [(record["step"], record[name]) for record in records if name in record]
+    steps, values = np.array(pairs, dtype=float).reshape(-1, 2).T
+    return steps, values
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each value and those before it, SMOOTHING_STEPS at most."""
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    ends = np.arange(1, len(sums))
+    starts = np.maximum(ends - SMOOTHING_STEPS, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("log", type=Path, help="log.jsonl of a run")
+    parser.add_argument("picture", type=Path, help="PNG file to write")
+    arguments = parser.parse_args()
+    draw(read_log(arguments.log), arguments.picture)
+
+
+if __name__ == "__main__":
+    main()
