@@ -32,7 +32,7 @@ class DecodingLimits:
     """Time for the processes to start."""
     file_bytes: int = 2048 * MEBIBYTE
     """Clips of one video, on the disk."""
-    jobs_per_process: int = 64
+    jobs_per_process: int = 256
     """Videos after which a process is replaced, whatever they did to it."""
     exit_seconds: float = 5.0
     """Time for a process that gave up to be gone."""
