@@ -17,6 +17,9 @@ from cvivit.errors import CheckpointMismatchError, DataError, TooManyBadSamplesE
 from training.batch import Batch
 from training.data import ClipEpoch, ClipLoader, StreamSettings
 
+# torch advises against more workers than cores: here they are to be many, not fast.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+
 Write = Callable[..., Path]
 Clip = Callable[..., bytes]
 Still = Callable[[int], bytes]
