@@ -1,8 +1,7 @@
 """A convolution whose gradients are convolutions again, however often they are taken.
 
 torch differentiates the gradient of a convolution by a convolution whose kernel is as large as the picture
-(128x128 taps on frames of 128x128). On a CPU that is slow, and in bfloat16 oneDNN has been seen to write past
-its buffers in it, which ended the process some steps later. The three products of a convolution are each
+(128x128 taps on frames of 128x128), which is slow on a CPU. The three products of a convolution are each
 linear in both of their arguments, so the derivative of one is the other two, at the same size. The same is
 done in NVIDIA's StyleGAN2-ADA (`conv2d_gradfix`).
 """
@@ -41,15 +40,19 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the method it overrides
         """Map `b c h w` to `b c' h' w'`."""
-        weight, bias = self.weight, self.bias
+        weight, bias, stride = self.weight, self.bias, self.stride
+        if self.kernel_size == (1, 1) and self.padding == (0, 0):
+            # Every stride-th place is all it sees. Left to oneDNN (torch 2.13), the float32 weight gradient
+            # leaves its buffers where the 3 channels of frames come last, and the process dies steps later.
+            input, stride = input[..., :: stride[0], :: stride[1]], (1, 1)  # noqa: A001
         device = input.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             input, weight = input.to(dtype), weight.to(dtype)  # noqa: A001
             bias = bias.to(dtype) if bias is not None else None
         if not torch.is_grad_enabled():
-            return F.conv2d(input, weight, bias, self.stride, self.padding)
-        out: Tensor = _Convolution.apply(input, weight, bias, self.stride, self.padding)  # type: ignore[no-untyped-call]
+            return F.conv2d(input, weight, bias, stride, self.padding)
+        out: Tensor = _Convolution.apply(input, weight, bias, stride, self.padding)  # type: ignore[no-untyped-call]
         return out
 
 
