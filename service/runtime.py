@@ -20,7 +20,6 @@ from service.errors import NotReadyError
 from service.lifecycle import Lifecycle, Phase
 from service.meters import EngineMeters, LiveState
 from service.metrics import Metrics
-from service.own_thread import on_own_thread
 from service.settings import Settings
 from service.threads import on_daemon
 
@@ -179,14 +178,12 @@ def load(settings: Settings) -> list[VideoTokenizer]:
     Raises:
         WeightsError: the weights cannot be loaded.
     """
-    devices = [device.strip() for device in settings.device.split(",")]
-
-    def on(device: str) -> VideoTokenizer:
-        return VideoTokenizer.from_pretrained(
-            settings.model, revision=settings.revision, device=device, precision=settings.precision
+    return [
+        VideoTokenizer.from_pretrained(
+            settings.model, revision=settings.revision, device=device.strip(), precision=settings.precision
         )
-
-    return on_own_thread(lambda: [on(device) for device in devices])
+        for device in settings.device.split(",")
+    ]
 
 
 def decoding_limits(settings: Settings) -> DecodingLimits:

@@ -23,7 +23,6 @@ from service.bench.process import ServerProcess, serving
 from service.bench.report import mixed_table, soak_table, throughput_table
 from service.bench.soak import soak
 from service.bench.throughput import one_clip_call, throughput
-from service.own_thread import on_own_thread
 
 OPERATIONS: dict[str, Sequence[OperationName]] = {
     "encode": ("encode",),
@@ -75,11 +74,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    model = on_own_thread(lambda: inputs.weights(options.model, folder / "weights"))
-    tokenizer = on_own_thread(
-        lambda: VideoTokenizer.from_pretrained(model, device=options.device, precision=options.precision)
-    )
-    on_own_thread(tokenizer.runner.warm_up)
+    model = inputs.weights(options.model, folder / "weights")
+    tokenizer = VideoTokenizer.from_pretrained(model, device=options.device, precision=options.precision)
+    tokenizer.runner.warm_up()
     flags = ["--model", model, "--device", options.device, "--precision", options.precision]
     with serving(flags, log=folder / "server.log") as server:
         result = await _measure(options, server, tokenizer)
@@ -97,7 +94,7 @@ async def _benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any
 
 
 async def _measure(options: argparse.Namespace, server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
-    encode, _ = on_own_thread(lambda: one_clip_call(tokenizer, "encode"))
+    encode, _ = one_clip_call(tokenizer, "encode")
     if options.benchmark == "load":
         return await throughput(
             server.url,
@@ -109,7 +106,7 @@ async def _measure(options: argparse.Namespace, server: ServerProcess, tokenizer
     if options.benchmark == "mixed":
         long_video = inputs.video(LONG_SECONDS)
         return await mixed(server.url, encode, long_video, clients=options.clients, seconds=options.seconds)
-    decode, _ = on_own_thread(lambda: one_clip_call(tokenizer, "decode"))
+    decode, _ = one_clip_call(tokenizer, "decode")
     calls = [
         encode,
         decode,

@@ -12,7 +12,6 @@ from cvivit.video import ClipFormat, read_clips
 from service.bench.direct import OperationName, engine_clips_per_second, grid_of, stage_seconds
 from service.bench.inputs import one_clip_seconds, video
 from service.bench.load import Call, closed_loop, connect, send, summary
-from service.own_thread import on_own_thread
 
 ROUNDS = 3
 """Engine and service are measured in turn, so that a drift of the machine's speed hits both."""
@@ -41,8 +40,8 @@ async def throughput(
 async def _measure(
     url: str, tokenizer: VideoTokenizer, operation: OperationName, clients: int, seconds: float
 ) -> dict[str, Any]:
-    call, clip = on_own_thread(lambda: one_clip_call(tokenizer, operation))
-    parts = on_own_thread(lambda: stage_seconds(tokenizer, operation, call.body))
+    call, clip = one_clip_call(tokenizer, operation)
+    parts = stage_seconds(tokenizer, operation, call.body)
     async with connect(url) as client:
         alone = await closed_loop(lambda: send(client, call), clients=1, seconds=seconds / ROUNDS)
         samples, engine_rates = [], []

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Request, Response
 from service.disconnect import while_connected
 from service.negotiation import choose
 from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
-from service.own_thread import on_own_thread
 from service.pipeline import Clip, Encoding, reconstruct_clips
 from service.quality import Quality
 from service.record import Record, record_of
@@ -83,7 +82,6 @@ async def _pairs(
         async for original, reconstruction in pairs:
             real = encoding.frames - shown
             original, reconstruction = original[:real], reconstruction[:real]
-            compare = partial(quality.add, original, reconstruction)
-            await runtime.run_blocking(partial(on_own_thread, compare))
+            await runtime.run_blocking(partial(quality.add, original, reconstruction))
             yield np.concatenate([original, reconstruction], axis=2)
             shown += len(original)
