@@ -142,6 +142,16 @@ def test_a_process_is_free_before_its_clips_are_taken() -> None:
     run(scenario)
 
 
+def test_decoders_give_way_to_the_engine() -> None:
+    async def scenario(pool: DecodingPool) -> None:
+        await clips_of(pool, container_video("mp4"))
+        child = await only_child(pool)
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == min(own + 10, 19)
+
+    run(scenario)
+
+
 def test_errors_of_the_video_leave_the_process_alone() -> None:
     async def scenario(pool: DecodingPool) -> None:
         child = await only_child(pool)
