@@ -155,8 +155,8 @@ class Run:
             while self.step < config.loop.steps:
                 micro_batches = [next(batches) for _ in range(config.loop.accumulation)]
                 figures: Record = dict(take_step(micro_batches, self.step))
+                figures |= self.throughput.step(self.step)
                 self.step += 1
-                figures |= self.throughput.step()
                 figures |= {"epoch": self.source.epoch, "bad_samples": sum(self.source.bad_samples.values())}
                 last = self.step == config.loop.steps
                 best = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -22,15 +23,17 @@ PROBE_SIZES = {"cpu": 1024, "cuda": 8192}
 PROBE_SECONDS = 0.2
 
 
-def clip_flops(config: TrainingConfig, *, losses: bool = True) -> int:
+def clip_flops(config: TrainingConfig, *, step: int = 0, losses: bool = True) -> float:
     """Return the floating-point operations that training spends on one clip, forward and backward.
 
-    Counted by torch on shapes alone. Products count, element-wise work does not.
+    Counted by torch on the shapes of one micro-batch of videos. Products count, element-wise work does not.
 
     Args:
         config: the run.
+        step: steps taken before: the first ones may be on crops, and without I3D.
         losses: whether to count the networks of the losses as well as the autoencoder.
     """
+    clips, crop = config.data.batch_size, config.loop.crop_size
     left_out = {} if losses else {"lpips": 0.0, "i3d": 0.0, "adversarial": 0.0}
     weights = config.losses.model_copy(update=left_out)
     with torch.device("meta"):
@@ -40,15 +43,20 @@ def clip_flops(config: TrainingConfig, *, losses: bool = True) -> int:
             lpips=LPIPS().requires_grad_(False) if weights.lpips else None,
             i3d=I3D().requires_grad_(False) if weights.i3d else None,
         )
-        frames, height, width, channels = config.model.clip_shape
-        video = torch.empty(1, channels, frames, height, width)
-    with _Counter() as counter:
-        reconstruction = model.decode_features(model.features(video))
-        generator.total(generator(reconstruction, video)).backward()
-        if weights.adversarial:
+        frames, *sides, channels = config.model.clip_shape
+        if crop is not None and step < config.loop.crop_steps:
+            sides = [crop, crop]
+        video = torch.empty(clips, channels, frames, *sides)
+    # Which frames a loss looks at is drawn; the run's random state must not depend on being counted.
+    with torch.random.fork_rng(devices=()), _Counter() as counter:
+        features = model.features(video)
+        reconstruction = model.decode_features(features)
+        with_i3d = step >= config.losses.i3d_start
+        generator.total(generator(reconstruction, video, with_i3d=with_i3d)).backward()
+        if weights.adversarial and step >= weights.adversarial_start:
             _discriminator_pass(config, reconstruction.detach(), video)
-    lookup = 2 * config.model.tokens_per_clip * config.model.codebook_size * config.model.codebook_dim
-    return counter.flops + lookup
+    lookup = 2 * math.prod(features.shape[:-1]) * config.model.codebook_size * config.model.codebook_dim
+    return (counter.flops + lookup) / clips
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -81,17 +89,27 @@ class Throughput:
     def __init__(self, config: TrainingConfig, device: torch.device, *, world_size: int) -> None:
         dtype = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
         self._clips = config.data.batch_size * config.loop.accumulation * world_size
-        self._flops = clip_flops(config)
+        self._config = config
+        self._flops: dict[tuple[bool, ...], float] = {}
         self._rate = matrix_rate(device, dtype) * world_size
         self._last = time.perf_counter()
 
-    def step(self) -> dict[str, float]:
-        """Return the figures of the time since the last call, in which one optimizer step was taken."""
+    def step(self, step: int) -> dict[str, float]:
+        """Return the figures of the time since the last call, in which the step after `step` was taken."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         clips = self._clips / seconds
-        share = clips * self._flops / self._rate
+        share = clips * self._clip_flops(step) / self._rate
         return {"seconds": seconds, "clips_per_second": clips, "matrix_share": share}
+
+    def _clip_flops(self, step: int) -> float:
+        losses = self._config.losses
+        starts = self._config.loop.crop_steps, losses.i3d_start, losses.adversarial_start
+        kind = tuple(step < start for start in starts)
+        if kind not in self._flops:
+            self._flops[kind] = clip_flops(self._config, step=step)
+            self.pause()
+        return self._flops[kind]
 
     def pause(self) -> None:
         """Leave out the time since the last call: it went into something else than steps."""
