@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cvivit.config import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
+from cvivit.lanes import Lanes
 from cvivit.network import CViViT
 from cvivit.network.packed import pack, packing_is_available
 from cvivit.precision import Precision, PrecisionChoice, arithmetic, choose_device, choose_precision
@@ -21,9 +22,6 @@ from cvivit.precision import Precision, PrecisionChoice, arithmetic, choose_devi
 logger = logging.getLogger(__name__)
 
 Clips = TypeVar("Clips", np.ndarray, Tensor)
-
-CPU_BATCH_SIZES = (1,)
-"""On a CPU the cache decides: one clip at a time is fastest, whatever is waiting."""
 
 LARGEST_KEPT_BYTES = 2**25 - 2**16
 """Just below the largest block that glibc ever keeps, its header and alignment included."""
@@ -42,6 +40,10 @@ class ClipRunner:
     In "exact" every batch has the same shape, short ones filled up with copies, so that a clip's tokens are
     bit-identical whatever shares its batch. In "fast" the transformers compute in bfloat16; the quantizer's
     lookup stays float32.
+
+    On a CPU the cache decides: no product is of more than one clip. In "fast", cores that have a clip each
+    work on them side by side (`cvivit.lanes`); in "exact" they share each clip, since another number of
+    threads may add in another order.
 
     The runner takes a copy of the weights: changing `model` later does not reach it. Calls from several
     threads take turns.
@@ -66,8 +68,11 @@ class ClipRunner:
         self.device = choose_device(device)
         self.precision: Precision = choose_precision(precision, self.device)
         self._dtype = torch.float32 if self.precision == "exact" else torch.bfloat16
+        self._lanes: Lanes | None = None
         if self.device.type == "cpu":
-            self.batch_sizes: tuple[int, ...] = CPU_BATCH_SIZES
+            if self.precision == "fast" and torch.get_num_threads() > 1:
+                self._lanes = Lanes()
+            self.batch_sizes: tuple[int, ...] = (1, self._lanes.count) if self._lanes else (1,)
         elif self.precision == "exact":
             self.batch_sizes = (CUDA_EXACT_BATCH_SIZE,)
         else:
@@ -189,20 +194,22 @@ class ClipRunner:
                 done += len(piece)
 
     def _size_for(self, waiting: int) -> int:
+        """Return the size that runs `waiting` clips soonest."""
+        if self._lanes:
+            return max((size for size in self.batch_sizes if size <= waiting), default=self.batch_sizes[0])
         return next((size for size in self.batch_sizes if size >= waiting), self.batch_sizes[-1])
 
-    @torch.inference_mode()
     def _try(self, operation: Callable[[Tensor], Tensor], piece: Tensor, size: int, out: Tensor) -> bool:
         """Run one piece, filled up to `size`. Return False where memory ran out.
 
         The exception is left behind before anyone retries: it holds the tensors of the failed batch.
         """
         try:
-            on_device = piece.to(self.device, non_blocking=True)
-            if len(piece) < size:
-                on_device = torch.cat((on_device, on_device[-1:].expand(size - len(piece), *piece.shape[1:])))
-            with arithmetic(self.precision, self.device):
-                out.copy_(operation(on_device)[: len(piece)])
+            if self._lanes and size > 1:
+                pairs = zip(piece.split(1), out.split(1), strict=True)
+                self._lanes.map(lambda pair: self._compute(operation, pair[0], 1, pair[1]), pairs)
+            else:
+                self._compute(operation, piece, size, out)
         except torch.OutOfMemoryError:
             return False
         except RuntimeError as error:
@@ -213,6 +220,14 @@ class ClipRunner:
                 raise DeviceLostError("the device failed and can compute nothing more") from error
             raise
         return True
+
+    @torch.inference_mode()
+    def _compute(self, operation: Callable[[Tensor], Tensor], piece: Tensor, size: int, out: Tensor) -> None:
+        on_device = piece.to(self.device, non_blocking=True)
+        if len(piece) < size:
+            on_device = torch.cat((on_device, on_device[-1:].expand(size - len(piece), *piece.shape[1:])))
+        with arithmetic(self.precision, self.device):
+            out.copy_(operation(on_device)[: len(piece)])
 
     def _halve(self, size: int) -> None:
         """Give up batches of `size` and above, for good.
