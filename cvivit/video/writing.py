@@ -52,7 +52,7 @@ _ENCODINGS: Final[dict[str, _Encoding]] = {
         pixel_format="yuv420p",
         # Macroblock-tree rate control reads past its rows where there are not 8 n macroblocks to a row (x264
         # core 165): other bytes every time.
-        codec_options={"crf": "18", "preset": "medium", "mbtree": "0"},
+        codec_options={"crf": "18", "preset": "veryfast", "mbtree": "0"},
         container_options={"movflags": "+faststart"},
     ),
     "webm": _Encoding(
