@@ -147,8 +147,6 @@ class Engine:
     def _on_warm(self, worker: Worker) -> None:
         with self._shared.lock:
             self._warm.add(worker)
-            batcher = self._shared.batcher
-            batcher.largest_batch = max(batcher.largest_batch, worker.largest_batch)
             if len(self._warm) == len(self._workers) and self._state is EngineState.STARTING:
                 self._enter(EngineState.READY)
 

@@ -34,9 +34,15 @@ class SharedBatcher:
         self.lock = threading.Lock()
         self.changed = threading.Condition(self.lock)
         """For host threads: clips were queued, a batch was computed, or `stopping` was set."""
+        self._largest: dict[int, int] = {}
         self.hungry = 0
         """Host threads that wait for clips. The others wait for a device, and a clip more is no news."""
         self.stopping = False
+
+    def resize(self, device: int, largest: int) -> None:
+        """Note how many clips a device takes at once, for estimates. The caller holds the lock."""
+        self._largest[device] = largest
+        self.batcher.largest_batch = max(self._largest.values())
 
     def fed(self) -> None:
         """Tell whom it concerns that clips were queued. The caller holds the lock."""
@@ -138,6 +144,7 @@ class Worker:
         self._runner.warm_up()
         with self._shared.lock:
             self._warm = True
+            self._shared.resize(self._index, self.largest_batch)
             self._shared.changed.notify_all()
         self._on_warm(self)
         while (job := self._next_job()) is not None:
@@ -187,6 +194,7 @@ class Worker:
         failed = any(isinstance(outcome, CViViTError) for outcome in computed.outcomes)
         with self._shared.lock:
             self._running_since = self._free_at = None
+            self._shared.resize(self._index, self.largest_batch)
             self._shared.batcher.done(batch, None if failed else computed.seconds)
             while self._computed is not None and not self._shared.stopping:
                 self._handed.wait()

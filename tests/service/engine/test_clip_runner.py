@@ -88,6 +88,7 @@ async def test_out_of_memory_is_halved_and_remembered_and_everything_answered(
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
     assert clip_runner.batch_sizes == (1, 2)
+    assert engine._shared.batcher.largest_batch == 2  # by which waiting times are foretold
     assert engine.ready
 
 
