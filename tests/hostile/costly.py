@@ -19,6 +19,7 @@ def costly_files() -> Iterator[Hostile]:
         "matroska": "mjpeg",
         "mpegts": "mpeg2video",
         "avi": "mpeg4",
+        "avif": "libsvtav1",
     }.items():
         pixel_format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         data = make_video([grey(90, 1040, 1920)], muxer=muxer, codec=codec, pixel_format=pixel_format)

@@ -79,6 +79,9 @@ def foreign_formats() -> Iterator[Hostile]:
     for muxer, codec in {"flv": "flv", "asf": "wmv2", "ivf": "libvpx-vp9", "nut": "mpeg4"}.items():
         data = make_video(staircase(3), muxer=muxer, codec=codec)
         yield Hostile(name=f"{muxer} container", data=data, answers=(UNSUPPORTED,))
+    for muxer, codec, pixel_format in [("apng", "apng", "rgb24"), ("webp", "libwebp_anim", "yuv420p")]:
+        data = make_video(staircase(3), muxer=muxer, codec=codec, pixel_format=pixel_format)
+        yield Hostile(name=f"{muxer} that moves", data=data, answers=(UNSUPPORTED,))
 
 
 def foreign_codecs() -> Iterator[Hostile]:
