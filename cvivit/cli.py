@@ -15,6 +15,7 @@ from cvivit.errors import CViViTError
 
 if TYPE_CHECKING:
     from cvivit.precision import Precision as PrecisionName
+    from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import VideoContainer
 
 app = typer.Typer(
@@ -63,13 +64,9 @@ def encode(
     fit: FitOption = Fit.CROP,
 ) -> None:
     """Encode a video to a token file: .safetensors, or .json."""
-    from cvivit.tokenizer import VideoTokenizer
-
     if output.suffix not in (".safetensors", ".json"):
         raise typer.BadParameter("tokens are written as .safetensors or .json", param_hint="OUTPUT")
-    tokenizer = VideoTokenizer.from_pretrained(
-        model, revision=revision, device=device, precision=precision.value
-    )
+    tokenizer = _tokenizer(model, revision, device, precision)
     grid = tokenizer.encode(source, fit=fit.value)
     if output.suffix == ".json":
         output.write_text(grid.to_json())
@@ -87,14 +84,11 @@ def decode(
     precision: PrecisionOption = Precision.AUTO,
 ) -> None:
     """Decode a token file to a video: .mp4, .webm or .gif."""
-    from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens import TokenGrid
     from cvivit.video import write_video
 
     container = _container(output)
-    tokenizer = VideoTokenizer.from_pretrained(
-        model, revision=revision, device=device, precision=precision.value
-    )
+    tokenizer = _tokenizer(model, revision, device, precision)
     if source.suffix == ".json":
         grid = TokenGrid.from_json(source.read_text(), config=tokenizer.config)
     else:
@@ -115,13 +109,10 @@ def reconstruct(
     """Encode and decode a video, and write both side by side: .mp4, .webm or .gif."""
     import numpy as np
 
-    from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import ClipFormat, read_frames, write_video
 
     container = _container(output)
-    tokenizer = VideoTokenizer.from_pretrained(
-        model, revision=revision, device=device, precision=precision.value
-    )
+    tokenizer = _tokenizer(model, revision, device, precision)
     grid = tokenizer.encode(source, fit=fit.value)
     originals = read_frames(source, ClipFormat.of(tokenizer.config, fit=fit.value))
     pairs = zip(originals, tokenizer.decode_stream(grid), strict=True)
@@ -214,6 +205,12 @@ def agreement(
     print(json.dumps(report, indent=2) if as_json else text(report))
     if report["differing_tokens"]:
         raise typer.Exit(1)
+
+
+def _tokenizer(model: str, revision: str | None, device: str, precision: Precision) -> VideoTokenizer:
+    from cvivit.tokenizer import VideoTokenizer
+
+    return VideoTokenizer.from_pretrained(model, revision=revision, device=device, precision=precision.value)
 
 
 def _container(output: Path) -> VideoContainer:

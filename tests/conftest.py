@@ -66,6 +66,14 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory, tiny: CViViTConfig) -
     return directory
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tiny: CViViTConfig, recipe: ModuleType) -> CViViT:
+    """The tiny network with the recipe's weights. Tests leave it as it is."""
+    model = CViViT(tiny).eval()
+    model.load_state_dict(recipe.fill(model.state_dict(), 1))
+    return model
+
+
 @pytest.fixture
 def clips() -> np.ndarray:
     """Three random clips for the tiny network, uint8 `n f h w c`."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from cvivit import CViViTConfig, VideoTokenizer
+from cvivit import VideoTokenizer
 from cvivit.agreement import agreement, clips_of, text
 from cvivit.cli import app
 from cvivit.errors import VideoError
@@ -22,15 +21,8 @@ CITY = Path(__file__).parents[1] / "data" / "city.mp4"
 FOLDER = Path(__file__).parents[2] / "shared" / "clips"
 
 
-@pytest.fixture
-def model(tiny: CViViTConfig, recipe: ModuleType) -> CViViT:
-    model = CViViT(tiny).eval()
-    model.load_state_dict(recipe.fill(model.state_dict(), 1))
-    return model
-
-
-def test_no_token_depends_on_company(model: CViViT, clips: np.ndarray) -> None:
-    report = agreement(model, clips, device="cpu", compositions=20, largest=5)
+def test_no_token_depends_on_company(tiny_model: CViViT, clips: np.ndarray) -> None:
+    report = agreement(tiny_model, clips, device="cpu", compositions=20, largest=5)
     assert report["differing_tokens"] == 0
     assert report["compared_tokens"] >= 20 * 48
     assert 0 <= report["fast_differing_share"] < 0.2
@@ -38,7 +30,7 @@ def test_no_token_depends_on_company(model: CViViT, clips: np.ndarray) -> None:
 
 
 def test_tokens_that_depend_on_company_are_counted(
-    model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    tiny_model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = ClipRunner.encode_clips
 
@@ -48,12 +40,12 @@ def test_tokens_that_depend_on_company_are_counted(
         return tokens
 
     monkeypatch.setattr(ClipRunner, "encode_clips", sociable)
-    assert agreement(model, clips, device="cpu", compositions=20)["differing_tokens"] > 0
+    assert agreement(tiny_model, clips, device="cpu", compositions=20)["differing_tokens"] > 0
 
 
-def test_no_clips_are_refused(model: CViViT, clips: np.ndarray) -> None:
+def test_no_clips_are_refused(tiny_model: CViViT, clips: np.ndarray) -> None:
     with pytest.raises(ValueError, match="no clips"):
-        agreement(model, clips[:0])
+        agreement(tiny_model, clips[:0])
 
 
 def test_clips_come_from_all_videos_of_a_folder_in_turn(tmp_path: Path) -> None:

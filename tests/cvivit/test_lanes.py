@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from cvivit.config import CViViTConfig
 from cvivit.lanes import MOST_LANES, Lanes
 from cvivit.network import CViViT
 from cvivit.runner import ClipRunner
@@ -26,12 +25,6 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(3)
     yield 3
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def model(tiny: CViViTConfig) -> CViViT:
-    torch.manual_seed(0)
-    return CViViT(tiny).eval()
 
 
 def test_each_lane_has_its_share_of_the_threads(threads: int) -> None:
@@ -109,8 +102,8 @@ def test_dropped_lanes_leave_no_thread(threads: int) -> None:
     assert threading.active_count() == before
 
 
-def test_fast_clips_are_those_of_the_clips_alone(threads: int, model: CViViT, clips: np.ndarray) -> None:
-    runner = ClipRunner(model, device="cpu", precision="fast")
+def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViViT, clips: np.ndarray) -> None:
+    runner = ClipRunner(tiny_model, device="cpu", precision="fast")
     assert runner.batch_sizes == (1, threads)
     alone = np.concatenate([runner.encode_clips(clip[None]) for clip in clips])
     together = runner.encode_clips(clips)
@@ -120,5 +113,5 @@ def test_fast_clips_are_those_of_the_clips_alone(threads: int, model: CViViT, cl
     assert np.abs(pictures.astype(int) - expected).max() <= 2
 
 
-def test_exact_clips_share_the_cores(threads: int, model: CViViT) -> None:
-    assert ClipRunner(model, device="cpu", precision="exact").batch_sizes == (1,)
+def test_exact_clips_share_the_cores(threads: int, tiny_model: CViViT) -> None:
+    assert ClipRunner(tiny_model, device="cpu", precision="exact").batch_sizes == (1,)

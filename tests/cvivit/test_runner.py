@@ -18,24 +18,19 @@ from cvivit.precision import arithmetic, choose_device, choose_precision
 from cvivit.runner import ClipRunner
 
 
-@pytest.fixture(scope="module")
-def model(tiny: CViViTConfig, recipe: ModuleType) -> CViViT:
-    model = CViViT(tiny).eval()
-    model.load_state_dict(recipe.fill(model.state_dict(), 1))
-    return model
-
-
 @pytest.fixture
-def runner(model: CViViT) -> ClipRunner:
-    return ClipRunner(model, device="cpu", precision="exact")
+def runner(tiny_model: CViViT) -> ClipRunner:
+    return ClipRunner(tiny_model, device="cpu", precision="exact")
 
 
-def test_it_computes_what_the_network_computes(runner: ClipRunner, model: CViViT, clips: np.ndarray) -> None:
+def test_it_computes_what_the_network_computes(
+    runner: ClipRunner, tiny_model: CViViT, clips: np.ndarray
+) -> None:
     video = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255
     indices = runner.encode_clips(clips)
     assert indices.dtype == np.uint16
-    assert np.array_equal(indices, model.encode(video).numpy())
-    expected = (model.decode(torch.from_numpy(indices.astype(np.int64))).clamp(0, 1) * 255).round()
+    assert np.array_equal(indices, tiny_model.encode(video).numpy())
+    expected = (tiny_model.decode(torch.from_numpy(indices.astype(np.int64))).clamp(0, 1) * 255).round()
     decoded = runner.decode_clips(indices)
     assert decoded.shape == clips.shape
     assert decoded.dtype == np.uint8
@@ -67,8 +62,10 @@ def test_exact_tokens_do_not_depend_on_company(
         assert all(np.array_equal(row, alone[i]) for row, i in zip(together, chosen, strict=True))
 
 
-def test_fast_differs_from_exact_in_few_tokens(runner: ClipRunner, model: CViViT, clips: np.ndarray) -> None:
-    fast = ClipRunner(model, device="cpu", precision="fast")
+def test_fast_differs_from_exact_in_few_tokens(
+    runner: ClipRunner, tiny_model: CViViT, clips: np.ndarray
+) -> None:
+    fast = ClipRunner(tiny_model, device="cpu", precision="fast")
     assert (fast.encode_clips(clips) == runner.encode_clips(clips)).mean() > 0.8
 
 
@@ -196,7 +193,7 @@ def test_any_other_device_error_is_final(runner: ClipRunner, clips: np.ndarray) 
         runner.encode_clips(clips)
 
 
-def test_warm_up_runs_every_size(runner: ClipRunner, model: CViViT) -> None:
+def test_warm_up_runs_every_size(runner: ClipRunner, tiny_model: CViViT) -> None:
     runner.warm_up()
     assert runner.batch_sizes == (1,)
 
@@ -211,8 +208,8 @@ def test_devices_and_precisions_that_are_not_here() -> None:
 
 
 @pytest.mark.gpu
-def test_exact_tokens_do_not_depend_on_company_on_a_gpu(model: CViViT, clips: np.ndarray) -> None:
-    runner = ClipRunner(model, device="cuda", precision="exact")
+def test_exact_tokens_do_not_depend_on_company_on_a_gpu(tiny_model: CViViT, clips: np.ndarray) -> None:
+    runner = ClipRunner(tiny_model, device="cuda", precision="exact")
     runner.warm_up()
     alone = [runner.encode_clips(clip[None])[0] for clip in clips]
     for order in ([0, 1, 2], [2, 2, 0], [1]):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cvivit import CViViTConfig
 from cvivit.errors import DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
 from cvivit.runner import ClipRunner
@@ -22,16 +20,9 @@ pytestmark = pytest.mark.anyio
 StartEngine = Callable[..., Awaitable[Engine]]
 
 
-@pytest.fixture(scope="module")
-def model(tiny: CViViTConfig, recipe: ModuleType) -> CViViT:
-    model = CViViT(tiny).eval()
-    model.load_state_dict(recipe.fill(model.state_dict(), 1))
-    return model
-
-
 @pytest.fixture
-def clip_runner(model: CViViT) -> ClipRunner:
-    runner = ClipRunner(model, device="cpu", precision="exact")
+def clip_runner(tiny_model: CViViT) -> ClipRunner:
+    runner = ClipRunner(tiny_model, device="cpu", precision="exact")
     runner.batch_sizes = (1, 2, 4, 8)
     return runner
 

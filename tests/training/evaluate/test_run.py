@@ -11,10 +11,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cvivit import CViViT, CViViTConfig, VideoTokenizer
+from cvivit import VideoTokenizer
 from cvivit.errors import DataWriteError, NoDataError, WeightsError
 from cvivit.video import write_video
-from cvivit.weights import save_pretrained
 from training.__main__ import app
 from training.evaluate import run
 from training.evaluate.run import EvaluationOptions, evaluate
@@ -25,27 +24,8 @@ QUICK = EvaluationOptions(lpips=False, fvd=False, codec_clips=0, shown_clips=2)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    config = CViViTConfig.demo(
-        dim=32,
-        heads=2,
-        dim_head=16,
-        spatial_depth=1,
-        temporal_depth=1,
-        codebook_size=64,
-        codebook_dim=8,
-        image_size=32,
-        clip_frames=5,
-    )
-    save_pretrained(CViViT(config), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenizer(weights: Path) -> VideoTokenizer:
-    return VideoTokenizer.from_pretrained(weights, device="cpu", precision="exact")
+def tokenizer(tiny_weights: Path) -> VideoTokenizer:
+    return VideoTokenizer.from_pretrained(tiny_weights, device="cpu", precision="exact")
 
 
 @pytest.fixture
@@ -144,8 +124,8 @@ def test_an_output_that_cannot_be_written(tokenizer: VideoTokenizer, videos: Pat
         evaluate(tokenizer, [str(videos)], tmp_path / "file" / "out", QUICK)
 
 
-def test_the_command(weights: Path, videos: Path, tmp_path: Path) -> None:
-    arguments = ["evaluate", str(weights), str(videos), "--output", str(tmp_path / "out")]
+def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
+    arguments = ["evaluate", str(tiny_weights), str(videos), "--output", str(tmp_path / "out")]
     arguments += ["--no-lpips", "--no-fvd", "--codec-clips", "0", "--max-clips", "2", "--device", "cpu"]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
