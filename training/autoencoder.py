@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -35,8 +36,10 @@ class Autoencoder(nn.Module):
         self.model = model
         self.codebook = codebook
         freeze_unused(model)
-        self._encode = torch.compile(model.features) if compile else model.features
-        self._decode = torch.compile(model.decode_features) if compile else model.decode_features
+        # A run has few sizes: crops, whole clips, stills. From the second on torch would compile for any.
+        compiled = functools.partial(torch.compile, dynamic=False)
+        self._encode = compiled(model.features) if compile else model.features
+        self._decode = compiled(model.decode_features) if compile else model.decode_features
 
     def forward(self, video: Tensor, *, quantize: bool = True) -> Pass:
         """Reconstruct `b c t h w` in [0, 1]; without `quantize`, past the codebook."""
