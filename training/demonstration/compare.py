@@ -17,10 +17,12 @@ from training.records import Record, read_log
 LOSSES = ("loss", "reconstruction", "lpips", "i3d", "commitment")
 
 
-def differences(
-    logged: Sequence[Record], rerun: Sequence[Record], steps: int
-) -> dict[str, tuple[int, float]]:
-    """Return by loss the step at which two logs differ most in it, and by how much relative to the logged value.
+Difference = tuple[int, float]
+"""A step, and how far a loss is off there, relative to its logged value."""
+
+
+def differences(logged: Sequence[Record], rerun: Sequence[Record], steps: int) -> dict[str, Difference]:
+    """Return by loss where two logs are furthest apart.
 
     Args:
         logged: records of the first run.
