@@ -83,7 +83,7 @@ class DataConfig(Section):
     stills_ratio: Fraction = 0
     """Share of the batches that are pictures, spread evenly; all ranks have them in the same step."""
     max_bad_samples: NonNegativeInt = 100
-    """Samples and shards that one reader skips because they cannot be used, before it stops the run."""
+    """Samples and shards that cannot be used and that a reader skips in an epoch; one more stops the run."""
 
     @model_validator(mode="after")
     def _describes_data(self) -> Self:
@@ -132,6 +132,14 @@ class LossesConfig(Section):
     """File of VGG16 weights for LPIPS; without one, they are fetched as `training.losses.frozen` says."""
     i3d_weights: str | None = None
     """File of I3D weights; without one, they are fetched as `training.losses.frozen` says."""
+
+    @model_validator(mode="after")
+    def _teaches_the_decoder(self) -> Self:
+        if not (self.reconstruction or self.lpips or self.i3d or self.adversarial):
+            raise ValueError(
+                "reconstruction, lpips, i3d and adversarial are all 0: there is nothing to learn"
+            )
+        return self
 
 
 class QuantizerConfig(Section):

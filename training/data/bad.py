@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from cvivit.errors import CViViTError, TooManyBadSamplesError
 
 
 class BadSamples:
-    """Counts by cause. A few are skipped; more than `ceiling` in one reader mean that something is wrong."""
+    """Counts by cause. A few are skipped; more than `ceiling` in one epoch mean that something is wrong.
 
-    def __init__(self, *, ceiling: int, counts: dict[str, int] | None = None) -> None:
+    The same few come again in every epoch, and a run has many. Only an epoch that had no good sample does
+    not wipe the slate.
+
+    Args:
+        ceiling: how many one reader skips in an epoch.
+        counts: of the whole run, by cause; readers of one worker share them.
+        state: what `state_dict` returned.
+    """
+
+    def __init__(
+        self, *, ceiling: int, counts: Counter[str] | None = None, state: Mapping[str, Any] | None = None
+    ) -> None:
         self.ceiling = ceiling
-        self.counts: Counter[str] = Counter(counts or {})
-        self.last = ""
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self._in_epoch: int = state["in_epoch"] if state else 0
+        self._had_good: bool = state["had_good"] if state else False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the ceiling looks at, as plain values."""
+        return {"in_epoch": self._in_epoch, "had_good": self._had_good}
 
     def add(self, error: CViViTError) -> None:
         """Count one.
@@ -22,10 +40,20 @@ class BadSamples:
             TooManyBadSamplesError: the ceiling was passed; its message has the latest cause.
         """
         self.counts[error.code] += 1
-        self.last = str(error)
-        if self.counts.total() > self.ceiling:
+        self._in_epoch += 1
+        if self._in_epoch > self.ceiling:
             raise TooManyBadSamplesError(
-                f"{self.counts.total()} bad samples are more than data.max_bad_samples; the latest: {error}",
+                f"{self._in_epoch} bad samples in an epoch are more than data.max_bad_samples; "
+                f"the latest: {error}",
                 limit=self.ceiling,
-                actual=self.counts.total(),
+                actual=self._in_epoch,
             ) from error
+
+    def good(self) -> None:
+        """Note a sample that can be used."""
+        self._had_good = True
+
+    def next_epoch(self) -> None:
+        """Begin to count anew."""
+        if self._had_good:
+            self._in_epoch, self._had_good = 0, False

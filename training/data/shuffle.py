@@ -64,7 +64,7 @@ class ShuffledSamples:
         self._seed = seed
         self._buffer = buffer
         self._reader = reader
-        self._bad = bad
+        self.bad = bad
         self.position = Position(**(start or {}))
         self._refilling = False
 
@@ -96,6 +96,7 @@ class ShuffledSamples:
                 epoch=epoch, part=last.part, offset=last.next_offset, block=self.position.block + 1
             )
         self.position = Position(epoch=epoch + 1)
+        self.bad.next_epoch()
 
     def _read(self, parts: Sequence[Part], start: Position) -> Iterator[_Read]:
         for number in range(start.part, len(parts)):
@@ -109,4 +110,4 @@ class ShuffledSamples:
                     yield _Read(sample=sample, part=number, next_offset=count)
             except ShardError as error:
                 if not self._refilling:  # it was counted when this block was first filled
-                    self._bad.add(error)
+                    self.bad.add(error)

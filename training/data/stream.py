@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,21 +108,22 @@ class _BatchMaker:
         state = state or {}
         self._settings = settings
         self._made: int = state.get("batches", 0)
-        self._bad = BadSamples(ceiling=settings.max_bad_samples, counts=state.get("bad"))
-        self._clips = self._samples(settings.clips, VIDEO_SUFFIXES, reader, state.get("clips"))
-        self._stills = self._samples(settings.stills, STILL_SUFFIXES, reader, state.get("stills"))
-
-    def _samples(
-        self, shards: tuple[str, ...], suffixes: tuple[str, ...], reader: Reader, start: dict[str, Any] | None
-    ) -> ShuffledSamples:
-        return ShuffledSamples(
-            shards,
-            suffixes=suffixes,
-            seed=self._settings.seed,
-            buffer=self._settings.shuffle,
-            reader=reader,
-            bad=self._bad,
-            start=start,
+        self._bad: Counter[str] = Counter(state.get("bad"))
+        ceilings = state.get("ceilings", {})
+        self._clips, self._stills = (
+            ShuffledSamples(
+                shards,
+                suffixes=suffixes,
+                seed=settings.seed,
+                buffer=settings.shuffle,
+                reader=reader,
+                bad=BadSamples(ceiling=settings.max_bad_samples, counts=self._bad, state=ceilings.get(name)),
+                start=state.get(name),
+            )
+            for name, shards, suffixes in (
+                ("clips", settings.clips, VIDEO_SUFFIXES),
+                ("stills", settings.stills, STILL_SUFFIXES),
+            )
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -129,7 +131,8 @@ class _BatchMaker:
             "batches": self._made,
             "clips": self._clips.state_dict(),
             "stills": self._stills.state_dict(),
-            "bad": dict(self._bad.counts),
+            "bad": dict(self._bad),
+            "ceilings": {"clips": self._clips.bad.state_dict(), "stills": self._stills.bad.state_dict()},
         }
 
     def forever(self, worker: int, workers: int) -> Iterator[_Arrays]:
@@ -155,9 +158,12 @@ class _BatchMaker:
     def _usable(self, source: ShuffledSamples, samples: Iterator[RawSample]) -> Iterator[_Clip]:
         for sample in samples:
             try:
-                yield sample.name, self._frames(sample, source.position.epoch)
+                frames = self._frames(sample, source.position.epoch)
             except SampleError as error:
-                self._bad.add(error)
+                source.bad.add(error)
+            else:
+                source.bad.good()
+                yield sample.name, frames
 
     def _frames(self, sample: RawSample, epoch: int) -> np.ndarray:
         settings = self._settings

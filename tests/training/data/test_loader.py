@@ -169,10 +169,29 @@ def test_counts_of_bad_samples_survive_a_resume(write_shard: Write, grey_clip: C
 def test_too_many_bad_samples_stop(write_shard: Write, workers: int) -> None:
     shard = write_shard("a.tar", {f"{n}.mp4": b"no video" for n in range(5)})
     loader = ClipLoader(settings([str(shard)], max_bad_samples=3), workers=workers)
-    with pytest.raises(TooManyBadSamplesError, match=r"^4 bad samples are more than .*a\.tar#") as raised:
+    with pytest.raises(TooManyBadSamplesError, match=r"^4 bad samples in an epoch are .*a\.tar#") as raised:
         next(iter(loader))
     assert "\n" not in str(raised.value)
     assert (raised.value.limit, raised.value.actual) == (3, 4)
+
+
+def test_a_few_bad_samples_do_not_end_a_run_of_many_epochs(write_shard: Write, grey_clip: Clip) -> None:
+    shard = write_shard(
+        "a.tar", {"g010.mp4": grey_clip(10), "bad.mp4": b"no video", "g020.mp4": grey_clip(20)}
+    )
+    options = settings([str(shard)], batch_size=1, max_bad_samples=1)
+    loader = ClipLoader(options)
+    list(islice(loader, 20))
+    assert loader.bad_samples["invalid_sample"] >= 9
+    resumed = ClipLoader(options)
+    resumed.load_state_dict(loader.state_dict())
+    list(islice(resumed, 20))
+
+
+def test_bad_samples_alone_stop_in_the_end(write_shard: Write) -> None:
+    shard = write_shard("a.tar", {"bad.mp4": b"no video"})
+    with pytest.raises(TooManyBadSamplesError):
+        next(iter(ClipLoader(settings([str(shard)], max_bad_samples=3))))
 
 
 def test_a_worker_that_dies_is_one_line(shards: list[str]) -> None:
