@@ -9,22 +9,22 @@ finite view.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from multiprocessing.context import BaseContext
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
 
+import torch
 from torch.utils.data import DataLoader
 
 from cvivit.errors import CheckpointMismatchError, DataError
 from training.batch import Batch
 from training.data.stream import ClipStream, Packet, StreamSettings
 from training.data.urls import PIPE
+from training.data.workers import forkserver_context, outlive_signals
 
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
 """How torch says so: it has no error of its own for it."""
@@ -178,7 +178,10 @@ def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet
         batch_size=None,
         num_workers=workers,
         prefetch_factor=prefetch,
-        multiprocessing_context=_context(),
+        multiprocessing_context=forkserver_context(ClipStream.__module__),
+        worker_init_fn=outlive_signals,
+        # Of its own: torch's is the run's, and what is drawn from it after a resume is drawn twice.
+        generator=torch.Generator().manual_seed(0),
     )
     try:
         yield from loader
@@ -187,13 +190,6 @@ def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet
         if isinstance(error, RuntimeError) and not _WORKER_DIED.search(str(error)):
             raise
         raise DataError("a worker process that reads clips died; it may have run out of memory") from error
-
-
-def _context() -> BaseContext:
-    """Return a way to start workers quickly that copies neither threads nor CUDA of this process."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([ClipStream.__module__])
-    return context
 
 
 def _batch(packet: Packet) -> Batch:
