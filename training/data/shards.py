@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ from training.data.urls import PIPE, is_remote
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "avi", "mov")
 STILL_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 HTTP_TIMEOUT_SECONDS = 30.0
-HTTP_ATTEMPTS = 3
-"""Tries of a shard over HTTP; a later one goes on where the connection broke."""
+HTTP_WAITS_SECONDS = (0.0, 1.0, 4.0, 16.0)
+"""Before each try of a shard over HTTP but the first; a later one goes on where the connection broke."""
 _BLOCK_BYTES = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
@@ -51,19 +52,20 @@ def read_shard(
         ShardError: it cannot be opened, is not a tar, is cut short, or holds nothing of use. What came before
             was yielded.
     """
-    attempts = HTTP_ATTEMPTS if is_remote(shard) else 1
+    waits = list(HTTP_WAITS_SECONDS) if is_remote(shard) else []
     reached = 0
-    for attempt in range(attempts):
+    while True:
         try:
             for number, sample in enumerate(_samples(shard, suffixes)):
                 if number >= max(start, reached):
                     reached = number + 1
                     yield sample
-        except ShardError:
-            if attempt == attempts - 1:
+        except ShardError as error:
+            if not waits or _is_final(error):
                 raise
         else:
             return
+        time.sleep(waits.pop(0))
 
 
 def _samples(shard: str, suffixes: tuple[str, ...]) -> Iterator[RawSample]:
@@ -95,6 +97,13 @@ def _open(shard: str) -> IO[bytes] | _PipeReader:
         request = urllib.request.Request(shard)  # noqa: S310 - the scheme is http or https
         return cast("IO[bytes]", urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS))  # noqa: S310
     return open(shard, "rb")
+
+
+def _is_final(error: ShardError) -> bool:
+    """Whether a server has answered that it will not give the shard. 408 and 429 ask for another try."""
+    cause = error.__cause__
+    final = range(400, 500)
+    return isinstance(cause, urllib.error.HTTPError) and cause.code in final and cause.code not in (408, 429)
 
 
 def _reason(error: Exception) -> str:

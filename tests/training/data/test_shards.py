@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
+import urllib.error
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvivit.errors import ShardError
-from training.data.shards import STILL_SUFFIXES, read_shard
+from training.data.shards import HTTP_WAITS_SECONDS, STILL_SUFFIXES, _open, read_shard
 
 Write = Callable[..., Path]
 
@@ -143,9 +145,30 @@ def test_a_broken_connection_is_taken_up_where_it_broke(server: _Server, shard: 
     assert keys(f"http://127.0.0.1:{server.server_port}/a.tar") == keys(shard)
 
 
-def test_a_url_that_stays_broken_is_an_error(server: _Server) -> None:
+def test_a_url_that_stays_broken_is_an_error(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
     server.breaks = [BLOCKS_OF_ONE + 100] * 10
     with pytest.raises(ShardError, match="cut short"):
         keys(f"http://127.0.0.1:{server.server_port}/a.tar")
+    assert waited == list(HTTP_WAITS_SECONDS)
     with pytest.raises(ShardError, match="HTTP status 404"):
         keys(f"http://127.0.0.1:{server.server_port}/gone.tar")
+    assert waited == list(HTTP_WAITS_SECONDS)  # what is not there will not come
+
+
+def test_a_server_that_is_away_for_a_while_is_waited_for(
+    server: _Server, shard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{server.server_port}/a.tar"
+    opened, away = _open, [urllib.error.URLError("refused")] * 3
+
+    def open_or_fail(shard: str) -> object:
+        if away:
+            raise away.pop()
+        return opened(shard)
+
+    monkeypatch.setattr("training.data.shards._open", open_or_fail)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert keys(url) == keys(shard)
+    assert not away
