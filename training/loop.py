@@ -24,7 +24,7 @@ from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.progress import ProgressBar
-from training.records import Record, RunLog
+from training.records import Record, RunLog, refuse_absent
 from training.samples import write_samples
 from training.step import TrainingStep
 from training.throughput import Throughput
@@ -62,6 +62,7 @@ def train(
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
     directory = Path(config.checkpoint.directory)
+    refuse_absent(config.tracking.trackers)
     accelerator = make_accelerator(
         config, log_with=list(config.tracking.trackers) or None, project_dir=directory
     )
@@ -155,9 +156,10 @@ class Run:
             while self.step < config.loop.steps:
                 micro_batches = [next(batches) for _ in range(config.loop.accumulation)]
                 figures: Record = dict(take_step(micro_batches, self.step))
-                figures |= self.throughput.step(self.step)
+                frames = [batch.video.shape[1] for batch in micro_batches]
+                figures |= self.throughput.step(self.step, frames)
                 self.step += 1
-                figures |= {"epoch": self.source.epoch, "bad_samples": sum(self.source.bad_samples.values())}
+                figures |= {"epoch": self.source.epoch, "bad_samples": self._bad_samples()}
                 last = self.step == config.loop.steps
                 best = None
                 if self.held_out is not None and (last or self.step % config.validation.every_steps == 0):
@@ -175,6 +177,11 @@ class Run:
                 if stop and not last:
                     name = interruption.signal.name if interruption.signal else "another process"
                     raise TrainingInterrupted(f"{name}: stopped and saved after step {saved}")
+
+    def _bad_samples(self) -> int:
+        """Return how many samples all processes have skipped."""
+        own = torch.tensor(sum(self.source.bad_samples.values()), device=self.accelerator.device)
+        return int(distributed.sum_(own))
 
     def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
         """Return the frozen networks that validation looks through: those of the losses where it can."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 
+from cvivit.errors import ConfigError
 from cvivit.files import replacing
 
 LOG_NAME = "log.jsonl"
@@ -15,16 +18,29 @@ LOG_NAME = "log.jsonl"
 Record = dict[str, Any]
 
 
+def refuse_absent(trackers: Sequence[str]) -> None:
+    """Raise ConfigError where a tracker is not installed: accelerate would go on without it in silence."""
+    present = {str(tracker) for tracker in get_available_trackers()}
+    absent = sorted(set(trackers) - present - {"all"})
+    if absent:
+        raise ConfigError(
+            f"tracking.trackers: {', '.join(absent)} is not installed or no tracker of accelerate's"
+        )
+
+
 def read_log(path: Path) -> list[Record]:
     """Return the records of a log, leaving out a last line that a kill cut short."""
-    records = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+    return [record for _, record in _lines(path)] if path.exists() else []
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Record]]:
+    """Yield the whole lines of a log, one by one: a long run has gigabytes of them."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
             try:
-                records.append(json.loads(line))
+                yield line, json.loads(line)
             except json.JSONDecodeError:
-                break
-    return records
+                return
 
 
 class RunLog:
@@ -35,7 +51,7 @@ class RunLog:
         accelerator: whose trackers, if any were started, get the records as well.
         step: optimizer steps already taken. Records of later ones, which a killed run left behind its last
             checkpoint, are dropped: their steps will be taken again.
-        every_steps: how often trackers get a record.
+        every_steps: how often trackers get a record; those with a validation they always get.
     """
 
     def __init__(self, directory: Path, accelerator: Accelerator, *, step: int, every_steps: int) -> None:
@@ -44,9 +60,11 @@ class RunLog:
         self._file: IO[str] | None = None
         if accelerator.is_main_process:
             path = directory / LOG_NAME
-            kept = [record for record in read_log(path) if record["step"] <= step]
             with replacing(path) as file:
-                file.writelines(f"{json.dumps(record)}\n".encode() for record in kept)
+                lines = _lines(path) if path.exists() else ()
+                file.writelines(
+                    f"{line.rstrip()}\n".encode() for line, record in lines if record["step"] <= step
+                )
             self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, figures: Record) -> None:
@@ -55,7 +73,8 @@ class RunLog:
             return
         self._file.write(json.dumps({"step": step, **figures}) + "\n")
         self._file.flush()
-        if step % self._every_steps == 0:
+        validated = any(name.startswith("validation_") for name in figures)
+        if step % self._every_steps == 0 or validated:
             self._accelerator.log(figures, step=step)
 
     def close(self) -> None:

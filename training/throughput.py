@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,14 +25,17 @@ PROBE_SIZES = {"cpu": 1024, "cuda": 8192}
 PROBE_SECONDS = 0.2
 
 
-def clip_flops(config: TrainingConfig, *, step: int = 0, losses: bool = True) -> float:
+def clip_flops(
+    config: TrainingConfig, *, step: int = 0, frames: int | None = None, losses: bool = True
+) -> float:
     """Return the floating-point operations that training spends on one clip, forward and backward.
 
-    Counted by torch on the shapes of one micro-batch of videos. Products count, element-wise work does not.
+    Counted by torch on the shapes of one micro-batch. Products count, element-wise work does not.
 
     Args:
         config: the run.
         step: steps taken before: the first ones may be on crops, and without I3D.
+        frames: of a clip, 1 for stills; by default the model's.
         losses: whether to count the networks of the losses as well as the autoencoder.
     """
     clips, crop = config.data.batch_size, config.loop.crop_size
@@ -43,10 +48,10 @@ def clip_flops(config: TrainingConfig, *, step: int = 0, losses: bool = True) ->
             lpips=LPIPS().requires_grad_(False) if weights.lpips else None,
             i3d=I3D().requires_grad_(False) if weights.i3d else None,
         )
-        frames, *sides, channels = config.model.clip_shape
+        usual, *sides, channels = config.model.clip_shape
         if crop is not None and step < config.loop.crop_steps:
             sides = [crop, crop]
-        video = torch.empty(clips, channels, frames, *sides)
+        video = torch.empty(clips, channels, frames or usual, *sides)
     # Which frames a loss looks at is drawn; the run's random state must not depend on being counted.
     with torch.random.fork_rng(devices=()), _Counter() as counter:
         features = model.features(video)
@@ -90,24 +95,30 @@ class Throughput:
         dtype = torch.bfloat16 if config.loop.precision == "bfloat16" else torch.float32
         self._clips = config.data.batch_size * config.loop.accumulation * world_size
         self._config = config
-        self._flops: dict[tuple[bool, ...], float] = {}
+        self._flops: dict[tuple[int, ...], float] = {}
         self._rate = matrix_rate(device, dtype) * world_size
         self._last = time.perf_counter()
 
-    def step(self, step: int) -> dict[str, float]:
-        """Return the figures of the time since the last call, in which the step after `step` was taken."""
+    def step(self, step: int, frames: Sequence[int]) -> dict[str, float]:
+        """Return the figures of the time since the last call, in which the step after `step` was taken.
+
+        Args:
+            step: steps taken before.
+            frames: of the clips of each micro-batch.
+        """
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         clips = self._clips / seconds
-        share = clips * self._clip_flops(step) / self._rate
+        flops = statistics.mean(self._clip_flops(step, count) for count in frames)
+        share = clips * flops / self._rate
         return {"seconds": seconds, "clips_per_second": clips, "matrix_share": share}
 
-    def _clip_flops(self, step: int) -> float:
+    def _clip_flops(self, step: int, frames: int) -> float:
         losses = self._config.losses
         starts = self._config.loop.crop_steps, losses.i3d_start, losses.adversarial_start
-        kind = tuple(step < start for start in starts)
+        kind = frames, *(step < start for start in starts)
         if kind not in self._flops:
-            self._flops[kind] = clip_flops(self._config, step=step)
+            self._flops[kind] = clip_flops(self._config, step=step, frames=frames)
             self.pause()
         return self._flops[kind]
 

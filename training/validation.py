@@ -64,7 +64,8 @@ def validate(
         lpips: where `config.lpips`.
         i3d: where `config.fvd`; it sees [-1, 1].
     """
-    limit = math.ceil(config.clips / distributed.world_size())
+    share, left_over = divmod(config.clips, distributed.world_size())
+    limit = share + (distributed.rank() < left_over)
     counts = torch.zeros(model.config.codebook_size, device=device)
     rows: list[Tensor] = []
     features: list[Tensor] = []

@@ -33,6 +33,16 @@ def test_a_loss_costs_nothing_before_it_starts(loss: str) -> None:
     assert clip_flops(late, step=20) > clip_flops(never, step=20)
 
 
+def test_stills_cost_what_they_hold() -> None:
+    run = config(i3d=1, lpips=1)
+    assert clip_flops(run, step=10, frames=11) / clip_flops(run, step=10, frames=1) > 5
+    throughput = Throughput(run, torch.device("cpu"), world_size=1)
+    figures = [throughput.step(10, frames) for frames in ([11], [1], [11, 1])]
+    video, still, both = (each["matrix_share"] / each["clips_per_second"] for each in figures)
+    assert both == pytest.approx((video + still) / 2)
+    assert video > 5 * still
+
+
 def test_a_sample_of_the_clips_costs_its_share() -> None:
     without, sample, all_clips = config(), config(i3d=1, i3d_clips=1), config(i3d=1)
     costs = [clip_flops(run, step=10) for run in (without, sample, all_clips)]
@@ -47,6 +57,6 @@ def test_counting_leaves_the_random_state_alone() -> None:
 
 def test_the_share_follows_the_step() -> None:
     throughput = Throughput(config(), torch.device("cpu"), world_size=1)
-    shares = [throughput.step(step) for step in (9, 10)]
+    shares = [throughput.step(step, [11]) for step in (9, 10)]
     per_clip = [figures["matrix_share"] / figures["clips_per_second"] for figures in shares]
     assert 3.5 < per_clip[1] / per_clip[0] < 6
