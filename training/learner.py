@@ -19,7 +19,7 @@ from training.ema import averaged
 from training.losses.adversarial import DiscriminatorLoss
 from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses
-from training.optim import AnyOptimizer, make_optimizer
+from training.optim import AnyOptimizer, load_optimizer, make_optimizer
 from training.quantizer import CodebookTraining
 
 State = dict[str, Tensor]
@@ -34,6 +34,7 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     distributed.join(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",
+        mixed_precision="no",  # by default accelerate takes it from its launcher or the environment
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         **options,
     )
@@ -130,7 +131,7 @@ class Learner:
             for name, module in self.modules().items():
                 module.load_state_dict(modules[name])
             for name, optimizer in self.optimizers().items():
-                optimizer.load_state_dict(extra["optimizers"][name])
+                load_optimizer(optimizer, extra["optimizers"][name])
         except KeyError as error:
             raise CheckpointMismatchError(f"the checkpoint holds no {error.args[0]}") from None
         except (RuntimeError, ValueError) as error:

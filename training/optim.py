@@ -83,6 +83,18 @@ def set_learning_rate(optimizer: AnyOptimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+def load_optimizer(optimizer: AnyOptimizer, state: dict[str, Any]) -> None:
+    """Take over the moments of a saved optimizer, and keep this one's settings, which may have been changed.
+
+    Raises:
+        KeyError, ValueError: the state is that of another optimizer.
+    """
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, mine in zip(optimizer.param_groups, settings, strict=True):
+        group.update(mine)
+
+
 def _adamw(
     parameters: Sequence[nn.Parameter], config: OptimizerConfig, learning_rate: float
 ) -> torch.optim.AdamW:

@@ -36,6 +36,12 @@ def test_defaults_choose_no_quirk() -> None:
     assert config.schedule.kind == "cosine"
 
 
+def test_a_run_with_nothing_to_learn_is_refused() -> None:
+    nothing = [f"losses.{name}=0" for name in ("reconstruction", "lpips", "i3d", "adversarial")]
+    with pytest.raises(ConfigError, match="nothing to learn"):
+        load_config("smoke", nothing)
+
+
 def test_a_file_wins_over_its_preset_and_set_over_both(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('preset = "released"\n[loop]\nsteps = 7\naccumulation = 2\n')

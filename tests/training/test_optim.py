@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import copy
+from typing import Literal
 
+import pytest
 import torch
 
 from cvivit import CViViTConfig
 from cvivit.network import CViViT
 from training.autoencoder import trainable
 from training.config import OptimizerConfig
-from training.optim import AnyOptimizer, Several, is_inner_matrix, make_optimizer, set_learning_rate
+from training.optim import (
+    AnyOptimizer,
+    Several,
+    is_inner_matrix,
+    load_optimizer,
+    make_optimizer,
+    set_learning_rate,
+)
 
 MUON = OptimizerConfig(kind="muon", weight_decay=0.1)
 
@@ -52,6 +61,21 @@ def test_muon_moves_the_transformers_matrices_as_far_as_adamw_would(tiny: CViViT
             assert 0.1 < ratio < 0.3
         else:
             torch.testing.assert_close(muon[name], adamw[name])
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_resumed_optimizer_has_the_settings_it_is_given(
+    tiny: CViViTConfig, kind: Literal["adamw", "muon"]
+) -> None:
+    model = network(tiny)
+    before = make_optimizer(trainable(model), OptimizerConfig(kind=kind), learning_rate=1e-2)
+    before.step()
+    changed = OptimizerConfig(kind=kind, betas=(0.5, 0.6), momentum=0.7, weight_decay=0.3)
+    after = make_optimizer(trainable(model), changed, learning_rate=1e-3)
+    fresh = [{k: v for k, v in group.items() if k != "params"} for group in after.param_groups]
+    load_optimizer(after, before.state_dict())
+    assert [{k: v for k, v in group.items() if k != "params"} for group in after.param_groups] == fresh
+    assert after.state_dict() != make_optimizer(trainable(model), changed, learning_rate=1e-3).state_dict()
 
 
 def test_adamw_is_what_there_is_by_default(tiny: CViViTConfig) -> None:

@@ -36,6 +36,13 @@ def batches(config: TrainingConfig, number: int = 1) -> list[Batch]:
     return list(itertools.islice(Noise(config), number))
 
 
+def test_precision_is_the_configurations_whatever_launched_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert make_accelerator(tiny_config(tmp_path)).mixed_precision == "no"
+
+
 def test_a_step_of_the_released_recipe_agrees_with_the_reference(parity: Path, recipe: ModuleType) -> None:
     expected = json.loads((parity / "training_step.json").read_text())
     network = {key: value for key, value in expected["config"].items() if value != [8, 4]}
@@ -225,4 +232,5 @@ def test_small_crops_come_first(tmp_path: Path) -> None:
 
 
 def test_a_weight_of_zero_computes_nothing() -> None:
-    assert GeneratorLosses(LossesConfig(reconstruction=0, lpips=0, i3d=0))(torch.rand(1), torch.rand(1)) == {}
+    losses = GeneratorLosses(LossesConfig(reconstruction=0, lpips=0, i3d=0, adversarial=1))
+    assert losses(torch.rand(1), torch.rand(1)) == {}
