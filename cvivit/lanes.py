@@ -7,11 +7,13 @@ is ready sooner when they share it, so lanes are for full rounds alone.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Final, TypeVar
+import weakref
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, wait
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -22,26 +24,47 @@ MOST_LANES: Final = 8
 
 _starting = threading.Lock()
 """Held while lanes start: torch's number of threads is a thread's own, and the default of the next one."""
+_numbers = itertools.count(1)
+
+_Task = tuple[Future[None], Callable[[Any], None], Any]
 
 
 class Lanes:
-    """A thread per lane, each with its share of the cores that the thread which makes them computes with."""
+    """A thread per lane, each with its share of the cores that the thread which makes them computes with.
+
+    The threads are daemons, which those of an executor are not: a computation that hangs does not keep the
+    process from ending.
+    """
 
     def __init__(self) -> None:
+        tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        started: list[Future[None]] = []
         with _starting:
             threads = torch.get_num_threads()
             self.count: int = min(threads, MOST_LANES)
             """How many clips are computed at once."""
-            self._pool = ThreadPoolExecutor(self.count, thread_name_prefix="lane")
-            with _restored_threads(threads):
-                self._start(threads // self.count)
+            self._tasks = tasks
+            weakref.finalize(self, _end, tasks, self.count)
+            try:
+                for lane in range(self.count):
+                    share = threads // self.count + (lane < threads % self.count)
+                    ready: Future[None] = Future()
+                    name = f"lane-{next(_numbers)}"
+                    threading.Thread(target=_work, args=(tasks, share, ready), name=name, daemon=True).start()
+                    started.append(ready)
+                wait(started)
+            finally:
+                torch.set_num_threads(threads)
 
     def map(self, work: Callable[[T], None], pieces: Iterable[T]) -> None:
         """Do `work` to every piece, and return when all is done.
 
         Raises whatever `work` raises, once no lane works any more.
         """
-        futures = [self._pool.submit(work, piece) for piece in pieces]
+        futures: list[Future[None]] = []
+        for piece in pieces:
+            futures.append(Future())
+            self._tasks.put((futures[-1], work, piece))
         wait(futures)
         try:
             while futures:
@@ -49,20 +72,22 @@ class Lanes:
         finally:
             futures.clear()  # an error knows this frame: it would keep itself, and what failed, in memory
 
-    def _start(self, threads_each: int) -> None:
-        together = threading.Barrier(self.count)
 
-        def start(_lane: int) -> None:
-            torch.set_num_threads(threads_each)
-            torch.get_num_threads()  # from now on this thread does not look at the default any more
-            together.wait()  # so that every thread of the pool runs this, and runs it once
+def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[None]) -> None:
+    torch.set_num_threads(threads)
+    torch.get_num_threads()  # from now on this thread does not look at the default any more
+    ready.set_result(None)
+    while (task := tasks.get()) is not None:
+        future, work, piece = task
+        try:
+            work(piece)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+        del task, future, work, piece  # it may be long until the next
 
-        list(self._pool.map(start, range(self.count)))
 
-
-@contextlib.contextmanager
-def _restored_threads(threads: int) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+def _end(tasks: queue.SimpleQueue[_Task | None], lanes: int) -> None:
+    for _ in range(lanes):
+        tasks.put(None)

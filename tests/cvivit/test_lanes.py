@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -44,10 +46,16 @@ def test_each_lane_has_its_share_of_the_threads(threads: int) -> None:
 def test_many_threads_share_the_lanes_there_are(threads: int) -> None:
     torch.set_num_threads(2 * MOST_LANES + 3)
     lanes = Lanes()
-    seen: list[int] = []
-    lanes.map(lambda _: seen.append(torch.get_num_threads()), range(MOST_LANES))
     assert lanes.count == MOST_LANES
-    assert seen == [2] * MOST_LANES
+    seen: list[int] = []
+    together = threading.Barrier(MOST_LANES)
+
+    def look(_: int) -> None:
+        together.wait(timeout=10)
+        seen.append(torch.get_num_threads())
+
+    lanes.map(look, range(MOST_LANES))
+    assert sorted(seen) == [2] * (MOST_LANES - 3) + [3] * 3
 
 
 def test_other_threads_keep_theirs(threads: int) -> None:
@@ -84,8 +92,9 @@ def test_an_error_does_not_keep_the_work_in_memory(threads: int) -> None:
             lanes.map(work, [piece])
         gone = weakref.ref(piece)
         del piece
-        # A thread of a pool keeps its last piece until the next.
-        lanes.map(lambda _: None, range(lanes.count))
+        lanes.map(
+            lambda _: None, range(lanes.count)
+        )  # the lane has let go of it once it has done something else
         assert gone() is None
     finally:
         gc.enable()
@@ -98,6 +107,39 @@ def test_dropped_lanes_leave_no_thread(threads: int) -> None:
     assert len(own) == threads
     del lanes
     for thread in own:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_a_lane_that_hangs_does_not_keep_the_process() -> None:
+    script = """
+import threading, torch
+from cvivit.lanes import Lanes
+torch.set_num_threads(2)
+lanes = Lanes()
+threading.Thread(target=lanes.map, args=(lambda _: threading.Event().wait(), [1, 2]), daemon=True).start()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)  # noqa: S603 - ours
+
+
+def test_threads_that_cannot_be_started_are_an_error(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        actually(thread)
+
+    actually = threading.Thread.start
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            Lanes()
+    assert torch.get_num_threads() == threads
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
         thread.join(timeout=10)
         assert not thread.is_alive()
 
