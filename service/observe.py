@@ -67,7 +67,8 @@ class ObserveMiddleware:
         finally:
             self.metrics.in_flight.dec()
             if not done:
-                record.status, record.code = GONE, record.code or ClientGoneError.code
+                left = GONE, record.code or ClientGoneError.code
+                record.status, record.code = record.refused or left
             self._report(record)
 
     def _report(self, record: Record) -> None:

@@ -3,42 +3,62 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextvars
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
+from uuid import uuid4
 
 import h11
+import structlog
+import uvicorn
+from asgi_correlation_id import correlation_id
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.access import DEFAULT_POLICY, SECURITY_HEADERS
 from service.errors import MalformedRequestError, ServiceError, TooManyConnectionsError
-from service.problems import answer
+from service.metrics import Metrics
+from service.problems import MEDIA_TYPE, Answer, answer
+from service.record import SCOPE_KEY, Record
 from service.settings import Settings
+from service.wire import GentleTransport, StrictConnection
+
+log = structlog.get_logger("service")
 
 LINGER_SECONDS = 5.0
 """Time for a client to stop sending a body that was already answered, before the connection is cut."""
+MOST_TURNED_AWAY = 64
+"""Connections past the most that are told so; those past these as well are closed without a word."""
 
 
 class GuardedProtocol(H11Protocol):
     """A connection with deadlines: for headers, for taking an answer, for the end of a refused body.
 
-    uvicorn starts no clock before a request's headers are whole, nor while a client does not read; and what
-    it refuses by itself it refuses in plain text: here that is problem+json. The deadlines of a body are
-    kept where it is read (`service.uploads`).
+    uvicorn starts no clock before a request's headers are whole, nor while a client does not read. What it
+    refuses by itself it refuses in plain text and unrecorded: here that is problem+json, logged and counted.
+    And it closes on clients that still send, who then never see their answer: here they have a moment. The
+    deadlines of a body are kept where it is read (`service.uploads`).
     """
 
     settings: Settings
+    metrics: Metrics
+
+    def __init__(self, config: uvicorn.Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.conn = StrictConnection(h11.SERVER, self.conn._max_incomplete_event_size)
+        self._clock: asyncio.TimerHandle | None = None
+        self._send_clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first headers; turn the connection away where there are too many."""
-        super().connection_made(transport)
-        self._clock: asyncio.TimerHandle | None = None
-        self._send_clock: asyncio.TimerHandle | None = None
+        self._wire = GentleTransport(transport, self._hang_up)
+        super().connection_made(cast(asyncio.Transport, self._wire))
         self._set_clock(self.settings.header_seconds)
-        if len(self.connections) > self.settings.max_connections:
-            self._refuse(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                TooManyConnectionsError("too many connections are open", limit=self.settings.max_connections),
-            )
+        most = self.settings.max_connections
+        if len(self.connections) > most + MOST_TURNED_AWAY:
+            self._abort()
+        elif len(self.connections) > most:
+            self._refuse(TooManyConnectionsError("too many connections are open", limit=most))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clocks."""
@@ -47,7 +67,9 @@ class GuardedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Stop the clock once the headers are whole; start it where others begin."""
+        """Stop the clock once headers are whole; start it where others begin. Pass over a refused body."""
+        if self._wire.ended:
+            return
         super().data_received(data)
         if self.conn.their_state is h11.IDLE and self._clock is None and not self.transport.is_closing():
             self._set_clock(self.settings.header_seconds)
@@ -55,7 +77,7 @@ class GuardedProtocol(H11Protocol):
     def handle_events(self) -> None:
         """Handle what has arrived: headers that are whole need no clock."""
         super().handle_events()
-        if self.conn.their_state is not h11.IDLE and not self._answered:
+        if self.conn.their_state is not h11.IDLE and not self._answered and not self._wire.ended:
             self._stop_clock()
 
     def on_response_complete(self) -> None:
@@ -85,27 +107,46 @@ class GuardedProtocol(H11Protocol):
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - see the docstring
-        """Answer what is not HTTP; uvicorn's `msg` stays here."""
-        self._refuse(
-            HTTPStatus.BAD_REQUEST, MalformedRequestError("the request is not HTTP/1.1 as it should be")
-        )
+        """Answer what is not HTTP; uvicorn's `msg` stays here. What was answered already just ends."""
+        if self.conn.our_state is h11.SEND_BODY:  # a second answer would be taken for part of the first
+            self._abort()
+        elif self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(MalformedRequestError("the request is not HTTP/1.1 as it should be"))
+        else:
+            self._wire.close()
 
     @property
     def _answered(self) -> bool:
         return self.cycle is not None and self.cycle.response_complete
 
-    def _refuse(self, status: HTTPStatus, error: ServiceError) -> None:
-        told = answer(error, "")
-        body = json.dumps(told.problem).encode()
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer here and now, record it, and hang up."""
+        handled = self.cycle is not None and self.conn.our_state is h11.SEND_RESPONSE
+        record = cast("Record | None", self.cycle.scope.get(SCOPE_KEY)) if handled else None
+        # In a context of its own: what runs here was called from that of whichever request came last.
+        told = contextvars.Context().run(refusal, error, self.metrics, record)
+        body = told.body()
         headers = {
             **told.headers,
-            "Content-Type": "application/problem+json",
+            "Content-Type": MEDIA_TYPE,
             "Content-Length": str(len(body)),
             "Connection": "close",
         }
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self.transport.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + body)
-        self.transport.close()
+        status = HTTPStatus(told.status)
+        self._wire.write(f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode() + body)
+        self._hang_up(still_sending=True)
+        if handled:  # the application hears that its client is gone, and answers no more
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
+    def _hang_up(self, *, still_sending: bool = False) -> None:
+        """Close, but where the client still sends only when it has stopped, or has had its moment to."""
+        if (still_sending or self.conn.their_state is h11.SEND_BODY) and self._wire.end():
+            self._wire.resume_reading()
+            self._set_clock(LINGER_SECONDS)
+        else:
+            self._wire.close_now()
 
     def _set_clock(self, seconds: float) -> None:
         self._stop_clock()
@@ -120,7 +161,32 @@ class GuardedProtocol(H11Protocol):
         self.transport.abort()
 
 
-def guarded(settings: Settings) -> type[GuardedProtocol]:
+def refusal(error: ServiceError, metrics: Metrics, record: Record | None) -> Answer:
+    """Return what tells a client that the protocol refuses its request, and see that it is recorded.
+
+    Args:
+        error: why.
+        metrics: the meters.
+        record: of the request, where it was already handled: whoever keeps it reports it.
+    """
+    correlation_id.set((record and record.request_id) or uuid4().hex)
+    told = answer(error, "")
+    if record is not None:
+        record.refused = told.status, error.code
+    else:
+        metrics.requests.labels("other", "other", str(told.status)).inc()
+        metrics.rejections.labels(error.code).inc()
+        log.info("refused", status=told.status, code=error.code)
+    timing = record.server_timing() if record else Record(method="other", route="other").server_timing()
+    own = {
+        "X-Request-ID": correlation_id.get() or "",
+        "Server-Timing": timing,
+        "Content-Security-Policy": DEFAULT_POLICY,
+    }
+    return replace(told, headers={**told.headers, **SECURITY_HEADERS, **own})
+
+
+def guarded(settings: Settings, metrics: Metrics) -> type[GuardedProtocol]:
     """Return the protocol class for `settings`: uvicorn makes its instances itself."""
-    members: dict[str, Any] = {"settings": settings}
+    members: dict[str, Any] = {"settings": settings, "metrics": metrics}
     return type("ServiceProtocol", (GuardedProtocol,), members)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from asgi_correlation_id import correlation_id
 from fastapi import Request
 
 SCOPE_KEY = "cvivit.record"
@@ -26,6 +27,9 @@ class Record:
     bytes_out: int = 0
     status: int | None = None
     code: str | None = None
+    request_id: str | None = field(default_factory=correlation_id.get)
+    refused: tuple[int, str] | None = None
+    """Status and code with which the protocol cut the request short, where it did."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=guarded(settings),
+                http=guarded(settings, runtime_of(app).metrics),
                 ws="none",
                 lifespan="on",
                 log_config=None,
