@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ TRAINING = "training.pt"
 NETWORK = "config.json"
 BEST = "best.json"
 PREFIX = "step-"
+_NAME = re.compile(rf"{PREFIX}([0-9]{{8,}})")
+"""Of a checkpoint's folder. Any other, such as a copy that somebody made, is not the run's."""
 UNFINISHED = ".unfinished-"
 """Start of the names of folders that are being written or deleted; any found at a start are left-overs."""
 
@@ -86,8 +89,8 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, sound or not, oldest first."""
-        names = (entry.name for entry in self._folder.glob(f"{PREFIX}*"))
-        return sorted(int(name.removeprefix(PREFIX)) for name in names)
+        names = (_NAME.fullmatch(entry.name) for entry in self._folder.glob(f"{PREFIX}*"))
+        return sorted(int(name[1]) for name in names if name)
 
     def best(self) -> Best | None:
         """Return which checkpoint is best, or None before the first validation."""
