@@ -9,9 +9,11 @@
                                   training.pt                optimizers, and every process's position
                                   manifest.json              size and SHA-256 of every other file
     RUN/checkpoints/best.json                                which step is best, by which metric and figure
+    RUN/checkpoints/damaged-step-00002000/                   one that a run passed over when it went on
 
 A checkpoint is written under a hidden name, synced and renamed: a kill, a crash or a full disk leaves those
-before it as they were. One whose files do not match its manifest is passed over for the one before.
+before it as they were. One whose files do not match its manifest is passed over for the one before, and moved
+aside when the run goes on, which neither counts nor deletes it.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ BEST = "best.json"
 PREFIX = "step-"
 _NAME = re.compile(rf"{PREFIX}([0-9]{{8,}})")
 """Of a checkpoint's folder. Any other, such as a copy that somebody made, is not the run's."""
+DAMAGED = "damaged-"
+"""Start of the names of checkpoints that were moved aside."""
 UNFINISHED = ".unfinished-"
 """Start of the names of folders that are being written or deleted; any found at a start are left-overs."""
 
@@ -118,7 +122,7 @@ class CheckpointStore:
             if best is not None:
                 with replacing(self._folder / BEST) as file:
                     file.write(json.dumps(vars(best)).encode())
-            self._rotate()
+            self._rotate(checkpoint.step)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise CheckpointWriteError(f"{final}: cannot be written ({_summary(error)})") from error
@@ -139,6 +143,18 @@ class CheckpointStore:
         if faults:
             raise CheckpointCorruptError(f"no checkpoint of the run is sound: {'; '.join(faults)}")
         return None, faults
+
+    def take_over(self, step: int) -> list[str]:
+        """Go on from a checkpoint: move newer ones aside, and return their new names, newest first.
+
+        Raises:
+            CheckpointWriteError: the folder cannot be written.
+        """
+        newer = [self.path(other) for other in reversed(self.steps()) if other > step]
+        try:
+            return [self._move_aside(path) for path in newer]
+        except OSError as error:
+            raise CheckpointWriteError(f"{self._folder}: cannot be written ({_summary(error)})") from error
 
     def load(self, step: int) -> Checkpoint:
         """Return a checkpoint, on the CPU.
@@ -174,11 +190,19 @@ class CheckpointStore:
             _sync(path)
         _sync(folder)
 
-    def _rotate(self) -> None:
+    def _rotate(self, saved: int) -> None:
         best = self.best()
-        for step in self.steps()[: -self._keep]:
+        for step in [step for step in self.steps() if step <= saved][: -self._keep]:
             if best is None or step != best.step:
                 self._delete(self.path(step))
+
+    def _move_aside(self, path: Path) -> str:
+        aside, number = self._folder / f"{DAMAGED}{path.name}", 1
+        while aside.exists():
+            number += 1
+            aside = aside.with_name(f"{DAMAGED}{path.name}-{number}")
+        path.rename(aside)
+        return aside.name
 
     def _delete(self, path: Path) -> None:
         """Make a checkpoint vanish at once, then take the time to delete it."""

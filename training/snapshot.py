@@ -57,9 +57,12 @@ def save(
 def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tuple[int, list[str]]:
     """Take over the newest sound checkpoint; return its step, 0 without one, and the faults of newer ones.
 
+    Those are moved aside, once nothing stands in the way of going on.
+
     Raises:
         CheckpointCorruptError: there are checkpoints, and none is sound.
         CheckpointMismatchError: it is of another network, or of another topology and that is not allowed.
+        CheckpointWriteError: newer ones cannot be moved.
     """
     found, faults = distributed.share(_find(store) if distributed.rank() == 0 else (None, []))
     if isinstance(found, str):
@@ -74,6 +77,9 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tup
     source.load_state_dict(mine["data"])
     if len(processes) == distributed.world_size():
         _set_random_state(learner, mine["random"])
+    if distributed.rank() == 0:
+        aside = store.take_over(found)
+        faults = [f"{fault}; it is now {name}" for fault, name in zip(faults, aside, strict=True)]
     return found, faults
 
 

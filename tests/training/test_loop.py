@@ -199,6 +199,20 @@ def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path
     assert_same(final(tmp_path / "parts"), final(tmp_path / "whole"))
 
 
+def test_a_damaged_newer_checkpoint_costs_the_run_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_config(tmp_path, "loop.steps=4"))
+    damaged = CheckpointStore(tmp_path, keep=2).path(4) / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    run(tiny_config(tmp_path, "loop.steps=3", "checkpoint.keep=1", "tracking.progress=true"))
+    assert "is now damaged-step-00000004" in capsys.readouterr().out.replace("\n", " ")
+    assert CheckpointStore(tmp_path, keep=1).newest_sound() == (3, [])
+    run(tiny_config(tmp_path, "checkpoint.keep=1"))
+    assert CheckpointStore(tmp_path, keep=1).steps() == [6]
+    assert (tmp_path / "checkpoints/damaged-step-00000004/model.safetensors").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt", "manifest.json", "config.json"])
 def test_without_a_sound_checkpoint_the_run_says_so_and_touches_nothing(tmp_path: Path, name: str) -> None:
     config = tiny_config(tmp_path, "loop.steps=1")
