@@ -7,8 +7,9 @@
                                   discriminator.safetensors  where there is one
                                   config.json                the network
                                   training.pt                optimizers, and every process's position
+                                  best.json                  the best so far, from the first validation on
                                   manifest.json              size and SHA-256 of every other file
-    RUN/checkpoints/best.json                                which step is best, by which metric and figure
+    RUN/checkpoints/best.json                                the newest's: which step, metric and figure
     RUN/checkpoints/damaged-step-00002000/                   one that a run passed over when it went on
 
 A checkpoint is written under a hidden name, synced and renamed: a kill, a crash or a full disk leaves those
@@ -97,11 +98,13 @@ class CheckpointStore:
         return sorted(int(name[1]) for name in names if name)
 
     def best(self) -> Best | None:
-        """Return which checkpoint is best, or None before the first validation."""
-        try:
-            return Best(**json.loads((self._folder / BEST).read_text(encoding="utf-8")))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError):
-            return None
+        """Return which checkpoint is best, or None before the first validation.
+
+        The newest knows: after a kill, the file beside them may still be what it was before it.
+        """
+        folders = (*map(self.path, reversed(self.steps())), self._folder)
+        recorded = (best for best in map(_read_best, folders) if best is not None)
+        return next((best for best in recorded if self.path(best.step).is_dir()), None)
 
     def save(self, checkpoint: Checkpoint, *, best: Best | None = None) -> Path:
         """Write a checkpoint, name it the best if it is, and delete those that are no longer kept.
@@ -115,13 +118,12 @@ class CheckpointStore:
             self._folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
-            self._write(checkpoint, unfinished)
+            best = best or self.best()
+            self._write(checkpoint, best, unfinished)
             self._delete(final)
             unfinished.rename(final)
             _sync(self._folder)
-            if best is not None:
-                with replacing(self._folder / BEST) as file:
-                    file.write(json.dumps(vars(best)).encode())
+            self._name_best(best)
             self._rotate(checkpoint.step)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -152,7 +154,9 @@ class CheckpointStore:
         """
         newer = [self.path(other) for other in reversed(self.steps()) if other > step]
         try:
-            return [self._move_aside(path) for path in newer]
+            names = [self._move_aside(path) for path in newer]
+            self._name_best(self.best())
+            return names
         except OSError as error:
             raise CheckpointWriteError(f"{self._folder}: cannot be written ({_summary(error)})") from error
 
@@ -178,17 +182,25 @@ class CheckpointStore:
         for left in self._folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
 
-    def _write(self, checkpoint: Checkpoint, folder: Path) -> None:
+    def _write(self, checkpoint: Checkpoint, best: Best | None, folder: Path) -> None:
         for name, state in checkpoint.modules.items():
             tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
             save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
         (folder / NETWORK).write_text(json.dumps(checkpoint.network, indent=2) + "\n", encoding="utf-8")
         torch.save(dict(checkpoint.training), folder / TRAINING)
+        if best is not None:
+            _write_best(folder, best)
         manifest = {path.name: _measure(path) for path in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         for path in folder.iterdir():
             _sync(path)
         _sync(folder)
+
+    def _name_best(self, best: Best | None) -> None:
+        if best is None:
+            (self._folder / BEST).unlink(missing_ok=True)
+        elif best != _read_best(self._folder):
+            _write_best(self._folder, best)
 
     def _rotate(self, saved: int) -> None:
         best = self.best()
@@ -223,6 +235,18 @@ class CheckpointStore:
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             return f"{folder.name}: {_summary(error)}"
         return None
+
+
+def _read_best(folder: Path) -> Best | None:
+    try:
+        return Best(**json.loads((folder / BEST).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write_best(folder: Path, best: Best) -> None:
+    with replacing(folder / BEST) as file:
+        file.write(json.dumps(vars(best)).encode())
 
 
 def _measure(path: Path) -> dict[str, Any]:

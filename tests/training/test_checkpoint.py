@@ -1,19 +1,25 @@
-"""Which folders are checkpoints, and which of them are kept, whatever befell the run."""
+"""Which folders are checkpoints, which of them are kept, and which one is best, whatever befell the run."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from training.checkpoint import Checkpoint, CheckpointStore
+from training.checkpoint import BEST, Best, Checkpoint, CheckpointStore
 
 
-def save(store: CheckpointStore, step: int) -> None:
+def save(store: CheckpointStore, step: int, *, best: float | None = None) -> None:
     weights = {"model": {"weight": torch.full((8,), float(step))}}
-    store.save(Checkpoint(step=step, modules=weights, network={}, training={}))
+    checkpoint = Checkpoint(step=step, modules=weights, network={}, training={})
+    store.save(checkpoint, best=None if best is None else psnr(step, best))
+
+
+def psnr(step: int, value: float) -> Best:
+    return Best(step=step, metric="psnr", value=value)
 
 
 def damage(store: CheckpointStore, step: int) -> None:
@@ -71,3 +77,41 @@ def test_damaged_checkpoints_are_moved_aside_and_not_counted(tmp_path: Path) -> 
     assert resumed(tmp_path, keep=2)[0] == 3
     names = {path.name for path in (tmp_path / "checkpoints").glob("damaged-*")}
     assert names == {f"damaged-step-0000000{end}" for end in ("4", "4-2", "5", "6")}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_kill_before_best_json_does_not_lose_the_best(tmp_path: Path, before: bool) -> None:
+    store, best_json = CheckpointStore(tmp_path, keep=2), tmp_path / "checkpoints" / BEST
+    if before:
+        save(store, 1, best=5.0)
+    held = best_json.read_bytes() if before else None
+    save(store, 2, best=6.0)
+    if held is None:
+        best_json.unlink()
+    else:
+        best_json.write_bytes(held)
+    assert store.best() == psnr(2, 6.0)
+    found, store = resumed(tmp_path, keep=1)
+    assert (found, store.best()) == (2, psnr(2, 6.0))
+    save(store, 4)
+    save(store, 6)
+    assert store.steps() == [2, 6]
+    assert json.loads(best_json.read_text()) == {"step": 2, "metric": "psnr", "value": 6.0}
+
+
+def test_a_best_that_was_passed_over_is_none(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    save(store, 2, best=5.0)
+    save(store, 4, best=6.0)
+    damage(store, 4)
+    assert resumed(tmp_path, keep=2)[1].best() == psnr(2, 5.0)
+    shutil.rmtree(store.path(2))
+    save(store, 4)
+    assert resumed(tmp_path, keep=2)[1].best() is None
+
+
+def test_checkpoints_that_do_not_hold_the_best_go_by_best_json(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    save(store, 2)
+    (tmp_path / "checkpoints" / BEST).write_text('{"step": 2, "metric": "psnr", "value": 6.0}')
+    assert resumed(tmp_path, keep=2)[1].best() == psnr(2, 6.0)
