@@ -74,8 +74,12 @@ def prepare(
             unfinished.unlink()
         spool = Spool(output)
         done = spool.open(settings)
-        if any(stamp not in done for stamp in sources) and any(output.glob("*.tar")):
-            raise OutputMismatchError(f"{output} holds shards of other inputs; choose another folder")
+        as_before = spool.packed == fingerprint and all(stamp in done for stamp in sources)
+        if not as_before and any(output.glob("*.tar")):
+            raise OutputMismatchError(
+                f"{output} holds unfinished shards of other inputs: finish it with those, "
+                "or choose another folder"
+            )
         records = [done[stamp] for stamp in sources if stamp in done]
         todo = {stamp: source for stamp, source in sources.items() if stamp not in done}
         with _bar(len(sources), len(records), shown=progress) as advance:
@@ -98,6 +102,7 @@ def _finish(
     for stills in (False, True):
         kindred = [record for record in used if bool(record.stills) == stills]
         splits |= split_sources(kindred, settings.validation)
+    spool.begin_packing(inputs)
     shards: dict[str, list[Shard]] = {}
     for kind, prefix in _KINDS:
         for split in _SPLITS:

@@ -2,7 +2,8 @@
 
 ::
 
-    OUTPUT/.work/journal.jsonl      the settings, then a line for every source that is done
+    OUTPUT/.work/journal.jsonl      the settings, then a line for every source that is done, and, before the
+                                    first shard, one for the inputs that shards are made of
     OUTPUT/.work/spool/ab/ab12....  the clips of one source, then its stills, end to end
 
 A line is written after the file that it tells of, so that a run that was killed goes on where it was: a
@@ -80,6 +81,8 @@ class Spool:
 
     def __init__(self, output: Path) -> None:
         self.folder = output / ".work"
+        self.packed = ""
+        """Fingerprint of the inputs that shards were begun of; empty before any."""
         self._journal = self.folder / "journal.jsonl"
 
     def open(self, settings: PrepareSettings) -> dict[Stamp, Record]:
@@ -101,12 +104,19 @@ class Spool:
                 f"{self.folder.parent} holds unfinished work of other settings "
                 f"({', '.join(changed) or 'format'}): finish it with those, or choose another folder"
             )
-        records = (Record.read(line) for line in lines[1:])
+        self.packed = next((line["packed"] for line in reversed(lines) if "packed" in line), "")
+        records = (Record.read(line) for line in lines[1:] if "packed" not in line)
         return {record.stamp: record for record in records if self._is_whole(record)}
 
     def add(self, record: Record) -> None:
         """Note that a source is done."""
         self._append(asdict(record))
+
+    def begin_packing(self, inputs: str) -> None:
+        """Note of which inputs, by their fingerprint, there will be shards from now on."""
+        if inputs != self.packed:
+            self._append({"packed": inputs}, synced=True)
+            self.packed = inputs
 
     def path(self, stamp: Stamp) -> Path:
         """Return where the clips of a source are."""
@@ -133,10 +143,13 @@ class Spool:
                 except json.JSONDecodeError:
                     continue  # torn when the run was killed: that source is cut again
 
-    def _append(self, line: dict[str, Any], *, fresh: bool = False) -> None:
+    def _append(self, line: dict[str, Any], *, fresh: bool = False, synced: bool = False) -> None:
         with open(self._journal, "w" if fresh else "a", encoding="utf-8", newline="\n") as file:
             # A newline first ends a torn line, so that it does not take this one with it.
             file.write(("" if fresh else "\n") + json.dumps(line) + "\n")
+            if synced:  # shards are: they must not outlive what they were made of
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def write_spool(path: Path, pieces: Iterable[bytes]) -> list[int]:

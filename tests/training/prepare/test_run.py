@@ -255,6 +255,28 @@ def test_goes_on_where_only_the_manifest_is_missing(
     assert {path.name for path in output.glob(".*")} == {".lock"}
 
 
+def test_inputs_may_change_until_there_are_shards(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    output, fewer = tmp_path / "out", [f"{footage}/take [0-3].mp4"]
+    for step, inputs in (("write_shards", [str(footage)]), ("write_manifest", fewer)):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(inputs, output, SMALL, processes=1)
+    before = contents(output)
+    assert len(samples(output, "*.tar")) == 4 * 3
+    for other in ([f"{footage}/take [0-2].mp4"], [str(footage)]):
+        with pytest.raises(OutputMismatchError, match="shards of other inputs"):
+            prepare(other, output, SMALL, processes=1)
+    manifest = prepare(fewer, output, SMALL, processes=1)
+    assert manifest["train"]["sources"] + manifest["validation"]["sources"] == 4
+    assert contents(output) == before
+
+
 def test_unfinished_work_of_other_settings_is_refused(footage: Path, tmp_path: Path) -> None:
     Spool(tmp_path).open(SMALL)
     with pytest.raises(OutputMismatchError, match=r"unfinished work of other settings \(crf, seed\)"):
