@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from cvivit.errors import CheckpointMismatchError, DataError
 from training.batch import Batch
+from training.data.bad import Skipped
 from training.data.stream import ClipStream, Packet, StreamSettings
 from training.data.urls import PIPE
 from training.data.workers import forkserver_context, outlive_signals
@@ -140,6 +141,9 @@ class ClipEpoch:
     gather what was measured after the last of them, not batch by batch.
     """
 
+    skipped: Sequence[Skipped] = ()
+    """What could not be used of the part of the epoch that was gone through last."""
+
     def __init__(
         self,
         settings: StreamSettings,
@@ -165,8 +169,12 @@ class ClipEpoch:
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.
         """
+        skipped: list[Skipped] = []
+        self.skipped = skipped
         for packet in _packets(self._stream, self._workers, self._prefetch):
-            yield _batch(packet)
+            skipped += packet.skipped
+            if packet.video is not None or packet.error is not None:
+                yield _batch(packet)
 
 
 def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet]:

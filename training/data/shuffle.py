@@ -102,12 +102,11 @@ class ShuffledSamples:
         for number in range(start.part, len(parts)):
             part = parts[number]
             skip = start.offset if number == start.part else 0
-            samples = read_shard(
-                self._shards[part.shard], start=part.slice + skip * part.of, suffixes=self._suffixes
-            )
+            shard = self._shards[part.shard]
+            samples = read_shard(shard, start=part.slice + skip * part.of, suffixes=self._suffixes)
             try:
                 for count, sample in enumerate(islice(samples, 0, None, part.of), start=skip + 1):
                     yield _Read(sample=sample, part=number, next_offset=count)
             except ShardError as error:
                 if not self._refilling:  # it was counted when this block was first filled
-                    self.bad.add(error)
+                    self.bad.add(error, shard)

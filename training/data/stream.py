@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from cvivit.errors import CViViTError, SampleError
 from training.data.augment import augment, centre, pick_window
-from training.data.bad import BadSamples
+from training.data.bad import BadSamples, Skipped
 from training.data.decode import decode_clip, decode_still
 from training.data.order import Reader, is_stills
 from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
@@ -42,12 +42,14 @@ class StreamSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Packet:
-    """A batch with the position of its worker after it, or the error that ended the worker."""
+    """A batch with the position of its worker after it, the error that ended the worker, or its last word."""
 
     worker: int
     video: torch.Tensor | None = None
     keys: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
+    skipped: tuple[Skipped, ...] = ()
+    """What its worker could not use since the packet before."""
     error: CViViTError | None = None
 
 
@@ -91,7 +93,10 @@ class ClipStream(IterableDataset[Packet]):
         try:
             packets = maker.epoch() if self._once else maker.forever(worker, self._workers)
             for video, keys in packets:
-                yield Packet(worker=worker, video=video, keys=keys, state=maker.state_dict())
+                yield Packet(
+                    worker=worker, video=video, keys=keys, state=maker.state_dict(), skipped=maker.skipped()
+                )
+            yield Packet(worker=worker, skipped=maker.skipped())
         # Raised in a worker, it would reach the training process as a traceback in a string.
         except CViViTError as error:
             yield Packet(worker=worker, error=error)
@@ -135,6 +140,9 @@ class _BatchMaker:
             "ceilings": {"clips": self._clips.bad.state_dict(), "stills": self._stills.bad.state_dict()},
         }
 
+    def skipped(self) -> tuple[Skipped, ...]:
+        return self._clips.bad.take() + self._stills.bad.take()
+
     def forever(self, worker: int, workers: int) -> Iterator[_Arrays]:
         clips = self._usable(self._clips, iter(self._clips))
         stills = self._usable(self._stills, iter(self._stills))
@@ -160,7 +168,7 @@ class _BatchMaker:
             try:
                 frames = self._frames(sample, source.position.epoch)
             except SampleError as error:
-                source.bad.add(error)
+                source.bad.add(error, sample.name)
             else:
                 source.bad.good()
                 yield sample.name, frames

@@ -188,6 +188,22 @@ def test_a_few_bad_samples_do_not_end_a_run_of_many_epochs(write_shard: Write, g
     list(islice(resumed, 20))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_tells_what_it_skipped(write_shard: Write, grey_clip: Clip, workers: int) -> None:
+    names = ("first", "g010", "short", "g020", "last")
+    clips = {"g010": grey_clip(10), "g020": grey_clip(20), "short": grey_clip(30, frames=3)}
+    files = {f"{name}.mp4": clips.get(name, b"no video") for name in names}
+    mixed, junk = write_shard("a.tar", files), write_shard("b.tar", {"bad.mp4": b"no video"})
+    cut = write_shard("c.tar", {f"g{grey:03d}.mp4": grey_clip(grey) for grey in (40, 50, 60)})
+    cut.write_bytes(cut.read_bytes().rstrip(b"\0")[:-50])
+    epoch = ClipEpoch(settings([str(mixed), str(junk), str(cut)], batch_size=2), workers=workers)
+    for _ in range(2):
+        assert sorted(greys(list(epoch))) == [10, 20, 40]
+        bad = [f"{mixed}#{name}" for name in ("first", "last", "short")]
+        assert sorted(one.source for one in epoch.skipped) == [*bad, f"{junk}#bad", str(cut)]
+        assert f"{mixed}#short: 3 frames are fewer than 5" in map(str, epoch.skipped)
+
+
 def test_bad_samples_alone_stop_in_the_end(write_shard: Write) -> None:
     shard = write_shard("a.tar", {"bad.mp4": b"no video"})
     with pytest.raises(TooManyBadSamplesError):
