@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class EvaluationClips:
     config: CViViTConfig
     limit: int | None = None
     unreadable: list[dict[str, str]] = field(default_factory=list)
-    """Videos that could not be read to their end, known once the clips were iterated over."""
+    """Videos, shards and their samples that could not be read to their end, known after the iteration."""
 
     def __iter__(self) -> Iterator[Clip]:
         """Yield clips.
@@ -53,14 +54,15 @@ class EvaluationClips:
         """
         clips = self._of_shards() if all(map(_are_shards, self.inputs)) else self._of_videos()
         first = None
-        for clip in islice(clips, self.limit):
-            first = first or clip
-            yield clip
+        with closing(clips):  # what was skipped is known when it ends, wherever that is
+            for clip in islice(clips, self.limit):
+                first = first or clip
+                yield clip
         if first is None:
             reasons = "; ".join(f"{entry['source']}: {entry['message']}" for entry in self.unreadable[:3])
             raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
-    def _of_shards(self) -> Iterator[Clip]:
+    def _of_shards(self) -> Generator[Clip]:
         settings = StreamSettings(
             clips=tuple(expand_shards(self.inputs)),
             batch_size=1,
@@ -68,10 +70,14 @@ class EvaluationClips:
             image_size=self.config.image_size,
             max_bad_samples=MAX_BAD_SAMPLES,
         )
-        for batch in ClipEpoch(settings):
-            yield Clip(key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames)
+        epoch = ClipEpoch(settings)
+        try:
+            for batch in epoch:
+                yield Clip(key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames)
+        finally:
+            self.unreadable += map(asdict, epoch.skipped)
 
-    def _of_videos(self) -> Iterator[Clip]:
+    def _of_videos(self) -> Generator[Clip]:
         clip_format = ClipFormat.of(self.config)
         for source in find_sources(self.inputs):
             if source.kind != "video":

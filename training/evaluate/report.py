@@ -15,6 +15,8 @@ from training.evaluate.measuring import ClipMeasure, Measures, clip_bits
 
 DIGITS = 4
 """Decimals kept of figures in the JSON and the CSV."""
+NAMED = 10
+"""Unreadable sources on the page; the JSON has all."""
 
 
 def build_report(
@@ -36,7 +38,7 @@ def build_report(
         codecs: of a share of the clips.
         tokens: the tokenizer on the same share; None without codecs.
         missing: why a figure is not there, by its name.
-        unreadable: sources that were left out, with reasons.
+        unreadable: videos, shards and samples that were left out, in part or whole, with reasons.
     """
     codebook = measures.codebook
     bits = clip_bits(config)
@@ -117,8 +119,11 @@ def markdown(report: Mapping[str, Any]) -> str:
             _table(("", "bits a clip", "PSNR", "SSIM", "LPIPS"), cells),
         ]
     lines += [f"{name} was not measured: {reason}." for name, reason in report["missing"].items()]
-    if report["unreadable"]:
-        lines.append(f"{len(report['unreadable'])} videos could not be read to their end.")
+    if unreadable := report["unreadable"]:
+        lines.append(f"{len(unreadable)} videos, shards or samples could not be read to their end:")
+        named = [f"- {entry['source']}: {entry['message']}" for entry in unreadable[:NAMED]]
+        rest = len(unreadable) - len(named)
+        lines.append("\n".join([*named, f"- and {rest} more"] if rest else named))
     return "\n\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tarfile
 from dataclasses import replace
@@ -92,6 +93,45 @@ def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tm
     (videos / "v1.mp4").unlink()
     with pytest.raises(NoDataError, match=r"no clip could be read \(.*broken\.mp4: "):
         evaluate(tokenizer, [str(videos)], tmp_path / "other", QUICK)
+
+
+def write_shard(path: Path, files: dict[str, bytes]) -> str:
+    with tarfile.open(path, "w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(f"{name}.mp4.mp4")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def test_what_a_shard_has_besides_clips_is_told(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    clip = (videos / "v0.mp4").read_bytes()
+    whole = write_shard(
+        tmp_path / "s.tar", {f"{n}": clip if n in (0, 2, 5, 8) else b"no video" for n in range(10)}
+    )
+    report = evaluate(tokenizer, [whole], tmp_path / "out", QUICK)
+    assert report["clips"] == 4
+    assert [entry["source"] for entry in report["unreadable"]] == [f"{whole}#{n}" for n in (1, 3, 4, 6, 7, 9)]
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "6 videos, shards or samples could not be read to their end:" in page
+    assert f"- {whole}#9: not a sound video (InvalidDataError)" in page
+
+    limited = evaluate(tokenizer, [whole], tmp_path / "limited", replace(QUICK, max_clips=2))
+    assert [entry["source"] for entry in limited["unreadable"]] == [f"{whole}#1"]
+
+    cut = write_shard(tmp_path / "cut.tar", {f"{n}": clip for n in range(4)})
+    Path(cut).write_bytes(Path(cut).read_bytes()[: 3 * len(clip)])
+    report = evaluate(tokenizer, [cut], tmp_path / "cut", QUICK)
+    assert 0 < report["clips"] < 4
+    assert report["unreadable"] == [{"source": cut, "message": "not a sound tar file"}]
+
+
+def test_shards_without_a_clip_are_an_error(tokenizer: VideoTokenizer, tmp_path: Path) -> None:
+    junk = write_shard(tmp_path / "s.tar", {"a": b"no video", "b": b""})
+    with pytest.raises(NoDataError, match=r"no clip could be read \(.*s\.tar#a: not a sound video"):
+        evaluate(tokenizer, [junk], tmp_path / "out", QUICK)
 
 
 def test_asked_for_networks_without_weights_are_an_error(
