@@ -209,6 +209,9 @@ class Run:
             folder = self.directory / "samples"
             with writing(folder):
                 write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
+            if not validation.figures["clips"]:
+                reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
+                self.bar.note(f"validation measured nothing: no held-out clip could be used{reasons}")
         self.throughput.pause()
         return validation
 

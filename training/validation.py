@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -28,9 +28,11 @@ class Validation:
     """What a validation found."""
 
     figures: dict[str, float]
-    """`psnr`, `ssim`, `clips`, `codebook_use`, `perplexity`; `lpips` and `fvd` where they were asked for."""
+    """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`; `lpips`, `fvd` if asked for."""
     shown: list[tuple[Tensor, Tensor]]
     """The first clips of this process and their reconstructions, uint8 `t h w c`."""
+    skipped: Sequence[str] = ()
+    """What this process could not use, and why."""
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:
@@ -58,7 +60,7 @@ def validate(
 
     Args:
         model: the network.
-        clips: uint8 batches of this process.
+        clips: uint8 batches of this process, which may tell what it `skipped`, as `ClipEpoch` does.
         config: how many clips, and which figures.
         device: of the model and the frozen networks.
         lpips: where `config.lpips`.
@@ -90,7 +92,10 @@ def validate(
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
             del shown[config.videos :]
     names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
-    return Validation(figures=_together(names, rows, features, counts), shown=shown)
+    skipped = [str(one) for one in getattr(clips, "skipped", ())]
+    figures = _together(names, rows, features, counts)
+    figures["bad_samples"] = sum(distributed.gather(len(skipped)))
+    return Validation(figures=figures, shown=shown, skipped=skipped)
 
 
 @contextmanager
