@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from service.errors import BusyError, DrainingError, NotReadyError
+
+Item = TypeVar("Item")
 
 
 class Phase(Enum):
@@ -42,6 +44,9 @@ class Lifecycle:
         self._idle.set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._dropped: set[asyncio.Task[Any]] = set()
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._waiting: set[asyncio.Timeout] = set()
+        self._dropping = False
         self._begun = asyncio.Event()
         self._ending = asyncio.Event()
 
@@ -107,20 +112,55 @@ class Lifecycle:
             if task is None or task not in self._dropped:
                 raise
             task.uncancel()
-            raise DrainingError("the server has stopped before this work was done") from None
+            raise DrainingError(STOPPED) from None
         finally:
             if task is not None:
                 self._tasks.discard(task)
+                self._streams.discard(task)
                 self._dropped.discard(task)
             self.in_flight -= 1
             if not self.in_flight:
                 self._idle.set()
 
+    def until_dropped(self, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
+        """Return `items`, for an answer that has begun: a DrainingError ends them where all is dropped.
+
+        The task that calls this, an admitted one, is not cancelled then: it has the time to say why it stops.
+        """
+        task = asyncio.current_task()
+        if task in self._tasks:
+            self._streams.add(task)
+        return self._until_dropped(items)
+
+    async def _until_dropped(self, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
+        while not self._dropping:
+            waiting = asyncio.timeout(None)
+            try:
+                async with waiting:
+                    self._waiting.add(waiting)
+                    item = await anext(items)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+                break
+            finally:
+                self._waiting.discard(waiting)
+            yield item
+        raise DrainingError(STOPPED)
+
     def drop(self) -> None:
-        """End all that is in flight, each with a DrainingError."""
-        for task in self._tasks:
+        """End all that is in flight, each with a DrainingError; the second time also streams that did not."""
+        spared = self._dropped if self._dropping else self._streams
+        for task in self._tasks - spared:
             self._dropped.add(task)
             task.cancel()
+        for waiting in self._waiting:
+            waiting.reschedule(asyncio.get_running_loop().time())
+        self._waiting.clear()
+        self._dropping = True
 
 
+STOPPED = "the server has stopped before this work was done"
 _STATE = {Phase.STARTING: "is starting", Phase.FAILED: "has no engine"}

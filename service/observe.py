@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGoneError
+from service.errors import ClientGoneError, DrainingError
 from service.metrics import Metrics
 from service.problems import answer
 from service.record import SCOPE_KEY, Record
@@ -120,6 +120,8 @@ class ProblemMiddleware:
             scope[SCOPE_KEY].code = told.problem["code"]
             if told.status == 500:
                 log.exception("a request failed", route=scope[SCOPE_KEY].route)
+            if started and isinstance(error, DrainingError):
+                return  # whoever serves cuts an answer off that does not end: it is no bug
             if started:
                 raise
             if not isinstance(error, ClientGoneError):

@@ -105,7 +105,8 @@ class Server(uvicorn.Server):
             log.warning(
                 "the grace time is over: work in flight is dropped", requests=self.lifecycle.in_flight
             )
-            self.lifecycle.drop()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.lifecycle.idle(), DROP_SECONDS)
+            for _ in range(2):  # streams end by themselves; the second time cuts those that nobody reads
+                self.lifecycle.drop()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.lifecycle.idle(), DROP_SECONDS)
         self.should_exit = True

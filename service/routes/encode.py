@@ -96,12 +96,14 @@ async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spo
     except BaseException:
         spool.close()  # also where it was never begun to read
         raise
+    rest = runtime.lifecycle.until_dropped(lines)
 
     async def body() -> AsyncGenerator[bytes, None]:
         yield first
         try:
-            async for line in lines:
-                yield line
+            async with aclosing(rest):
+                async for line in rest:
+                    yield line
         except Exception as error:
             problem = answer(error, request.url.path).problem
             record.code = problem["code"]

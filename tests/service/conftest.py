@@ -154,6 +154,8 @@ class Gate:
         self._runner = runner
         self.opened = threading.Event()
         self.reached = threading.Event()
+        self.free = 0
+        """How many batches pass by it first."""
         self.failure: Exception | None = None
         """What a batch raises in place of its result, once the gate opens."""
 
@@ -170,6 +172,9 @@ class Gate:
         self._runner.warm_up()
 
     def _run(self, operation: Callable[[np.ndarray], np.ndarray], batch: np.ndarray) -> np.ndarray:
+        if self.free:
+            self.free -= 1
+            return operation(batch)
         self.reached.set()
         assert self.opened.wait(PATIENCE_SECONDS)
         if self.failure is not None:

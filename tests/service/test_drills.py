@@ -1,17 +1,23 @@
 """Fault drills over HTTP: what breaks is mended, what was accepted is answered, nothing is left behind."""
 
+import json
+import logging
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
+import structlog
 
 from tests.processes import started as decoders
 
 Serve = Callable[..., Any]
 Eventually = Callable[[Callable[[], bool]], None]
+
+LINES = {"accept": "application/x-ndjson"}
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV])
@@ -77,3 +83,25 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted(
     server.thread.join(60)
     assert server.server.exit_code == 0
     assert not decoders()
+
+
+def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
+    serve_gated: Serve, gate: Any, make: Callable[..., bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.free = 1
+    server = serve_gated(grace_seconds=0.2)
+    with structlog.testing.capture_logs() as logged, caplog.at_level(logging.ERROR):
+        post = httpx.stream("POST", f"{server.url}/encode", content=make(80), headers=LINES, timeout=60)
+        with post as response:
+            lines = response.iter_lines()
+            assert json.loads(next(lines))["clip"] == 0
+            assert gate.reached.wait(60)
+            server.server.handle_exit(signal.SIGTERM, None)
+            *_, last = lines
+        gate.opened.set()
+        server.thread.join(60)
+    assert json.loads(last)["code"] == "draining"
+    (line,) = (line for line in logged if line["event"] == "request")
+    assert (line["status"], line["code"]) == (200, "draining")
+    assert not caplog.records
+    assert server.server.exit_code == 0

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
@@ -86,3 +88,42 @@ def test_what_is_dropped_is_told_so_and_what_is_cancelled_is_cancelled() -> None
     lifecycle.become(Phase.READY)
     assert asyncio.run(_held(lifecycle, dropped=False)) is None
     assert isinstance(asyncio.run(_held(lifecycle, dropped=True)), DrainingError)
+
+
+async def _streamed(lifecycle: Lifecycle, *, reads: bool) -> tuple[BaseException | None, list[int], int]:
+    """How a stream ends whose third item never comes, what it gave, and how many drops that took."""
+    given: list[int] = []
+
+    async def items() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+        await asyncio.sleep(60)
+
+    async def work() -> None:
+        with lifecycle.admit(asyncio.current_task()):
+            async with aclosing(lifecycle.until_dropped(items())) as source:
+                async for item in source:
+                    given.append(item)
+                    if not reads:
+                        await asyncio.sleep(60)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.01)
+    drops = 0
+    while not task.done():
+        lifecycle.drop()
+        drops += 1
+        await asyncio.wait([task], timeout=0.1)
+    assert lifecycle.in_flight == 0
+    return task.exception(), given, drops
+
+
+@pytest.mark.parametrize(("reads", "given", "drops"), [(True, [1, 2], 1), (False, [1], 2)])
+def test_a_stream_ends_by_itself_and_is_cut_where_nobody_reads_it(
+    reads: bool, given: list[int], drops: int
+) -> None:
+    lifecycle = Lifecycle(max_requests=1)
+    lifecycle.become(Phase.READY)
+    error, found, taken = asyncio.run(_streamed(lifecycle, reads=reads))
+    assert isinstance(error, DrainingError)
+    assert (found, taken) == (given, drops)
