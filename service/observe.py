@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGoneError, DrainingError
 from service.metrics import Metrics
-from service.problems import answer
+from service.problems import Answer, answer
 from service.record import SCOPE_KEY, Record
 
 log = structlog.get_logger("service")
@@ -116,13 +116,19 @@ class ProblemMiddleware:
         try:
             await self.app(scope, receive, send_noted)
         except Exception as error:
-            told = answer(error, scope["path"])
-            scope[SCOPE_KEY].code = told.problem["code"]
-            if told.status == 500:
-                log.exception("a request failed", route=scope[SCOPE_KEY].route)
+            told = tell(error, scope)
             if started and isinstance(error, DrainingError):
                 return  # whoever serves cuts an answer off that does not end: it is no bug
             if started:
                 raise
             if not isinstance(error, ClientGoneError):
                 await told.response()(scope, receive, send)
+
+
+def tell(error: BaseException, scope: Scope) -> Answer:
+    """Return what `error` tells the client of a request; its code is kept, and what is a bug is logged."""
+    told, record = answer(error, scope["path"]), scope[SCOPE_KEY]
+    record.code = told.problem["code"]
+    if told.status == 500:
+        log.error("a request failed", route=record.route, exc_info=error)
+    return told

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request, Response
 from cvivit.tokens import TokenGrid
 from service.disconnect import while_connected
 from service.negotiation import choose
+from service.observe import tell
 from service.openapi import (
     JSON,
     LINES,
@@ -25,7 +26,6 @@ from service.openapi import (
     video_body,
 )
 from service.pipeline import Encoding
-from service.problems import answer
 from service.record import Record, record_of
 from service.runtime import Runtime, runtime_of
 from service.spool import Spool
@@ -105,9 +105,7 @@ async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spo
                 async for line in rest:
                     yield line
         except Exception as error:
-            problem = answer(error, request.url.path).problem
-            record.code = problem["code"]
-            yield _dump(problem) + b"\n"
+            yield _dump(tell(error, request.scope).problem) + b"\n"
 
     return GeneratorResponse(body(), lines, media_type=LINES)
 

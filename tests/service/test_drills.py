@@ -3,6 +3,7 @@
 import json
 import logging
 import signal
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -105,3 +106,19 @@ def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
     assert (line["status"], line["code"]) == (200, "draining")
     assert not caplog.records
     assert server.server.exit_code == 0
+
+
+def test_a_bug_in_the_middle_of_a_stream_is_in_the_log(
+    serve_gated: Serve, gate: Any, make: Callable[..., bytes]
+) -> None:
+    gate.free, gate.failure = 1, ValueError("a bug")
+    post = httpx.stream("POST", f"{serve_gated().url}/encode", content=make(80), headers=LINES, timeout=60)
+    with structlog.testing.capture_logs() as logged, post as response:
+        lines = response.iter_lines()
+        assert json.loads(next(lines))["clip"] == 0
+        gate.opened.set()
+        *_, last = lines
+    assert json.loads(last)["code"] == "clip_failed"
+    (line,) = (line for line in logged if line["event"] == "a request failed")
+    assert line["route"] == "/encode"
+    assert "ValueError: a bug" in "".join(traceback.format_exception(line["exc_info"]))
