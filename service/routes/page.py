@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import html
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from service.errors import NotFoundError
 from service.openapi import OPENAPI_PATH
@@ -21,7 +22,11 @@ DOCS_POLICY = (
 )
 """Swagger UI comes from here and runs no script that is written into the page; it does style by attribute."""
 
-ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+ASSETS = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon.png": "image/png",
+}
 """Files of Swagger UI, which the package fastapi-offline carries: the page works without the internet."""
 
 PAGE = """\
@@ -96,7 +101,8 @@ async def asset(name: str) -> Response:
     """Answer a file of Swagger UI."""
     if name not in ASSETS:
         raise NotFoundError("there is nothing here; /docs lists the routes")
-    return FileResponse(_assets() / name, headers={"Cache-Control": "max-age=86400"})
+    headers = {"Cache-Control": "max-age=86400"}
+    return Response(_contents(name), media_type=ASSETS[name], headers=headers)
 
 
 @router.get("/errors")
@@ -109,9 +115,13 @@ async def errors() -> Response:
     return HTMLResponse(ERRORS + "\n".join(rows), headers={"Content-Security-Policy": ERRORS_POLICY})
 
 
-def _assets() -> Path:
-    """Return the folder of Swagger UI's files, found without importing the package that carries them."""
+@cache
+def _contents(name: str) -> bytes:
+    """Return a file of Swagger UI: whole, for Starlette answers a range it cannot give in plain text.
+
+    The package that carries it is found without being imported.
+    """
     spec = find_spec("fastapi_offline")
     assert spec is not None
     assert spec.origin is not None
-    return Path(spec.origin).parent / "static"
+    return (Path(spec.origin).parent / "static" / name).read_bytes()

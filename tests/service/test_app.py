@@ -41,6 +41,16 @@ def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
     assert "openapi.json" in client.get("/docs/start.js").text
 
 
+@pytest.mark.parametrize("wanted", ["bytes=99999999-", "bytes=abc", "lines=1-2", "bytes=5-2", "bytes=0-9"])
+@pytest.mark.parametrize("name", ["favicon.png", "swagger-ui.css", "swagger-ui-bundle.js"])
+def test_a_file_of_the_documentation_is_answered_whole(client: TestClient, name: str, wanted: str) -> None:
+    """A range may be ignored (RFC 9110, 14.2): no range is then an error that is no problem+json."""
+    whole = client.get(f"/docs/{name}")
+    answer = client.get(f"/docs/{name}", headers={"range": wanted})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert "accept-ranges" not in answer.headers
+
+
 @pytest.mark.parametrize("name", ["redoc.standalone.js", "..%2fcore.py", "%2e%2e/core.py", "", "x"])
 def test_no_other_file_is_answered(client: TestClient, name: str) -> None:
     assert client.get(f"/docs/{name}", follow_redirects=False).status_code in (307, 404)
