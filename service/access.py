@@ -1,17 +1,21 @@
-"""Who may call: bearer keys from a file. Every answer carries the headers that harden a page."""
+"""Who may call: keys from a file, pages of other origins. Every answer has the headers that harden a page."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvivit.errors import ConfigError
-from service.errors import UnauthorizedError
+from service.errors import CrossOriginError, UnauthorizedError
+from service.observe import tell
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 
@@ -77,6 +81,28 @@ class AccessMiddleware:
                     headers={"WWW-Authenticate": "Bearer"},
                 )
         await self.app(scope, receive, send)
+
+
+class CrossOriginMiddleware(CORSMiddleware):
+    """Starlette's, but for the answer to a preflight that it refuses, which is plain text there."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the answer to a preflight."""
+        response = super().preflight_response(request_headers)
+        return response if response.status_code == HTTPStatus.OK else _Refusal(response)
+
+
+class _Refusal(Response):
+    """The problem in place of a plain refusal, with the headers of that."""
+
+    def __init__(self, plain: Response) -> None:
+        super().__init__()
+        headers = {name: value for name, value in plain.headers.items() if not name.startswith("content-")}
+        self._error = CrossOriginError(bytes(plain.body).decode(), headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the problem."""
+        await tell(self._error, scope).response()(scope, receive, send)
 
 
 class SecurityHeadersMiddleware:

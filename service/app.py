@@ -9,13 +9,12 @@ from contextlib import asynccontextmanager
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from cvivit import __version__
 from cvivit.tokenizer import VideoTokenizer
 from service import problems
-from service.access import AccessMiddleware, Keys, SecurityHeadersMiddleware
+from service.access import AccessMiddleware, CrossOriginMiddleware, Keys, SecurityHeadersMiddleware
 from service.admission import AdmissionMiddleware
 from service.head import HeadMiddleware
 from service.observe import ObserveMiddleware, ProblemMiddleware
@@ -88,7 +87,7 @@ def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
     if settings.cors_origins:
         listed.append(
             Middleware(
-                CORSMiddleware,
+                CrossOriginMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST"],
                 allow_headers=["authorization", "content-type", "x-request-id"],

@@ -8,6 +8,7 @@
         ├── MethodNotAllowedError    the route has other methods
         ├── InvalidRequestError      refused by the framework
         ├── UnauthorizedError        no key, or an unknown one
+        ├── CrossOriginError         a page that may not ask for this
         ├── NotAcceptableError       nothing the route gives is accepted
         ├── ContentTypeError         a body of a type that the route does not take
         ├── EmptyBodyError           no byte of a body
@@ -69,6 +70,12 @@ class UnauthorizedError(ServiceError):
     """No bearer key was sent, or one that is not known."""
 
     code = "unauthorized"
+
+
+class CrossOriginError(ServiceError):
+    """A page of another origin may not ask for this: a browser's preflight of it is refused."""
+
+    code = "cross_origin"
 
 
 class NotAcceptableError(ServiceError):

@@ -42,6 +42,7 @@ STATUSES: dict[type[CViViTError], int] = {
     errors.MethodNotAllowedError: 405,
     errors.InvalidRequestError: 422,
     errors.UnauthorizedError: 401,
+    errors.CrossOriginError: 400,
     errors.NotAcceptableError: 406,
     errors.ContentTypeError: 415,
     errors.EmptyBodyError: 400,
