@@ -1,4 +1,4 @@
-"""Which of a route's media types a client prefers, from its `Accept` header (RFC 9110, 12.5.1)."""
+"""Which of a route's media types a client prefers, from its `Accept` headers (RFC 9110, 12.5.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.errors import NotAcceptableError
 
 MAX_RANGES = 64
-"""Media ranges of one header that are looked at; no honest client sends more."""
+"""Media ranges of a request that are looked at; no honest client sends more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +41,18 @@ def parse_accept(header: str) -> list[MediaRange]:
     return ranges
 
 
-def choose(header: str | None, offered: Sequence[str]) -> str:
+def choose(lines: Sequence[str], offered: Sequence[str]) -> str:
     """Return the media type of `offered` that the client prefers, the earlier of equals.
 
-    No header, or an empty one, accepts the first. The most specific range that covers a type decides.
+    `lines` are the values of all its `Accept` headers, one list in several parts (RFC 9110, 5.3). None, or
+    empty ones, accept the first. The most specific range that covers a type decides; ranges past the 64th
+    do not count.
 
     Raises:
         NotAcceptableError: none of `offered` is accepted.
     """
-    if header is None or not header.strip():
+    header = ",".join(line for line in lines if line.strip())
+    if not header:
         return offered[0]
     ranges = parse_accept(header)
 

@@ -55,7 +55,7 @@ async def decode(request: Request) -> Response:
     `fps` the model's where they are left out. A `model` that is not the one served is refused.
     """
     runtime, record = runtime_of(request.app), record_of(request)
-    media_type = choose(request.headers.get("accept"), tuple(CONTAINERS))
+    media_type = choose(request.headers.getlist("accept"), tuple(CONTAINERS))
     kind = _body_type(request)
     with record.stage("upload"):
         spool = await receive_body(request, runtime.settings, runtime.run_blocking)

@@ -55,7 +55,7 @@ async def encode(request: Request) -> Response:
     line `{"model", "shape", "frames", "fps"}`. Where that stream fails midway its last line is a problem.
     """
     runtime, record = runtime_of(request.app), record_of(request)
-    media_type = choose(request.headers.get("accept"), OFFERED)
+    media_type = choose(request.headers.getlist("accept"), OFFERED)
     with record.stage("upload"):
         spool = await receive_file(request, runtime.settings, runtime.run_blocking)
     if media_type == LINES:

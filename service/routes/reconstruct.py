@@ -52,7 +52,7 @@ QUALITY_HEADERS = {
 async def reconstruct(request: Request) -> Response:
     """Send a video; take an MP4 of it, as the model sees it, beside its reconstruction."""
     runtime, record = runtime_of(request.app), record_of(request)
-    choose(request.headers.get("accept"), (MP4,))
+    choose(request.headers.getlist("accept"), (MP4,))
     with record.stage("upload"):
         spool = await receive_file(request, runtime.settings, runtime.run_blocking)
     quality = Quality()

@@ -77,6 +77,11 @@ def test_what_cannot_be_given_is_refused_before_the_body(client: TestClient) -> 
     assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
 
 
+def test_several_accept_headers_are_one_list(client: TestClient, video: bytes) -> None:
+    headers = [("accept", "text/html"), ("accept", "application/json")]
+    assert client.post("/encode", content=video, headers=headers).status_code == 200
+
+
 def test_one_byte_too_many_is_refused(open_app: Callable[..., TestClient], video: bytes) -> None:
     assert open_app(max_body_bytes=len(video)).post("/encode", content=video).status_code == 200
     response = open_app(max_body_bytes=len(video) - 1).post("/encode", content=video)

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import NotAcceptableError
-from service.negotiation import choose, parse_accept
+from service.negotiation import MAX_RANGES, choose, parse_accept
 
 OFFERED = ("video/mp4", "video/webm", "image/gif")
 
@@ -11,7 +11,6 @@ OFFERED = ("video/mp4", "video/webm", "image/gif")
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
-        (None, "video/mp4"),
         ("", "video/mp4"),
         ("*/*", "video/mp4"),
         ("video/webm", "video/webm"),
@@ -27,8 +26,27 @@ OFFERED = ("video/mp4", "video/webm", "image/gif")
         ("video/mp4;q=2, image/gif;q=0.1", "image/gif"),
     ],
 )
-def test_the_most_preferred_type_is_chosen(accept: str | None, chosen: str) -> None:
-    assert choose(accept, OFFERED) == chosen
+def test_the_most_preferred_type_is_chosen(accept: str, chosen: str) -> None:
+    assert choose([accept], OFFERED) == chosen
+
+
+@pytest.mark.parametrize(
+    ("lines", "chosen"),
+    [
+        ([], "video/mp4"),
+        (["", " "], "video/mp4"),
+        (["text/html", "image/gif"], "image/gif"),
+        (["video/webm;q=0.1", "", "image/gif;q=0.2, text/html"], "image/gif"),
+        (["*/*", "video/mp4;q=0"], "video/webm"),
+    ],
+)
+def test_several_headers_are_one_list(lines: list[str], chosen: str) -> None:
+    assert choose(lines, OFFERED) == chosen
+
+
+def test_ranges_past_the_limit_do_not_count() -> None:
+    lines = ["text/html"] * (MAX_RANGES - 1)
+    assert choose([*lines, "image/gif", "video/mp4"], OFFERED) == "image/gif"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +54,7 @@ def test_the_most_preferred_type_is_chosen(accept: str | None, chosen: str) -> N
 )
 def test_what_cannot_be_met_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptableError):
-        choose(accept, OFFERED)
+        choose([accept], OFFERED)
 
 
 @given(st.text())
