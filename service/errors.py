@@ -11,6 +11,7 @@
         ├── CrossOriginError         a page that may not ask for this
         ├── NotAcceptableError       nothing the route gives is accepted
         ├── ContentTypeError         a body of a type that the route does not take
+        ├── ContentEncodingError     a body that is compressed
         ├── EmptyBodyError           no byte of a body
         ├── MultipartError           not a form with one part named `file`
         ├── MalformedRequestError    not HTTP as it should be
@@ -88,6 +89,12 @@ class ContentTypeError(ServiceError):
     """The body is of a type that the route does not take."""
 
     code = "content_type"
+
+
+class ContentEncodingError(ServiceError):
+    """The body has a `Content-Encoding`: bodies are taken as they are."""
+
+    code = "content_encoding"
 
 
 class EmptyBodyError(ServiceError):

@@ -41,6 +41,7 @@ WORK_ERRORS = (
     errors.StorageFullError,
     errors.UploadTimeoutError,
     errors.BodyTooLargeError,
+    errors.ContentEncodingError,
     errors.EmptyBodyError,
     errors.NotAcceptableError,
     engine.QueueFullError,

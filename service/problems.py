@@ -45,6 +45,7 @@ STATUSES: dict[type[CViViTError], int] = {
     errors.CrossOriginError: 400,
     errors.NotAcceptableError: 406,
     errors.ContentTypeError: 415,
+    errors.ContentEncodingError: 415,
     errors.EmptyBodyError: 400,
     errors.MultipartError: 400,
     errors.MalformedRequestError: 400,

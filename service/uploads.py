@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator
 
 from fastapi import Request
 
-from service.errors import BodyTooLargeError, ClientGoneError, EmptyBodyError, UploadTimeoutError
+from cvivit.strict_json import shown
+from service.errors import (
+    BodyTooLargeError,
+    ClientGoneError,
+    ContentEncodingError,
+    EmptyBodyError,
+    UploadTimeoutError,
+)
 from service.multipart import FilePart, boundary_of
 from service.settings import Settings
 from service.spool import Spool
@@ -60,6 +67,7 @@ async def receive_file(request: Request, settings: Settings, run_blocking: RunBl
     """Return the body, or the part named `file` where it is a form, kept in a spool that the caller closes.
 
     Raises:
+        ContentEncodingError: compressed.
         BodyTooLargeError, UploadTimeoutError, ClientGoneError: as in `body_chunks`.
         StorageFullError: no room to keep it.
         MultipartError: a form that is broken, or has no such part or several.
@@ -74,6 +82,7 @@ async def receive_file(request: Request, settings: Settings, run_blocking: RunBl
 async def _receive(
     request: Request, settings: Settings, run_blocking: RunBlocking, *, form: FilePart | None
 ) -> Spool:
+    _check_encoding(request)
     spool = Spool(threshold=settings.spool_bytes, folder=settings.spool_dir, run_blocking=run_blocking)
     try:
         received = False
@@ -88,6 +97,16 @@ async def _receive(
         spool.close()
         raise
     return spool
+
+
+def _check_encoding(request: Request) -> None:
+    """Refuse a compressed body by name: read as it is, it is no JSON and no video for no clear reason."""
+    for encoding in ",".join(request.headers.getlist("content-encoding")).split(","):
+        if encoding.strip().lower() not in ("", "identity"):
+            raise ContentEncodingError(
+                f"a body is taken as it is, not in Content-Encoding {shown(encoding.strip())}",
+                headers={"Accept-Encoding": "identity"},
+            )
 
 
 def _too_large(limit: int, actual: int) -> BodyTooLargeError:

@@ -1,4 +1,5 @@
 import ast
+import gzip
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def test_the_frameworks_own_errors_are_problems(
     assert set(problem) == MEMBERS
     assert (problem["status"], problem["code"], problem["instance"]) == (status, code, path)
     assert problem["request_id"] == response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip", "GZIP", "no such"])
+@pytest.mark.parametrize("path", ["/encode", "/decode", "/reconstruct"])
+def test_a_compressed_body_is_refused_by_name(client: TestClient, path: str, encoding: str) -> None:
+    headers = {"content-type": "application/json", "content-encoding": encoding}
+    response = client.post(path, content=gzip.compress(b"{}"), headers=headers)
+    assert (response.status_code, response.json()["code"]) == (415, "content_encoding")
+    assert encoding.split()[-1] in response.json()["detail"]
+    assert response.headers["accept-encoding"] == "identity"
+
+
+def test_a_body_may_say_that_it_is_not_compressed(client: TestClient, video: bytes) -> None:
+    headers = [("content-encoding", "identity"), ("content-encoding", "")]
+    assert client.post("/encode", content=video, headers=headers).status_code == 200
 
 
 def test_a_bug_is_a_500_that_tells_nothing(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
