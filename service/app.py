@@ -71,7 +71,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    describe(app, needs_key=settings.api_keys_file is not None)
+    describe(app, needs_key=settings.api_keys_file is not None, tokenizer=lambda: runtime.tokenizer)
     flush_spans = trace_requests(app, settings.otel_endpoint) if settings.otel_endpoint else None
     return app
 

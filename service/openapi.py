@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
+from cvivit.tokenizer import VideoTokenizer
+from cvivit.tokens import TokenGrid
 from service import decoding, engine, errors
 from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 
@@ -79,15 +86,6 @@ TOKEN_ERRORS = (
 )
 """What a route that takes tokens may answer."""
 
-TOKENS_EXAMPLE = {
-    "model": "7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069",
-    "shape": [1, 2, 2, 2],
-    "frames": 3,
-    "fps": 8.0,
-    "indices": [[[[17, 4095], [12, 7]], [[17, 4095], [12, 3000]]]],
-}
-"""Tokens of a model whose clips have a grid of 2 x 2 x 2, for brevity."""
-
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -108,8 +106,14 @@ class ProblemBody(BaseModel):
     request_id: str | None = Field(None, description="The answer's `x-request-id`.")
 
 
-def describe(app: FastAPI, *, needs_key: bool) -> None:
-    """Complete the app's OpenAPI document by what FastAPI does not know of."""
+def describe(app: FastAPI, *, needs_key: bool, tokenizer: Callable[[], VideoTokenizer]) -> None:
+    """Complete the app's OpenAPI document by what FastAPI does not know of.
+
+    Args:
+        app: with its routes.
+        needs_key: whether the service asks for one.
+        tokenizer: returns the model that is served, or raises NotReadyError.
+    """
     written_by_fastapi = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -119,6 +123,8 @@ def describe(app: FastAPI, *, needs_key: bool) -> None:
         if needs_key:
             components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"key": []}]
+        with suppress(errors.NotReadyError):
+            _add_examples(document["paths"], tokenizer())
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
@@ -152,7 +158,7 @@ def problem_responses(*kinds: type[CViViTError]) -> dict[int | str, dict[str, An
 def answers(*media_types: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the 200 of a route that gives `media_types`; `schema` is that of its JSON."""
     content: dict[str, Any] = {
-        media_type: {"schema": schema, "example": TOKENS_EXAMPLE} if media_type == JSON and schema else BINARY
+        media_type: {"schema": schema} if media_type == JSON and schema else BINARY
         for media_type in media_types
     }
     return {"description": description, "content": content}
@@ -200,8 +206,19 @@ def tokens_body() -> dict[str, Any]:
     return {
         "required": True,
         "description": "Tokens: only `indices` is required. `/info` says which grid (T, H, W) a clip has.",
-        "content": {JSON: {"schema": schema, "example": TOKENS_EXAMPLE}, TOKENS: BINARY},
+        "content": {JSON: {"schema": schema}, TOKENS: BINARY},
     }
+
+
+def _add_examples(paths: dict[str, Any], tokenizer: VideoTokenizer) -> None:
+    """Give the routes of tokens the tokens of a clip, which can be sent as they stand to the model served."""
+    config = tokenizer.config
+    indices = np.arange(math.prod(config.grid)).reshape(1, *config.grid) % config.codebook_size
+    grid = TokenGrid(indices=indices, frames=config.clip_frames, fps=config.fps, model=tokenizer.fingerprint)
+    answered = json.loads(grid.to_json())
+    taken = {"frames": grid.frames, "fps": grid.fps, "indices": answered["indices"][0]}
+    paths["/encode"]["post"]["responses"]["200"]["content"][JSON]["example"] = answered
+    paths["/decode"]["post"]["requestBody"]["content"][JSON]["example"] = taken
 
 
 def _nested(rank: int) -> dict[str, Any]:

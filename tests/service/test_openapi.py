@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from cvivit import VideoTokenizer
 from service.openapi import MP4
 
 CHECKS = [
@@ -78,6 +79,18 @@ def test_every_route_says_what_it_may_answer(client: TestClient) -> None:
         )
     assert {"200", "409"} <= set(document["paths"]["/decode"]["post"]["responses"])
     assert MP4 in document["paths"]["/reconstruct"]["post"]["responses"]["200"]["content"]
+
+
+def test_the_examples_of_tokens_are_decoded(client: TestClient, tokenizer: VideoTokenizer) -> None:
+    """Sent as they stand: what `/decode` says that it takes, and what `/encode` says that it answers."""
+    paths = client.get("/openapi.json").json()["paths"]
+    taken = paths["/decode"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    answered = paths["/encode"]["post"]["responses"]["200"]["content"]["application/json"]["example"]
+    assert "model" not in taken
+    assert answered["model"] == tokenizer.fingerprint
+    for example in (taken, answered):
+        response = client.post("/decode", json=example)
+        assert (response.status_code, response.headers["content-type"]) == (200, MP4), response.text
 
 
 def test_the_document_asks_for_a_key_where_the_service_does(

@@ -38,12 +38,20 @@ def loading(tokenizer: VideoTokenizer, monkeypatch: pytest.MonkeyPatch) -> Itera
     loading.ended.set()
 
 
+def json_body_of_decode(server: Any) -> Any:
+    """What `/decode` says of its JSON body: an example, once there is a model whose tokens it could be."""
+    status, document = server.get("/openapi.json")
+    assert status == 200
+    return document["paths"]["/decode"]["post"]["requestBody"]["content"]["application/json"]
+
+
 def test_it_is_alive_and_not_ready_until_the_model_is_warm(
     serve_loading: Serve, loading: Loading, eventually: Eventually, video: bytes
 ) -> None:
     server = serve_loading()
     assert server.get("/livez") == (200, {"status": "alive"})
     assert server.get("/docs")[0] == server.get("/metrics")[0] == 200
+    assert "example" not in json_body_of_decode(server)
     for path in ("/readyz", "/info"):
         status, problem = server.get(path)
         assert (status, problem["code"]) == (503, "not_ready")
@@ -54,6 +62,7 @@ def test_it_is_alive_and_not_ready_until_the_model_is_warm(
         assert "retry-after: " in head
     loading.ended.set()
     eventually(lambda: server.get("/readyz")[0] == 200)
+    assert "example" in json_body_of_decode(server)
     assert server.talk_through(video)[0] == 200
     assert server.get("/info")[0] == 200
 
