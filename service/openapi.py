@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.tokens import TokenGrid
+from cvivit.tokens import MAX_FPS, MIN_FPS, TokenGrid
 from service import decoding, engine, errors
 from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 
@@ -191,7 +191,7 @@ def tokens_schema() -> dict[str, Any]:
                 "minimum": 1,
                 "description": "Real frames: the last clip is padded.",
             },
-            "fps": {"type": "number", "exclusiveMinimum": 0},
+            "fps": {"type": "number", "minimum": MIN_FPS, "maximum": MAX_FPS},
             "indices": _nested(4),
         },
     }

@@ -93,6 +93,16 @@ def test_the_examples_of_tokens_are_decoded(client: TestClient, tokenizer: Video
         assert (response.status_code, response.headers["content-type"]) == (200, MP4), response.text
 
 
+def test_the_bounds_of_fps_are_those_that_hold(client: TestClient) -> None:
+    body = client.get("/openapi.json").json()["paths"]["/decode"]["post"]["requestBody"]
+    fps = body["content"]["application/json"]["schema"]["properties"]["fps"]
+    indices = body["content"]["application/json"]["example"]["indices"]
+    for value in (fps["minimum"], fps["maximum"]):
+        assert client.post("/decode", json={"indices": indices, "fps": value}).status_code == 200
+    for value in (fps["minimum"] / 1.01, fps["maximum"] * 1.01):
+        assert client.post("/decode", json={"indices": indices, "fps": value}).status_code == 422
+
+
 def test_the_document_asks_for_a_key_where_the_service_does(
     open_app: Callable[..., TestClient], client: TestClient, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
