@@ -187,7 +187,12 @@ class TokenGrid:
         for name in ("frames", "fps", "model"):
             if name not in fields:
                 raise TokenFieldError(f"{name} is missing")
-        grid = cls(indices=indices, **fields)
+        try:
+            grid = cls(indices=indices, **fields)
+        except TokenRangeError:
+            if config is not None:
+                _check_range(indices, config.codebook_size)  # whose range says more than that of any codebook
+            raise
         if config is None:
             grid._check_model(model)
             return grid

@@ -148,6 +148,12 @@ def test_refuses_a_token(token: str, read: Any) -> None:
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize("token", [-1, 64, 2**31, 2**32, 2**40, -(2**40)])
+def test_a_token_out_of_range_is_told_the_networks_range(token: int, read: Any) -> None:
+    with pytest.raises(TokenRangeError, match=rf"token {token} .* \[0, 64\)"):
+        read(with_token(str(token)))
+
+
 @pytest.mark.parametrize(
     "frames", [0, -1, 6, 2**63, 10**400, 5.0, 1.5, float("nan"), "5", None, True, [5], {}]
 )
