@@ -8,36 +8,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cvivit.errors import TokenFormatError, TokenRangeError, TokenSyntaxError
+from cvivit.errors import TokenFormatError, TokenSyntaxError
 
 SHOWN_CHARACTERS = 40
+KEPT_DIGITS = 2 * SHOWN_CHARACTERS
+"""Of an integer of more digits than Python reads."""
 
 
 def parse(text: str | bytes) -> Any:
     """Return the value of a JSON document in UTF-8, whose objects name no key twice.
 
-    NaN and Infinity are read, as Python writes them: whoever takes the number says that it is out of range.
+    NaN and Infinity are read, as Python writes them, and an integer of more digits than Python reads is cut
+    down to one that is still huge: whoever takes the number says that it is out of range.
 
     Raises:
         TokenSyntaxError: not UTF-8, not JSON, or nested too deep.
         TokenFormatError: a key occurs twice, so that two readers could take different values.
-        TokenRangeError: an integer of more digits than Python reads.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
         with _no_collections():
-            return json.loads(text, object_pairs_hook=_unique_keys)
+            return _load(text)
     except UnicodeDecodeError:
         raise TokenSyntaxError("not JSON: not UTF-8") from None
     except json.JSONDecodeError as error:
         raise TokenSyntaxError(f"not JSON from line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise TokenSyntaxError("not readable JSON: nested too deep") from None
-    except TokenFormatError:
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys)
+    except (json.JSONDecodeError, TokenFormatError):
         raise
     except ValueError:  # CPython's bound on int(): reading digits takes quadratic time
-        raise TokenRangeError("a number has thousands of digits") from None
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_int=_cut)
+
+
+def _cut(digits: str) -> int:
+    return int(digits[:KEPT_DIGITS])
 
 
 def shown(value: object) -> str:

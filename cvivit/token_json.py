@@ -93,7 +93,7 @@ def _array(nested: Any) -> np.ndarray:
     try:
         return np.array(level, dtype=np.int64).reshape(shape)
     except OverflowError:
-        raise TokenRangeError("a token is larger than any codebook") from None
+        raise TokenRangeError("a token is outside any codebook") from None
 
 
 def _not_an_integer(level: list[Any]) -> TokenShapeError | TokenRangeError:

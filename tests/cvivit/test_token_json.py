@@ -173,6 +173,15 @@ def test_refuses_fps(fps: Any, read: Any) -> None:
         read(document(fps=fps))
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("name", ["fps", "frames", "shape", "model"])
+def test_refuses_a_field_of_more_digits_than_python_reads(name: str, sign: str, read: Any) -> None:
+    text = document(**{name: "?"}).replace('"?"', sign + "1" * 5001)
+    with pytest.raises(TokenFieldError, match=name) as caught:
+        read(text)
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("model", ["", 5, None, True, [], "a\nb", "x" * 1000])
 def test_refuses_a_model_name(model: Any, read: Any) -> None:
     with pytest.raises(TokenFieldError, match="model"):
