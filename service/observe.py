@@ -57,7 +57,8 @@ class ObserveMiddleware:
                 record.status = message["status"]
                 MutableHeaders(scope=message)["Server-Timing"] = record.server_timing()
             elif message["type"] == "http.response.body":
-                record.bytes_out += len(message.get("body", b""))
+                if scope["method"] != "HEAD":  # whose body the server leaves out
+                    record.bytes_out += len(message.get("body", b""))
                 done = not message.get("more_body", False)
             await send(message)
 

@@ -64,7 +64,14 @@ def test_head_is_answered_as_get_is_without_a_body(serve: Callable[..., Any], pa
 
 
 def test_a_route_without_get_has_no_head(client: TestClient) -> None:
-    assert client.head("/encode").status_code == 405
+    refused = client.head("/encode")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/docs", "/openapi.json"])
+def test_a_route_with_get_says_that_it_has_head(client: TestClient, path: str) -> None:
+    allowed = client.delete(path).headers["allow"].split(", ")
+    assert sorted(allowed) == ["GET", "HEAD"]
 
 
 def test_info_says_what_is_served(client: TestClient, tokenizer: VideoTokenizer) -> None:

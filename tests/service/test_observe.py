@@ -70,6 +70,13 @@ def test_requests_clips_and_stages_are_counted(fresh: TestClient, video: bytes) 
     assert meter(fresh, "cvivit_videos_waiting") == 0
 
 
+def test_the_body_that_head_leaves_out_is_not_counted(fresh: TestClient) -> None:
+    with structlog.testing.capture_logs() as lines:
+        assert int(fresh.head("/docs").headers["content-length"]) > 0
+    assert [line["bytes_out"] for line in lines if line["event"] == "request"] == [0]
+    assert meter(fresh, "cvivit_body_bytes_total", direction="out") == 0
+
+
 def test_refusals_are_counted_by_code(fresh: TestClient) -> None:
     fresh.post("/encode", content=b"no video")
     assert meter(fresh, "cvivit_rejections_total", code="unsupported_media") == 1
