@@ -128,6 +128,10 @@ class Settings(BaseSettings):
     def limits(self) -> dict[str, int | float]:
         """Return the limits that a client may run into, by setting."""
         names = (
+            "max_connections",
+            "header_seconds",
+            "idle_seconds",
+            "send_seconds",
             "max_body_bytes",
             "max_pixels",
             "max_frames",
@@ -139,6 +143,8 @@ class Settings(BaseSettings):
             "stall_seconds",
             "upload_seconds",
             "reading_seconds",
+            "decoder_wait_seconds",
+            "decoder_memory_bytes",
             "compute_seconds",
             "writing_seconds",
         )
