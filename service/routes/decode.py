@@ -43,7 +43,9 @@ CONTAINERS: dict[str, Container] = {MP4: "mp4", WEBM: "webm", GIF: "gif"}
     summary="Tokens to a video",
     response_class=Response,
     responses={
-        200: answers(*CONTAINERS, description="The video."),
+        200: answers(
+            *CONTAINERS, description="The video: every frame, but past 50 `fps` a GIF leaves pictures out."
+        ),
         **problem_responses(*WORK_ERRORS, *TOKEN_ERRORS),
     },
     openapi_extra={"requestBody": tokens_body()},
@@ -52,7 +54,8 @@ async def decode(request: Request) -> Response:
     """Send tokens as JSON or as a safetensors file; take a video as `Accept` says, MP4 (H.264) by default.
 
     Only `indices` is required: `(clips, T, H, W)`, or `(T, H, W)` for one clip. `frames` is all of them and
-    `fps` the model's where they are left out. A `model` that is not the one served is refused.
+    `fps` the model's where they are left out. A `model` that is not the one served is refused. A GIF shows
+    each picture for two hundredths of a second at least: past 50 `fps` it leaves some out.
     """
     runtime, record = runtime_of(request.app), record_of(request)
     media_type = choose(request.headers.getlist("accept"), tuple(CONTAINERS))

@@ -61,6 +61,18 @@ def test_only_indices_are_required(client: TestClient, grid: TokenGrid) -> None:
         assert len(frames_in(response.content)) == frames
 
 
+@pytest.mark.parametrize(
+    ("accept", "fps", "pictures"),
+    [("image/gif", 50, 15), ("image/gif", 100, 8), ("video/mp4", 100, 15), ("video/webm", 100, 15)],
+)
+def test_only_a_gif_leaves_pictures_out_and_only_past_50_a_second(
+    client: TestClient, grid: TokenGrid, accept: str, fps: float, pictures: int
+) -> None:
+    sent = {"indices": grid.indices.tolist(), "fps": fps}
+    response = client.post("/decode", json=sent, headers={"accept": accept})
+    assert len(frames_in(response.content)) == pictures
+
+
 def test_tokens_of_another_model_are_refused(client: TestClient, grid: TokenGrid) -> None:
     response = client.post("/decode", json=json.loads(grid.to_json()) | {"model": "another"})
     assert (response.status_code, response.json()["code"]) == (409, "model_mismatch")
