@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 import signal
 from contextlib import suppress
@@ -73,8 +74,10 @@ class Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
         else:
             self._signalled = True
-            log.info("draining", signal=signal.Signals(sig).name)
-            self._loop.call_soon_threadsafe(self.lifecycle.become, Phase.DRAINING)
+            # A signal comes in the middle of whatever runs: the line is not of that request.
+            nobodys = contextvars.Context()
+            nobodys.run(log.info, "draining", signal=signal.Signals(sig).name)
+            self._loop.call_soon_threadsafe(self.lifecycle.become, Phase.DRAINING, context=nobodys)
 
     async def main_loop(self) -> None:
         """Serve until drained or failed."""

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from asgi_correlation_id import correlation_id
 
 from tests.processes import started as decoders
 
@@ -84,6 +85,21 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted(
     server.thread.join(60)
     assert server.server.exit_code == 0
     assert not decoders()
+
+
+def test_a_signal_is_nobodys_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[tuple[str, str | None]] = []
+
+    def info(event: str, **_: object) -> None:
+        logged.append((event, correlation_id.get()))
+
+    server = serve()
+    monkeypatch.setattr("service.server.log.info", info)
+    interrupted = correlation_id.set("a stranger's")
+    server.server.handle_exit(signal.SIGTERM, None)
+    correlation_id.reset(interrupted)
+    server.thread.join(60)
+    assert [whose for event, whose in logged if event == "draining"] == [None]
 
 
 def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
