@@ -1,19 +1,24 @@
 """Fault drills over HTTP: what breaks is mended, what was accepted is answered, nothing is left behind."""
 
+import asyncio
 import json
 import logging
 import signal
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Any
 
 import httpx
 import pytest
 import structlog
 from asgi_correlation_id import correlation_id
+from starlette.types import Message, Receive, Scope, Send
 
+from service.errors import DrainingError
+from service.observe import ProblemMiddleware
+from service.record import SCOPE_KEY, Record
 from tests.processes import started as decoders
 
 Serve = Callable[..., Any]
@@ -122,6 +127,31 @@ def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
     assert (line["status"], line["code"]) == (200, "draining")
     assert not caplog.records
     assert server.server.exit_code == 0
+
+
+@pytest.mark.parametrize("error", [DrainingError("stopped"), ValueError("a bug")])
+def test_an_answer_that_is_cut_off_is_a_bug_only_where_it_is_one(error: Exception) -> None:
+    """What is raised on is logged with its traceback by the server; either way the answer has no end."""
+    sent: list[Message] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise error
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    record = Record(method="POST", route="/decode")
+    scope = {"type": "http", "path": "/decode", SCOPE_KEY: record}
+    is_bug = not isinstance(error, DrainingError)
+    with pytest.raises(ValueError, match="a bug") if is_bug else nullcontext():
+        asyncio.run(ProblemMiddleware(app)(scope, receive_nothing, send))
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert record.code == ("internal_error" if is_bug else "draining")
+
+
+async def receive_nothing() -> Message:
+    raise AssertionError
 
 
 def test_a_bug_in_the_middle_of_a_stream_is_in_the_log(
