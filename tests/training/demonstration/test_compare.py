@@ -33,6 +33,16 @@ def test_the_largest_difference_is_found_within_the_steps() -> None:
     assert differences(LOG, changed(3, loss=0.75), 2)["loss"] == (1, 0.0)
 
 
+def test_means_are_compared_over_windows() -> None:
+    log = [{"step": step, "loss": 1.0} for step in range(1, 8)]
+    other = [record | {"loss": 1.5 if record["step"] % 2 else 0.5} for record in log]
+    assert differences(log, other, 7)["loss"][1] == 0.5
+    assert differences(log, other, 7, window=2) == {"loss": (2, 0.0)}
+    step, difference = differences(log, other, 7, window=3)["loss"]
+    assert step == 3
+    assert difference == pytest.approx(1 / 6)
+
+
 def test_a_difference_from_zero_is_what_it_is() -> None:
     assert differences(LOG, changed(1, commitment=0.1), 1)["commitment"] == (1, 0.1)
 
@@ -44,7 +54,7 @@ def test_logs_that_cannot_be_compared_are_refused() -> None:
         differences(LOG, changed(2, i3d=1.0), 3)
 
 
-@pytest.mark.parametrize(("loss", "status"), [(0.5, 0), (0.6, 1)])
+@pytest.mark.parametrize(("loss", "status"), [(0.5, 0), (0.9, 1)])
 def test_the_command_says_by_its_status_whether_they_agree(tmp_path: Path, loss: float, status: int) -> None:
     paths = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     for path, log in zip(paths, (LOG, changed(3, loss=loss)), strict=True):
