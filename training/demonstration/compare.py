@@ -74,8 +74,11 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     logs = read_log(arguments.logged), read_log(arguments.rerun)
-    single = differences(*logs, arguments.steps)
-    means = differences(*logs, arguments.steps, window=min(WINDOW_STEPS, arguments.steps))
+    try:
+        single = differences(*logs, arguments.steps)
+        means = differences(*logs, arguments.steps, window=min(WINDOW_STEPS, arguments.steps))
+    except ValueError as error:
+        parser.error(str(error))
     for name, (step, difference) in single.items():
         until, mean = means.get(name, (step, difference))
         sys.stdout.write(
