@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -95,10 +95,20 @@ def main() -> None:
         app()
     except TrainingInterrupted as stop:
         typer.echo(str(stop), err=True)
-        sys.exit(REQUEUE_EXIT_CODE)
+        _end(REQUEUE_EXIT_CODE)
     except CViViTError as error:
         typer.echo(f"{error.code}: {error}", err=True)
-        sys.exit(1)
+        _end(1)
+    except SystemExit as end:  # as typer ends a command, well or not
+        _end(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _end(code: int) -> NoReturn:
+    if "torch" in sys.modules:
+        from training import distributed
+
+        distributed.leave(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

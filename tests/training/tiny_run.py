@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from cvivit.errors import TrainingInterrupted
+from training import distributed
 from training.batch import Batch
 from training.config import TrainingConfig
 from training.config_files import load_config
@@ -99,7 +100,8 @@ def main(directory: str, at: str, number: str, *overrides: str) -> None:
     try:
         train(config, source)
     except TrainingInterrupted:
-        sys.exit(REQUEUE_EXIT_CODE)
+        distributed.leave(REQUEUE_EXIT_CODE)
+    distributed.leave(0)
 
 
 if __name__ == "__main__":
