@@ -143,9 +143,13 @@ def test_a_request_may_hold_no_more_than_all() -> None:
 def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: list[tuple[str, int]]) -> None:
     batcher = batcher_of(limit, min(share, limit))
     unread: dict[Request, int] = {}
+    now = 0.0
 
     def run() -> None:
-        if batch := batcher.take(0.0, size=3):
+        nonlocal now
+        due = batcher.due(now, size=3)  # later, where it pays to wait for company
+        now = now if due is None else max(now, due)
+        if batch := batcher.take(now, size=3):
             batcher.done(batch, 1.0)
             for clip in batch.clips:
                 unread[clip.request] += 1
