@@ -1,18 +1,25 @@
 """Ten times what the service can do: what it accepts it answers, the rest it refuses at once."""
 
 import asyncio
+import math
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
+import uvloop
+
+from tests.service.senders import Sender
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
@@ -28,7 +35,7 @@ def model(request: pytest.FixtureRequest, tiny_weights: Path) -> str:
 
 
 @pytest.fixture
-def server(model: str) -> Iterator[tuple[str, psutil.Process]]:
+def server(model: str) -> Iterator[tuple[int, psutil.Process]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -45,7 +52,7 @@ def server(model: str) -> Iterator[tuple[str, psutil.Process]]:
                         break
                 except httpx.TransportError:
                     time.sleep(0.1)
-            yield url, psutil.Process(process.pid)
+            yield port, psutil.Process(process.pid)
         finally:
             process.terminate()
 
@@ -60,13 +67,13 @@ class Tally:
         self._good: list[float] = []
         """When an answer was 200, from the beginning."""
 
-    async def call(self, client: httpx.AsyncClient, method: str, url: str, body: bytes = b"") -> None:
+    async def call(self, sender: Sender, method: str, path: str, body: bytes = b"") -> None:
         began = time.perf_counter()
-        response = await client.request(method, url, content=body)
-        self.statuses[response.status_code] += 1
+        status = await sender.send(method, path, body)
+        self.statuses[status] += 1
         ended = time.perf_counter()
-        self.seconds.setdefault(response.status_code, []).append(ended - began)
-        if response.status_code == 200:
+        self.seconds.setdefault(status, []).append(ended - began)
+        if status == 200:
             self._good.append(ended - self._began)
 
     def rate(self, seconds: float) -> float:
@@ -77,39 +84,53 @@ class Tally:
         return sum(RAMP_SECONDS < ended <= seconds for ended in self._good) / (seconds - RAMP_SECONDS)
 
 
-async def closed_loop(url: str, body: bytes, seconds: float) -> float:
+async def closed_loop(port: int, body: bytes, seconds: float) -> float:
     """Requests a second of as many clients as there are places."""
     tally = Tally()
     end = time.monotonic() + seconds
+    sender = Sender("127.0.0.1", port)
 
     async def client() -> None:
-        async with httpx.AsyncClient(timeout=60) as connection:
-            while time.monotonic() < end:
-                await tally.call(connection, "POST", f"{url}/encode", body)
+        while time.monotonic() < end:
+            await tally.call(sender, "POST", "/encode", body)
 
     await asyncio.gather(*(client() for _ in range(CAPACITY)))
+    await sender.close()
     return tally.rate(seconds)
 
 
 async def open_loop(
-    url: str, body: bytes, rate: float, seconds: float, look: Callable[[], None]
+    port: int, body: bytes, rate: float, seconds: float, look: Callable[[], None]
 ) -> tuple[Tally, Tally]:
     """Requests that arrive at `rate`, whatever becomes of others; `/livez` and `look` ten times a second."""
     work, health = Tally(), Tally()
-    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
-    async with httpx.AsyncClient(timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
-        began = time.monotonic()
-        sent = asked = 0
-        while (elapsed := time.monotonic() - began) < seconds:
-            while sent < elapsed * rate:
-                group.create_task(work.call(client, "POST", f"{url}/encode", body))
-                sent += 1
-            while asked < elapsed * 10:
-                group.create_task(health.call(client, "GET", f"{url}/livez"))
-                look()
-                asked += 1
-            await asyncio.sleep(0.005)
+    sender = Sender("127.0.0.1", port)
+    began = time.monotonic()
+
+    async def each(interval: float, act: Callable[[], None]) -> None:
+        for turn in range(math.ceil(seconds / interval)):
+            await asyncio.sleep(began + turn * interval - time.monotonic())
+            act()
+
+    async with asyncio.timeout(seconds + 60), asyncio.TaskGroup() as group:
+
+        def ask() -> None:
+            group.create_task(work.call(sender, "POST", "/encode", body))
+
+        def look_around() -> None:
+            look()
+            group.create_task(health.call(sender, "GET", "/livez"))
+
+        group.create_task(each(1 / rate, ask))
+        group.create_task(each(0.1, look_around))
+    await sender.close()
     return work, health
+
+
+def run(load: Coroutine[Any, Any, T]) -> T:
+    """Run `load` on the loop that costs least."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(load)
 
 
 def own_cores() -> float:
@@ -119,26 +140,26 @@ def own_cores() -> float:
 
 @pytest.mark.slow
 def test_overload(
-    server: tuple[str, psutil.Process],
+    server: tuple[int, psutil.Process],
     model: str,
     make: Callable[..., bytes],
     record_property: Callable[[str, object], None],
 ) -> None:
-    url, process = server
+    port, process = server
     video = make(400 if model != "demo" else 33)
-    asyncio.run(closed_loop(url, video, 3))
+    run(closed_loop(port, video, 3))
     began = own_cores()
-    before = asyncio.run(closed_loop(url, video, 10))
+    before = run(closed_loop(port, video, 10))
     at_peak = (own_cores() - began) / 10
     resident: list[int] = []
     began = own_cores()
-    work, health = asyncio.run(
-        open_loop(url, video, 10 * before, SECONDS, lambda: resident.append(process.memory_info().rss))
+    work, health = run(
+        open_loop(port, video, 10 * before, SECONDS, lambda: resident.append(process.memory_info().rss))
     )
     overloading = (own_cores() - began) / SECONDS
     third = len(resident) // 3
     grown = max(resident[-third:]) - max(resident[:third])
-    after = asyncio.run(closed_loop(url, video, 10))
+    after = run(closed_loop(port, video, 10))
     peak = (before + after) / 2  # a machine that others share drifts within a minute
     cores = len(os.sched_getaffinity(0))
     # Requests usually come from another machine. These take cores that the service would have.
