@@ -30,6 +30,9 @@ SHORT_SEQUENCE = 512
 SHORTEST_FLASH = 64
 """The same bound on a CPU with AMX, which torch's kernel uses: from this length on it is the faster."""
 
+SHORTEST = 1e-12
+"""Queries and keys that are shorter are divided by this instead of their length, as by `F.normalize`."""
+
 LANES = 16
 """Numbers that a vector register holds."""
 
@@ -87,8 +90,8 @@ class PackedLayer(nn.Module):
         self.heads, self.causal = attention.heads, attention.causal
         self.to_qkv = PackedLinear(_queries_keys_values(attention), rows, dtype)
         self.to_out = PackedLinear(attention.to_out.weight, rows, dtype)
-        # (q * q_scale) . (k * k_scale) is (q * q_scale * k_scale) . k
-        self.register_buffer("qk_scale", (attention.q_scale * attention.k_scale).detach())
+        # scale * (q * q_scale) . (k * k_scale) is (q * scale * q_scale * k_scale) . k
+        self.register_buffer("qk_scale", (SCALE * attention.q_scale * attention.k_scale).detach())
         self.qk_scale: Tensor
 
         self.feed_norm = feed[0]
@@ -110,14 +113,14 @@ class PackedLayer(nn.Module):
     def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
         qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))
         qk, v = qkv.split((2 * self.heads, self.heads), dim=-2)
-        qk = F.normalize(qk, dim=-1)
+        qk.mul_(torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min_(SHORTEST).reciprocal_())
         qk[..., : self.heads, :].mul_(self.qk_scale)
         q, k, v = (part.transpose(1, 2) for part in (*qk.chunk(2, dim=-2), v))
         mask = _mask(x.shape[1], bias, self.causal, x)
         if x.dtype == torch.bfloat16 and x.shape[1] <= _longest_batched():
             out = _batched_attention(q, k, v, mask)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=SCALE)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return rearrange(out, "b heads n d -> b n (heads d)")
 
 
@@ -139,7 +142,8 @@ def _longest_batched() -> int:
 
 def _batched_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Return the attention of `b heads n d`, its scores held whole."""
-    scores = (q * SCALE) @ k.transpose(-1, -2)
+    q, k, v = (part.contiguous() for part in (q, k, v))  # the products would copy them too, and slower
+    scores = q @ k.transpose(-1, -2)
     if mask is not None:
         scores.add_(mask)
     n = scores.shape[-1]
