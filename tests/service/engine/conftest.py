@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
 
 from service.engine import Engine, EngineLimits, EngineObserver, Runner
+from tests.service.engine.sessions import StartEngine
 
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must come: it fails then, and passes long before."""
@@ -48,9 +49,6 @@ class FakeRunner:
     async def begun(self) -> None:
         """Wait until one more batch has begun."""
         assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE_SECONDS)
-
-
-StartEngine = Callable[..., Awaitable[Engine]]
 
 
 @pytest.fixture

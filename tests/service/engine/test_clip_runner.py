@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,10 @@ import torch
 from cvivit.errors import DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
 from cvivit.runner import ClipRunner
-from service.engine import Engine, EngineFailedError
+from service.engine import EngineFailedError
+from tests.service.engine.sessions import StartEngine
 
 pytestmark = pytest.mark.anyio
-
-StartEngine = Callable[..., Awaitable[Engine]]
 
 
 @pytest.fixture

@@ -1,10 +1,10 @@
-"""Requests through an engine on fake devices: results, order, admission, cancellation, deadlines, states."""
+"""Requests through an engine on fake devices: results, order, admission, many at once."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -12,34 +12,14 @@ import pytest
 
 from service.engine import (
     BatchReport,
-    DeadlineExceededError,
-    Engine,
-    EngineDrainingError,
     EngineLimits,
     EngineObserver,
-    EngineStartingError,
-    EngineState,
     Operation,
     QueueFullError,
-    Session,
 )
+from tests.service.engine.sessions import MakeClip, StartEngine, results, settle
 
 pytestmark = pytest.mark.anyio
-
-StartEngine = Callable[..., Awaitable[Engine]]
-MakeClip = Callable[[int], np.ndarray]
-
-
-async def results(session: Session) -> list[int]:
-    """Read a session to its end, as the numbers of its clips."""
-    return [int(result.flat[0]) async for result in session]
-
-
-async def settle(holds: Callable[[], bool]) -> None:
-    """Let other tasks and threads go on until something holds."""
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.001)
 
 
 async def test_one_shot(start_engine: StartEngine, runner: Any) -> None:
@@ -180,47 +160,6 @@ async def test_all_that_was_accepted_is_answered_at_ten_times_the_load(
     assert answers == [number + 1 for number in range(20)] + [None] * 180
 
 
-async def test_cancelling_drops_what_waits_and_frees_its_place(
-    start_engine: StartEngine, runner: Any, clip: MakeClip
-) -> None:
-    engine = await start_engine(runner, limits=EngineLimits(clips=40, clips_per_request=30))
-    runner.gate.clear()
-    stays = asyncio.create_task(engine.run("encode", clip(7)[None]))
-    await runner.begun()
-    leaves = asyncio.create_task(engine.run("encode", np.stack([clip(9)] * 50)))
-    await settle(lambda: engine.snapshot().clips == 30)
-    leaves.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await leaves
-    assert engine.snapshot().clips == 1
-    assert engine.snapshot().queued[Operation.ENCODE] == 0
-    runner.gate.set()
-    assert (await stays).flat[0] == 8
-    assert (await engine.run("encode", clip(1)[None])).flat[0] == 2
-    # At most the batch that was assembled already is left of the client that went.
-    assert sum(int(batch.flat[0]) == 9 for batch in runner.batches) <= 1
-
-
-async def test_a_batch_that_nobody_waits_for_any_more_is_not_run(
-    start_engine: StartEngine, runner: Any, clip: MakeClip
-) -> None:
-    engine = await start_engine(runner)
-    batcher = engine._shared.batcher
-    with engine._shared.lock:  # a device for which batches are worth assembling ahead
-        batcher.times[Operation.ENCODE].add(1, 1e-3)
-        batcher.assembly_times.add(1, 1e-3)
-    runner.gate.clear()
-    stays = asyncio.create_task(engine.run("encode", clip(1)[None]))
-    await runner.begun()
-    async with engine.open("encode") as leaves:
-        await leaves.put(clip(2))
-        await settle(lambda: engine.snapshot().computing == 2)
-    runner.gate.set()
-    await stays
-    await settle(lambda: engine.snapshot().computing == 0)
-    assert [int(batch.flat[0]) for batch in runner.batches] == [1]
-
-
 async def test_the_next_batch_does_not_wait_until_results_are_sent(
     start_engine: StartEngine, make_runner: Any, clip: MakeClip
 ) -> None:
@@ -240,105 +179,6 @@ async def test_the_next_batch_does_not_wait_until_results_are_sent(
     finally:
         sent.set()
     assert [int(answer.flat[0]) for answer in await asyncio.gather(*requests)] == [1, 2, 3]
-
-
-async def test_leaving_the_block_early_ends_the_reader(
-    start_engine: StartEngine, runner: Any, clip: MakeClip
-) -> None:
-    engine = await start_engine(runner)
-    closed = asyncio.Event()
-
-    async def video() -> AsyncIterator[np.ndarray]:
-        try:
-            while True:
-                yield clip(0)
-        finally:
-            closed.set()
-
-    async with engine.open("encode") as session:
-        session.feed(video())
-        async for _ in session:
-            break
-    assert closed.is_set()
-    with pytest.raises(RuntimeError, match="closed"):
-        await anext(session)
-
-
-async def test_a_request_ends_at_its_deadline(start_engine: StartEngine, runner: Any, clip: MakeClip) -> None:
-    engine = await start_engine(runner)
-    runner.gate.clear()
-    with pytest.raises(DeadlineExceededError) as late:
-        await engine.run("encode", clip(1)[None], deadline_seconds=0.05)
-    assert late.value.limit == 0.05
-    assert engine.snapshot().clips == 0
-    runner.gate.set()
-    assert (await engine.run("encode", clip(1)[None], deadline_seconds=60)).flat[0] == 2
-
-
-async def test_the_deadline_also_ends_a_reader_that_waits_for_room(
-    start_engine: StartEngine, runner: Any, clip: MakeClip
-) -> None:
-    engine = await start_engine(runner, limits=EngineLimits(clips=4, clips_per_request=1))
-    runner.gate.clear()
-    async with engine.open("encode", deadline_seconds=0.05) as session:
-        puts = (session.put(clip(number)) for number in range(2))
-        outcomes = await asyncio.gather(*puts, return_exceptions=True)
-        assert isinstance(outcomes[1], DeadlineExceededError)
-    runner.gate.set()
-
-
-async def test_states_from_start_to_stop(make_runner: Any, clip: MakeClip) -> None:
-    warm = threading.Event()
-    runner = make_runner()
-    runner.warm_up = lambda: warm.wait(60)
-    seen: list[EngineState] = []
-
-    class Observer(EngineObserver):
-        def state_changed(self, state: EngineState) -> None:
-            seen.append(state)
-
-    engine = Engine([runner], observer=Observer())
-    engine.start()
-    assert engine.state is EngineState.STARTING
-    with pytest.raises(EngineStartingError):
-        engine.open("encode")
-    warm.set()
-    await engine.wait_ready()
-    assert engine.ready
-    assert await engine.drain(60)
-    with pytest.raises(EngineDrainingError):
-        engine.open("encode")
-    await engine.stop()
-    await engine.stop()
-    assert seen == [EngineState.READY, EngineState.DRAINING, EngineState.STOPPED, EngineState.STOPPED]
-
-
-async def test_draining_finishes_what_is_open(start_engine: StartEngine, runner: Any, clip: MakeClip) -> None:
-    engine = await start_engine(runner)
-    runner.gate.clear()
-    open_requests = [asyncio.create_task(engine.run("encode", np.stack([clip(3)] * 9))) for _ in range(5)]
-    await runner.begun()
-    assert not await engine.drain(0.01)
-    drained = asyncio.create_task(engine.drain(60))
-    runner.gate.set()
-    assert await drained
-    answers = await asyncio.gather(*open_requests)
-    assert [answer.shape for answer in answers] == [(9, 2, 3)] * 5
-
-
-async def test_stopping_under_load_fails_what_is_open_at_once(
-    start_engine: StartEngine, runner: Any, clip: MakeClip
-) -> None:
-    engine = await start_engine(runner)
-    runner.gate.clear()
-    requests = [asyncio.create_task(engine.run("encode", np.stack([clip(3)] * 9))) for _ in range(20)]
-    await runner.begun()
-    stopped = asyncio.create_task(engine.stop())
-    outcomes = await asyncio.gather(*requests, return_exceptions=True)
-    assert all(isinstance(outcome, EngineDrainingError) for outcome in outcomes)
-    runner.gate.set()
-    await stopped
-    assert engine.state is EngineState.STOPPED
 
 
 async def test_thousands_of_tiny_requests(start_engine: StartEngine, runner: Any, clip: MakeClip) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,10 @@ from service.engine import (
     Operation,
 )
 from service.engine.computing import run_batch
+from tests.service.engine.sessions import MakeClip, StartEngine
 
 pytestmark = pytest.mark.anyio
 
-StartEngine = Callable[..., Awaitable[Engine]]
-MakeClip = Callable[[int], np.ndarray]
 BAD = 13
 
 

@@ -1,0 +1,39 @@
+"""Whole tiny runs in this process, and the tensors that they end with."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.training.tiny_run import Noise
+from training.batch import Batch
+from training.checkpoint import CheckpointStore
+from training.config import TrainingConfig
+from training.loop import train
+
+
+def run(config: TrainingConfig, *, noise: type[Noise] = Noise, validate: bool = False) -> Path:
+    def held_out(rank: int, world_size: int) -> list[Batch]:
+        return list(itertools.islice(Noise(config, rank=rank, world_size=world_size), 2))
+
+    def source(rank: int, world_size: int) -> Noise:
+        return noise(config, rank=rank, world_size=world_size)
+
+    return train(config, source, held_out if validate else None)
+
+
+def final(directory: Path, step: int = 6) -> dict[str, torch.Tensor]:
+    folder = CheckpointStore(directory, keep=1).path(step)
+    return {
+        f"{path.stem}.{key}": value
+        for path in sorted(folder.glob("*.safetensors"))
+        for key, value in load_file(path).items()
+    }
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
