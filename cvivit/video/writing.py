@@ -14,7 +14,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +26,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
+from cvivit.files import is_special, replacing_path
 from cvivit.video.colour import ACCURATE
 from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
 
@@ -77,6 +77,7 @@ def write_video(
     Args:
         frames: uint8 (t h w 3), or an iterable of (h w 3) that is read as it is encoded.
         destination: a path, which appears when the video is complete and not before, or a binary file object.
+            A pipe or a device at the path is written to, not replaced.
         fps: pictures a second. A GIF counts in hundredths of a second and shows each picture for two of them
             at least: where `fps` asks for more than 50, it leaves pictures out.
         container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
@@ -98,16 +99,15 @@ def write_video(
         raise ValueError(f"container: {name!r} is none of {', '.join(get_args(VideoContainer))}")
     rate = Fraction(fps).limit_denominator(1_000_000)
     pictures = _checked(frames)
-    if target:
-        with _replacing(target) as path:
-            _encode(pictures, path, rate, name, crf)
+    if isinstance(destination, str | os.PathLike):
+        if is_special(Path(destination)):
+            with open(destination, "wb") as file:
+                _write_through(file, pictures, rate, name, crf)
+        else:
+            with replacing_path(destination) as path:
+                _encode(pictures, path, rate, name, crf)
     else:
-        assert not isinstance(destination, str | os.PathLike)
-        # A file without a name, which is gone however this ends, by the path that Linux gives it.
-        with tempfile.TemporaryFile() as file:
-            _encode(pictures, Path(f"/proc/self/fd/{file.fileno()}"), rate, name, crf)
-            file.seek(0)
-            shutil.copyfileobj(file, destination)
+        _write_through(destination, pictures, rate, name, crf)
 
 
 def encode_video(
@@ -123,21 +123,15 @@ def encode_video(
     return buffer.getvalue()
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a path beside `target` to write to, and move it over `target` if all went well."""
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-    path = Path(name)
-    try:
-        os.close(descriptor)
-        yield path
-        mask = os.umask(0)
-        os.umask(mask)
-        path.chmod(0o666 & ~mask)
-        path.replace(target)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+def _write_through(
+    destination: BinaryIO, pictures: Iterator[np.ndarray], rate: Fraction, name: str, crf: int | None
+) -> None:
+    """Encode to a file that can seek, and copy it: the index of an MP4 is written last and comes first."""
+    # A file without a name, which is gone however this ends, by the path that Linux gives it.
+    with tempfile.TemporaryFile() as file:
+        _encode(pictures, Path(f"/proc/self/fd/{file.fileno()}"), rate, name, crf)
+        file.seek(0)
+        shutil.copyfileobj(file, destination)
 
 
 def _checked(frames: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -143,3 +143,26 @@ def test_frames_that_are_none(frames: list[np.ndarray]) -> None:
 def test_a_container_that_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="container"):
         write_video([grey(1)], tmp_path / "video.mkv", fps=8)
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "video.gif"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_video(staircase(2), pipe, fps=8)
+    assert os.read(reader, 60_000) == encode_video(staircase(2), fps=8, container="gif")
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+def test_the_longest_name(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".gif")
+    write_video([grey(1)], path, fps=8)
+    assert path.exists()
+
+
+def test_an_error_names_the_path_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "video.mp4"
+    with pytest.raises(FileNotFoundError) as error:
+        write_video([grey(1)], path, fps=8)
+    assert error.value.filename == str(path)
