@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 import os
 import shutil
 import tempfile
@@ -32,8 +31,9 @@ from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
 
 VideoContainer: TypeAlias = Literal["mp4", "webm", "gif"]
 
+MIN_FPS: Final = 0.01
 MAX_FPS: Final = 1000.0
-"""Frames a second that can be written."""
+"""Frames a second that can be written. A GIF shows no picture longer than eleven minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class _Encoding:
     pixel_format: str
     codec_options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
+    largest_crf: int | None = None
+    """The constant rate factor is in [0, this]. None: there is none."""
 
 
 _ENCODINGS: Final[dict[str, _Encoding]] = {
@@ -54,11 +56,13 @@ _ENCODINGS: Final[dict[str, _Encoding]] = {
         # core 165): other bytes every time.
         codec_options={"crf": "18", "preset": "veryfast", "mbtree": "0"},
         container_options={"movflags": "+faststart"},
+        largest_crf=51,
     ),
     "webm": _Encoding(
         codec="libvpx-vp9",
         pixel_format="yuv420p",
         codec_options={"crf": "24", "b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "0"},
+        largest_crf=63,
     ),
     "gif": _Encoding(codec="gif", pixel_format="pal8"),
 }
@@ -82,21 +86,25 @@ def write_video(
             at least: where `fps` asks for more than 50, it leaves pictures out.
         container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
         crf: constant rate factor of MP4 (0 to 51, by default 18) or WebM (0 to 63, by default 24): lower is
-            better and larger.
+            better and larger. A GIF has none.
 
     MP4 and WebM have even sides: a picture with an odd one repeats its last row or column.
 
     Raises:
-        ValueError: no frames, frames that are not uint8 (h w 3) or not all of one size, a rate that is not in
-            (0, 1000], or a container that is none of the three.
+        ValueError: no frames, frames that are not uint8 (h w 3) or not all of one size, or of a size that the
+            container cannot hold; a rate that is not in [0.01, 1000], a container that is none of the three,
+            or a `crf` out of its range.
         OSError: the destination cannot be written.
     """
-    if not (math.isfinite(fps) and 0 < fps <= MAX_FPS):
-        raise ValueError(f"fps: {fps} is not in (0, {MAX_FPS:g}]")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise ValueError(f"fps: {fps} is not in [{MIN_FPS:g}, {MAX_FPS:g}]")
     target = Path(destination) if isinstance(destination, str | os.PathLike) else None
     name = container or (target.suffix[1:].lower() if target else "mp4")
     if name not in get_args(VideoContainer):
         raise ValueError(f"container: {name!r} is none of {', '.join(get_args(VideoContainer))}")
+    largest = _ENCODINGS[name].largest_crf
+    if crf is not None and largest is not None and not 0 <= crf <= largest:
+        raise ValueError(f"crf: {crf} is not in [0, {largest}]")
     rate = Fraction(fps).limit_denominator(1_000_000)
     pictures = _checked(frames)
     if isinstance(destination, str | os.PathLike):
@@ -137,6 +145,8 @@ def _write_through(
 def _checked(frames: np.ndarray | Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     shape: tuple[int, ...] | None = None
     for frame in frames:
+        if not isinstance(frame, np.ndarray):
+            raise ValueError(f"a frame is an array, uint8 (h w 3), not {type(frame).__name__}")
         shape = shape or frame.shape
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
             raise ValueError(f"a frame is uint8 (h w 3), not {frame.dtype} {frame.shape}")
@@ -160,7 +170,11 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: st
         stream.codec_context.options = encoding.codec_options | quality
         stream.codec_context.thread_count = 1  # the same bytes on every machine
         write = _write_gif if name == "gif" else _write_yuv
-        write(output, stream, first.shape, itertools.chain([first], pictures), rate)
+        try:
+            write(output, stream, first.shape, itertools.chain([first], pictures), rate)
+        except (av.ArgumentError, av.ExternalError) as error:  # what encoders say of sizes beyond theirs
+            height, width = first.shape[:2]
+            raise ValueError(f"frames of {height}x{width} cannot be written as {name}") from error
 
 
 def _write_yuv(

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -124,7 +125,7 @@ def test_a_folder_that_is_missing(tmp_path: Path) -> None:
         write_video([grey(1)], tmp_path / "none" / "video.mp4", fps=8)
 
 
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e6])
+@pytest.mark.parametrize("fps", [0, -1, float("nan"), float("inf"), 1e6, 1e-9, 0.009])
 def test_a_rate_that_is_none(fps: float) -> None:
     with pytest.raises(ValueError, match="fps"):
         encode_video([grey(1)], fps=fps)
@@ -132,10 +133,10 @@ def test_a_rate_that_is_none(fps: float) -> None:
 
 @pytest.mark.parametrize(
     "frames",
-    [[], [grey(1).astype(np.float32)], [grey(1)[..., 0]], [grey(1), grey(1, 32, 32)], [grey(1)[:0]]],
-    ids=["none", "floats", "no channels", "two sizes", "no rows"],
+    [[], [grey(1).astype(np.float32)], [grey(1)[..., 0]], [grey(1), grey(1, 32, 32)], [grey(1)[:0]], [None]],
+    ids=["none", "floats", "no channels", "two sizes", "no rows", "no array"],
 )
-def test_frames_that_are_none(frames: list[np.ndarray]) -> None:
+def test_frames_that_are_none(frames: list[Any]) -> None:
     with pytest.raises(ValueError, match="frame"):
         encode_video(frames, fps=8)
 
@@ -143,6 +144,24 @@ def test_frames_that_are_none(frames: list[np.ndarray]) -> None:
 def test_a_container_that_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="container"):
         write_video([grey(1)], tmp_path / "video.mkv", fps=8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_slowest_rate(kind: VideoContainer) -> None:
+    data = encode_video(staircase(2), fps=0.01, container=kind)
+    assert len(list(read_frames(data, ClipFormat(image_size=(64, 64), fps=0.01)))) == 2
+
+
+@pytest.mark.parametrize(("kind", "crf"), [("mp4", -1), ("mp4", 52), ("webm", -1), ("webm", 64)])
+def test_a_rate_factor_that_the_encoder_does_not_have(kind: VideoContainer, crf: int) -> None:
+    with pytest.raises(ValueError, match="crf"):
+        encode_video([grey(1)], fps=8, container=kind, crf=crf)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif"])
+def test_frames_that_are_too_large_for_the_container(kind: VideoContainer) -> None:
+    with pytest.raises(ValueError, match=f"2x70000 cannot be written as {kind}"):
+        encode_video([np.zeros((2, 70_000, 3), np.uint8)], fps=8, container=kind)
 
 
 def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
