@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import BinaryIO, Final, TypeAlias
 
 VideoSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A path, the bytes of a file, or a file object open for reading (read as a whole, from its first byte)."""
+"""A path, which may be a pipe's, the bytes of a file, or a file object open for reading (read as a whole,
+from its first byte)."""
 
 _SPOOL_BYTES: Final = 8 << 20
 """Bytes of a pipe that are kept in memory before a temporary file takes them."""
@@ -30,15 +31,35 @@ def open_source(source: VideoSource) -> Iterator[BinaryIO]:
             yield file
     elif isinstance(source, str | os.PathLike):
         with open(source, "rb") as file:
-            yield file
+            if file.seekable():
+                yield file
+            else:  # /dev/stdin, a named pipe, a shell's <(command)
+                with _spooled(file) as spooled:
+                    yield spooled
     elif not hasattr(source, "read") or isinstance(source, io.TextIOBase):
         raise TypeError(f"a video is a path, bytes or a binary file object, not {type(source).__name__}")
-    elif source.seekable():
-        yield source
+    elif not _can_seek(source):
+        with _spooled(source) as spooled:
+            yield spooled
+    elif isinstance(source, io.RawIOBase):  # may give less than it is asked for, long before its end
+        buffered = io.BufferedReader(source)
+        try:
+            yield buffered
+        finally:
+            buffered.detach()
     else:
-        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spooled:
-            shutil.copyfileobj(source, spooled)
-            yield spooled  # type: ignore[misc]  # typeshed lacks its mode
+        yield source
+
+
+def _can_seek(file: BinaryIO) -> bool:
+    return hasattr(file, "seekable") and file.seekable()
+
+
+@contextmanager
+def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
+    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spooled:
+        shutil.copyfileobj(file, spooled)
+        yield spooled  # type: ignore[misc]  # typeshed lacks its mode
 
 
 class NamelessFile:
