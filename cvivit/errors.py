@@ -50,7 +50,8 @@ Those of videos, tokens and devices never hold a path or a library's own text: a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 
 class CViViTError(Exception):
@@ -156,6 +157,14 @@ class VideoTooLargeError(VideoError):
     def __init__(self, message: str, *, limit_name: str, limit: float, actual: float | None = None) -> None:
         super().__init__(message, limit=limit, actual=actual)
         self.limit_name = limit_name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By default the message alone is handed on: an error that cannot be made again hangs a process pool.
+        return (
+            partial(type(self), limit_name=self.limit_name, limit=self.limit or 0),
+            self.args,
+            self.__dict__,
+        )
 
 
 class TokensError(CViViTError, ValueError):
@@ -280,6 +289,9 @@ class NonFiniteLossError(TrainingError):
     def __init__(self, message: str, *, keys: tuple[str, ...]) -> None:
         super().__init__(message)
         self.keys = keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), keys=self.keys), self.args, self.__dict__
 
 
 class CheckpointError(TrainingError):
