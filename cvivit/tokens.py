@@ -66,6 +66,10 @@ class TokenGrid:
         mine, theirs = (self.frames, self.fps, self.model), (other.frames, other.fps, other.model)
         return mine == theirs and np.array_equal(self.indices, other.indices)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.indices.flags.writeable = False  # numpy's pickles forget it
+
     def check(self, config: CViViTConfig, *, model: str | None = None) -> None:
         """Make sure that the network of `config`, with the weights of fingerprint `model`, can decode this.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -209,3 +211,10 @@ def test_needs_no_torch() -> None:
     """A client of the service holds tokens without gigabytes of framework."""
     program = "import sys, cvivit.tokens; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_copy_is_as_read_only_as_its_original() -> None:
+    original = grid()
+    for twin in (pickle.loads(pickle.dumps(original)), copy.deepcopy(original)):
+        assert twin == original
+        assert not twin.indices.flags.writeable
