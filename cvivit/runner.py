@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cvivit.arrays import INTEGER, as_tensor, type_of
 from cvivit.config import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
 from cvivit.lanes import Lanes
@@ -113,11 +114,14 @@ class ClipRunner:
             for a tensor.
 
         Raises:
+            TypeError: neither an array nor a tensor.
             ValueError: not uint8, or a shape that the patches do not divide.
             DeviceMemoryError: out of memory with a single clip.
             DeviceLostError: the device failed.
         """
-        batch = _as_tensor(clips)
+        if (kind := type_of(clips, "clips")) != "uint8":
+            raise ValueError(f"clips must be uint8, not {kind}")
+        batch = as_tensor(clips)
         frames, height, width = self._check_clips(batch)
         rows, columns = height // self.config.patch_size[0], width // self.config.patch_size[1]
         out = torch.empty((len(batch), self.config.latent_frames(frames), rows, columns), dtype=torch.int64)
@@ -130,19 +134,25 @@ class ClipRunner:
         """Return the clips of tokens.
 
         Args:
-            indices: integers `n T H W`, an array or a tensor on any device.
+            indices: integers of any type `n T H W`, an array or a tensor on any device.
 
         Returns:
             uint8 `n f h w c`, rounded and clipped to [0, 255]: an array for an array, a tensor on the CPU
             for a tensor.
 
         Raises:
+            TypeError: neither an array nor a tensor.
             ValueError: not integers, or not four axes.
             TokenRangeError: a token is outside the codebook.
             DeviceMemoryError: out of memory with a single clip.
             DeviceLostError: the device failed.
         """
-        batch = _as_tensor(indices)
+        if not INTEGER.fullmatch(kind := type_of(indices, "tokens")):
+            raise ValueError(f"tokens must be integers, not {kind}")
+        # Of the other types torch takes some for masks, and computes little with the rest.
+        batch = (
+            indices.long() if isinstance(indices, Tensor) else as_tensor(indices.astype(np.int64, copy=False))
+        )
         self._check_indices(batch)
         frames, (p1, p2) = self.config.frames(batch.shape[1]), self.config.patch_size
         shape = (len(batch), frames, batch.shape[2] * p1, batch.shape[3] * p2, self.config.channels)
@@ -151,8 +161,6 @@ class ClipRunner:
         return out if isinstance(indices, Tensor) else out.numpy()
 
     def _check_clips(self, clips: Tensor) -> tuple[int, int, int]:
-        if clips.dtype != torch.uint8:
-            raise ValueError(f"clips must be uint8, not {str(clips.dtype).removeprefix('torch.')}")
         channels = self.config.channels
         if clips.ndim != 5 or clips.shape[-1] != channels:
             raise ValueError(f"clips must have the axes (n, f, h, w, {channels}), not {tuple(clips.shape)}")
@@ -164,8 +172,6 @@ class ClipRunner:
         return frames, height, width
 
     def _check_indices(self, indices: Tensor) -> None:
-        if indices.dtype.is_floating_point or indices.dtype.is_complex or indices.dtype == torch.bool:
-            raise ValueError(f"tokens must be integers, not {str(indices.dtype).removeprefix('torch.')}")
         if indices.ndim != 4 or 0 in indices.shape[1:]:
             raise ValueError(f"tokens must have the axes (n, T, H, W), not {tuple(indices.shape)}")
         if indices.numel():
@@ -252,11 +258,3 @@ def _keep_freed_memory() -> None:
     nothing.
     """
     torch.empty(LARGEST_KEPT_BYTES, dtype=torch.uint8)
-
-
-def _as_tensor(values: np.ndarray | Tensor) -> Tensor:
-    if isinstance(values, Tensor):
-        return values
-    if values.dtype in (np.uint16, np.uint32, np.uint64):  # torch computes little with these
-        values = values.astype(np.int64)
-    return torch.from_numpy(np.ascontiguousarray(values))
