@@ -73,6 +73,21 @@ class Lanes:
             futures.clear()  # an error knows this frame: it would keep itself, and what failed, in memory
 
 
+def on_new_thread(work: Callable[[], None]) -> None:
+    """Do `work` on a thread that never computed before, with as many threads under it as this one has.
+
+    OpenMP gives each thread its own helpers. Those of the thread that forked a process did not come along,
+    and it would wait for them for ever. Raises whatever `work` raises.
+    """
+    tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+    done: Future[None] = Future()
+    tasks.put((done, lambda _: work(), None))
+    tasks.put(None)
+    share = torch.get_num_threads()
+    threading.Thread(target=_work, args=(tasks, share, Future()), name="after-fork", daemon=True).start()
+    done.result()
+
+
 def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[None]) -> None:
     torch.set_num_threads(threads)
     torch.get_num_threads()  # from now on this thread does not look at the default any more

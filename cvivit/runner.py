@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,7 +17,7 @@ from torch import Tensor
 from cvivit.arrays import INTEGER, as_tensor, type_of
 from cvivit.config import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
-from cvivit.lanes import Lanes
+from cvivit.lanes import Lanes, on_new_thread
 from cvivit.network import CViViT
 from cvivit.network.packed import pack, packing_is_available
 from cvivit.precision import Precision, PrecisionChoice, arithmetic, choose_device, choose_precision
@@ -47,7 +49,8 @@ class ClipRunner:
     threads may add in another order.
 
     The runner takes a copy of the weights: changing `model` later does not reach it. Calls from several
-    threads take turns.
+    threads take turns. On a CPU it goes on in a process that was forked, where torch by itself waits for ever
+    for the threads that it had in the other.
 
     Args:
         model: the network.
@@ -82,6 +85,8 @@ class ClipRunner:
             _keep_freed_memory()
         self._network = self._prepare(model)
         self._lock = threading.Lock()
+        self._was_forked = self._lanes_are_gone = False
+        _runners.add(self)
 
     def _prepare(self, model: CViViT) -> CViViT:
         if self.device.type == "cpu" and packing_is_available():
@@ -188,16 +193,30 @@ class ClipRunner:
         return video.mul_(255).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1)
 
     def _run(self, operation: Callable[[Tensor], Tensor], batch: Tensor, out: Tensor) -> None:
-        """Fill `out` with `operation` of `batch`, a fixed-size piece at a time."""
+        """Fill `out` with `operation` of `batch`."""
         with self._lock:
-            done = 0
-            while done < len(batch):
-                size = self._size_for(len(batch) - done)
-                piece = batch[done : done + size]
-                if not self._try(operation, piece, size, out[done : done + size]):
-                    self._halve(size)
-                    continue
-                done += len(piece)
+            if self._lanes and self._lanes_are_gone:
+                self._lanes, self._lanes_are_gone = Lanes(), False
+            if self._was_forked and self.device.type == "cpu":
+                on_new_thread(lambda: self._fill(operation, batch, out))
+            else:
+                self._fill(operation, batch, out)
+
+    def _fill(self, operation: Callable[[Tensor], Tensor], batch: Tensor, out: Tensor) -> None:
+        """Fill `out` a fixed-size piece at a time."""
+        done = 0
+        while done < len(batch):
+            size = self._size_for(len(batch) - done)
+            piece = batch[done : done + size]
+            if not self._try(operation, piece, size, out[done : done + size]):
+                self._halve(size)
+                continue
+            done += len(piece)
+
+    def _after_fork(self) -> None:
+        """Take note, in the new process, that no other thread came along, not even one that held the lock."""
+        self._lock = threading.Lock()
+        self._was_forked = self._lanes_are_gone = True
 
     def _size_for(self, waiting: int) -> int:
         """Return the size that runs `waiting` clips soonest."""
@@ -248,6 +267,17 @@ class ClipRunner:
         smaller = tuple(kept for kept in self.batch_sizes if kept < size) or (size // 2,)
         logger.warning("out of device memory at %d clips: batches are %d from now on", size, smaller[-1])
         self.batch_sizes = smaller
+
+
+_runners: weakref.WeakSet[ClipRunner] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for runner in _runners:
+        runner._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _keep_freed_memory() -> None:
