@@ -83,16 +83,20 @@ def decode(
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
 ) -> None:
-    """Decode a token file to a video: .mp4, .webm or .gif."""
+    """Decode a token file to a video: .mp4, .webm or .gif.
+
+    Of the tokens only the indices are required: a generator may save what it sampled.
+    """
     from cvivit.tokens import TokenGrid
     from cvivit.video import write_video
 
     container = _container(output)
     tokenizer = _tokenizer(model, revision, device, precision)
-    if source.suffix == ".json":
-        grid = TokenGrid.from_json(source.read_text(), config=tokenizer.config)
+    config, fingerprint = tokenizer.config, tokenizer.fingerprint
+    if source.suffix.lower() == ".json":
+        grid = TokenGrid.from_json(source.read_bytes(), config=config, model=fingerprint)
     else:
-        grid = TokenGrid.load(source)
+        grid = TokenGrid.load(source, config=config, model=fingerprint)
     write_video(tokenizer.decode_stream(grid), output, fps=grid.fps, container=container)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from cvivit import CViViT, CViViTConfig, TokenGrid
 from cvivit.cli import main
@@ -77,6 +78,23 @@ def test_reconstruct_puts_both_side_by_side(cvivit: Callable[..., Result], place
     done = cvivit("reconstruct", "clip.mp4", "pair.webm", "-m", "weights")
     assert done == Result(0, "", "")
     assert len(list(read_frames(place / "pair.webm", ClipFormat(image_size=(32, 64))))) == 7
+
+
+def test_indices_alone_are_decoded(cvivit: Callable[..., Result], place: Path) -> None:
+    indices = np.zeros((2, 3, 4, 4), np.int64)
+    (place / "sampled.json").write_text(json.dumps({"indices": indices[0].tolist()}))
+    save_file({"indices": indices}, place / "sampled.safetensors")
+    for name, frames in (("sampled.json", 5), ("sampled.safetensors", 10)):
+        assert cvivit("decode", name, "out.mp4", "-m", "weights") == Result(0, "", "")
+        assert len(list(read_frames(place / "out.mp4", ClipFormat(image_size=(32, 32))))) == frames
+
+
+def test_tokens_of_other_weights_are_refused(cvivit: Callable[..., Result], place: Path) -> None:
+    other = TokenGrid(indices=np.zeros((1, 3, 4, 4), int), frames=5, fps=8, model="another")
+    (place / "other.json").write_text(other.to_json())
+    done = cvivit("decode", "other.json", "never.mp4", "-m", "weights")
+    assert done.status == 1
+    assert "another" in done.err
 
 
 def test_info(cvivit: Callable[..., Result]) -> None:
