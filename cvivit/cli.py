@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +14,7 @@ import typer
 
 from cvivit.config import CViViTConfig
 from cvivit.errors import CViViTError
+from cvivit.files import replacing
 
 if TYPE_CHECKING:
     from cvivit.precision import Precision as PrecisionName
@@ -64,12 +67,15 @@ def encode(
     fit: FitOption = Fit.CROP,
 ) -> None:
     """Encode a video to a token file: .safetensors, or .json."""
-    if output.suffix not in (".safetensors", ".json"):
+    suffix = output.suffix.lower()
+    if suffix not in (".safetensors", ".json"):
         raise typer.BadParameter("tokens are written as .safetensors or .json", param_hint="OUTPUT")
+    _check_paths(source, output)
     tokenizer = _tokenizer(model, revision, device, precision)
     grid = tokenizer.encode(source, fit=fit.value)
-    if output.suffix == ".json":
-        output.write_text(grid.to_json())
+    if suffix == ".json":
+        with replacing(output) as file:
+            file.write(grid.to_json().encode("ascii"))
     else:
         grid.save(output)
 
@@ -91,6 +97,7 @@ def decode(
     from cvivit.video import write_video
 
     container = _container(output)
+    _check_paths(source, output)
     tokenizer = _tokenizer(model, revision, device, precision)
     config, fingerprint = tokenizer.config, tokenizer.fingerprint
     if source.suffix.lower() == ".json":
@@ -116,6 +123,7 @@ def reconstruct(
     from cvivit.video import ClipFormat, read_frames, write_video
 
     container = _container(output)
+    _check_paths(source, output)
     tokenizer = _tokenizer(model, revision, device, precision)
     grid = tokenizer.encode(source, fit=fit.value)
     originals = read_frames(source, ClipFormat.of(tokenizer.config, fit=fit.value))
@@ -219,9 +227,21 @@ def _tokenizer(model: str, revision: str | None, device: str, precision: Precisi
 
 def _container(output: Path) -> VideoContainer:
     try:
-        return VIDEO_SUFFIXES[output.suffix]
+        return VIDEO_SUFFIXES[output.suffix.lower()]
     except KeyError:
         raise typer.BadParameter("videos are written as .mp4, .webm or .gif", param_hint="OUTPUT") from None
+
+
+def _check_paths(source: Path, output: Path) -> None:
+    """Fail before the weights are loaded, and not after an hour's work.
+
+    Raises:
+        OSError: there is no such input, or no folder for the output.
+    """
+    source.stat()
+    output.parent.stat()
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
 
 
 def main() -> None:

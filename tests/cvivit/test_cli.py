@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -80,6 +81,12 @@ def test_reconstruct_puts_both_side_by_side(cvivit: Callable[..., Result], place
     assert len(list(read_frames(place / "pair.webm", ClipFormat(image_size=(32, 64))))) == 7
 
 
+def test_suffixes_are_taken_in_any_case(cvivit: Callable[..., Result], place: Path) -> None:
+    assert cvivit("encode", "clip.mp4", "UPPER.JSON", "-m", "weights") == Result(0, "", "")
+    assert cvivit("decode", "UPPER.JSON", "UPPER.GIF", "-m", "weights") == Result(0, "", "")
+    assert (place / "UPPER.GIF").read_bytes().startswith(b"GIF89a")
+
+
 def test_indices_alone_are_decoded(cvivit: Callable[..., Result], place: Path) -> None:
     indices = np.zeros((2, 3, 4, 4), np.int64)
     (place / "sampled.json").write_text(json.dumps({"indices": indices[0].tolist()}))
@@ -95,6 +102,37 @@ def test_tokens_of_other_weights_are_refused(cvivit: Callable[..., Result], plac
     done = cvivit("decode", "other.json", "never.mp4", "-m", "weights")
     assert done.status == 1
     assert "another" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("encode", "absent.mp4", "t.json"), "absent.mp4"),
+        (("encode", "clip.mp4", "absent/t.json"), "absent"),
+        (("decode", "clip.mp4", "folder.mp4"), "folder.mp4"),
+    ],
+)
+def test_paths_are_checked_before_anything_is_loaded(
+    cvivit: Callable[..., Result], place: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (place / "folder.mp4").mkdir(exist_ok=True)
+    done = cvivit(*arguments, "-m", "no such weights")
+    assert done.status == 1
+    assert message in done.err
+    assert "no such weights" not in done.err
+
+
+def test_json_is_replaced_whole_or_not_at_all(
+    cvivit: Callable[..., Result], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (place / "kept.json").write_text("before")
+    monkeypatch.setattr(os, "fsync", full_disk)
+    done = cvivit("encode", "clip.mp4", "kept.json", "-m", "weights")
+    assert (done.status, done.err) == (1, "cvivit: [Errno 28] No space left on device\n")
+    assert (place / "kept.json").read_text() == "before"
 
 
 def test_info(cvivit: Callable[..., Result]) -> None:
