@@ -50,7 +50,7 @@ Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of a H
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")]
 PrecisionOption = Annotated[Precision, typer.Option(help="exact: float32; fast: bfloat16")]
 FitOption = Annotated[Fit, typer.Option(help="how frames come to the model's square")]
-Input = Annotated[Path, typer.Argument(help="file to read")]
+Input = Annotated[Path, typer.Argument(help="file to read, or a pipe such as /dev/stdin")]
 Output = Annotated[Path, typer.Argument(help="file to write; its suffix says in which form")]
 
 VIDEO_SUFFIXES: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
@@ -125,8 +125,10 @@ def reconstruct(
     container = _container(output)
     _check_paths(source, output)
     tokenizer = _tokenizer(model, revision, device, precision)
-    grid = tokenizer.encode(source, fit=fit.value)
-    originals = read_frames(source, ClipFormat.of(tokenizer.config, fit=fit.value))
+    # What is read twice must be the same both times, and a pipe is gone after the first.
+    video: Path | bytes = source if source.is_file() else source.read_bytes()
+    grid = tokenizer.encode(video, fit=fit.value)
+    originals = read_frames(video, ClipFormat.of(tokenizer.config, fit=fit.value))
     pairs = zip(originals, tokenizer.decode_stream(grid), strict=True)
     frames = (np.concatenate(pair, axis=1) for pair in pairs)
     write_video(frames, output, fps=grid.fps, container=container)

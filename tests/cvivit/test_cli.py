@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -104,6 +105,18 @@ def test_tokens_of_other_weights_are_refused(cvivit: Callable[..., Result], plac
     assert "another" in done.err
 
 
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_a_video_may_come_through_a_pipe(cvivit: Callable[..., Result], place: Path, command: str) -> None:
+    pipe = place / f"{command}.pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=((place / "clip.mp4").read_bytes(),))
+    writer.start()
+    output = {"encode": "piped.json", "reconstruct": "piped.gif"}[command]
+    assert cvivit(command, pipe, output, "-m", "weights") == Result(0, "", "")
+    writer.join()
+    assert (place / output).exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -173,7 +186,7 @@ def test_other_suffixes_are_refused_before_anything_is_loaded(
 
 def test_as_a_process(place: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cvivit.cli", "info", "-m", "absent"],
+        [sys.executable, "-m", "cvivit", "info", "-m", "absent"],
         capture_output=True,
         text=True,
         cwd=place,
