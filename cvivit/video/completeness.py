@@ -20,6 +20,9 @@ _AVI_SLACK: Final = 8
 """Bytes that sloppy writers of AVI count too many."""
 _MAX_STEPS: Final = 500_000
 """Boxes, elements or blocks that are walked: half a second. A file of more than these is let through."""
+_TS_PACKET: Final = 188
+_M2TS_PACKET: Final = 192
+"""With the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) put before every packet."""
 _PS_PACK: Final = b"\x00\x00\x01\xba"
 _PS_TAIL: Final = 1 << 18
 """Bytes at the end of a program stream that are looked at. A unit of it has 64 KiB at most."""
@@ -154,7 +157,11 @@ def _gif_palette_bytes(flags: int) -> int:
 def _transport_is_whole(file: BinaryIO, size: int) -> bool:
     """A transport stream is made of packets of one size. A cut between two of them cannot be seen."""
     layout = transport_layout(_read(file, 0, HEAD_BYTES))
-    return layout is None or (size - layout[0]) % layout[1] == 0
+    if layout is None:
+        return True
+    offset, packet = layout
+    after_sync = _TS_PACKET if packet == _M2TS_PACKET else packet  # a time code stands before its packet
+    return (size - offset) % packet == after_sync % packet
 
 
 def _program_is_whole(file: BinaryIO, size: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,6 +29,24 @@ def streamed_video(name: str) -> bytes:
     return make_video(staircase(50), muxer=muxer, codec=codec, options={"g": "10"}, mux_options=options)
 
 
+def disc_video() -> bytes:
+    """Two seconds as a camcorder writes them (M2TS): four bytes of time code before every packet."""
+    options = {"qmin": "1", "qmax": "1"}
+    return make_video(
+        staircase(50),
+        muxer="mpegts",
+        codec="mpeg2video",
+        options=options,
+        mux_options={"mpegts_m2ts_mode": "1"},
+    )
+
+
+def broadcast_video() -> bytes:
+    """Two seconds as they are sent: sixteen bytes of error correction after every packet."""
+    plain = container_video("ts")
+    return b"".join(plain[at : at + 188] + bytes(16) for at in range(0, len(plain), 188))
+
+
 def check(data: bytes) -> None:
     container = sniff(data[:HEAD_BYTES])
     assert container is not None
@@ -43,6 +62,17 @@ def test_a_cut_is_noticed_wherever_it_is(name: str) -> None:
             continue  # whole packets: nothing shows the cut
         with pytest.raises(CorruptVideoError, match="truncated"):
             check(data[:cut])
+
+
+@pytest.mark.parametrize(("video", "packet"), [(disc_video, 192), (broadcast_video, 204)])
+def test_transport_streams_of_longer_packets(video: Callable[[], bytes], packet: int) -> None:
+    data = video()
+    assert len(data) % packet == 0
+    assert len(list(read_frames(data, ClipFormat(image_size=(8, 8), fps=25)))) == 50
+    check(data[: -3 * packet])  # whole packets: nothing shows the cut
+    for missing in (1, 4, 16, 100, packet - 1):
+        with pytest.raises(CorruptVideoError, match="truncated"):
+            check(data[:-missing])
 
 
 @pytest.mark.parametrize("name", STREAMED)
