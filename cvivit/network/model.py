@@ -69,17 +69,19 @@ class CViViT(nn.Module):
             int64 `b T H W` in [0, codebook_size).
 
         Raises:
-            ValueError: the shape is not one that the patches divide.
+            ValueError: not floating point, other axes, or a shape that the patches do not divide.
         """
         return quantizer.indices_of(self.vq, self.features(video), self.config)
 
     @torch.no_grad()
     def decode(self, indices: Tensor) -> Tensor:
-        """Return the video of tokens: int64 `b T H W` to float `b c t h w`, not clamped.
+        """Return the video of tokens: integers `b T H W` to float `b c t h w`, not clamped.
 
         Raises:
-            ValueError: a token is outside the codebook.
+            ValueError: not integers, other axes, or a token outside the codebook.
         """
+        if indices.ndim != 4 or 0 in indices.shape:
+            raise ValueError(f"indices must have the axes (b, T, H, W), not {tuple(indices.shape)}")
         return self.decode_features(quantizer.features_of(self.vq, indices, self.config))
 
     def forward(self, video: Tensor) -> Reconstruction:

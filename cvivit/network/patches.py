@@ -47,8 +47,17 @@ def cut(video: Tensor, config: CViViTConfig) -> tuple[Tensor, Tensor]:
     """Cut `b c t h w` into `b 1 H W (c p1 p2)` and `b (T-1) H W (c pt p1 p2)`.
 
     Raises:
-        ValueError: t is not 1 + a multiple of the temporal patch, or the patches do not divide h and w.
+        ValueError: not floating point, other axes, t that is not 1 + a multiple of the temporal patch, or h
+            and w that the patches do not divide.
     """
+    if not video.is_floating_point():  # bytes would be taken for pixels 255 times as bright
+        raise ValueError(
+            f"video must be floating point in [0, 1], not {str(video.dtype).removeprefix('torch.')}"
+        )
+    if video.ndim != 5 or video.shape[1] != config.channels or not len(video):
+        raise ValueError(
+            f"video must have the axes (b, {config.channels}, t, h, w), not {tuple(video.shape)}"
+        )
     frames, height, width = video.shape[2:]
     config.latent_frames(frames)
     p1, p2 = config.patch_size

@@ -83,13 +83,16 @@ def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> 
 
 
 def features_of(quantizer: nn.Module, indices: Tensor, config: CViViTConfig) -> Tensor:
-    """Return the decoder's input for codes, `... int64 -> ... d` float32.
+    """Return the decoder's input for codes, `... -> ... d` float32, from integers of any type.
 
     Raises:
-        ValueError: an index is outside the codebook. It is checked here because on a GPU the lookup itself
-            would be a device assertion, after which the process can compute nothing more.
+        ValueError: not integers, or an index outside the codebook. That is checked here because on a GPU the
+            lookup itself would be a device assertion, after which the process can compute nothing more.
     """
     vq: Any = quantizer
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise ValueError(f"indices must be integers, not {str(indices.dtype).removeprefix('torch.')}")
+    indices = indices.long()  # torch takes uint8 for a mask, and looks nothing up with the other types
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < config.codebook_size:
         raise ValueError(f"indices must be in [0, {config.codebook_size})")
     if config.quantizer == "lfq":

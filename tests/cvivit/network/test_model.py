@@ -88,6 +88,49 @@ def later_frames_reach_earlier_tokens(model: CViViT) -> bool:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.complex64])
+def test_bytes_are_not_taken_for_pixels(variants: dict[str, CViViT], dtype: torch.dtype) -> None:
+    video = (noise(3) * 255).to(dtype)
+    with pytest.raises(ValueError, match=f"floating point.*{dtype}".replace("torch.", "")):
+        variants["paper"].encode(video)
+
+
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 32, 32), (1, 1, 3, 3, 32, 32), (1, 4, 3, 32, 32), (0, 3, 3, 32, 32)]
+)
+def test_videos_of_other_axes_are_refused(variants: dict[str, CViViT], shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="axes"):
+        variants["released"].encode(torch.zeros(shape))
+
+
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+@pytest.mark.parametrize("variant", ["released", "lucidrains"])
+def test_tokens_of_every_integer_type_are_decoded(
+    variants: dict[str, CViViT], variant: str, dtype: torch.dtype
+) -> None:
+    model = variants[variant]
+    indices = model.encode(noise(3))
+    assert torch.equal(model.decode(indices.to(dtype)), model.decode(indices))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bool, torch.complex64])
+@pytest.mark.parametrize("variant", ["released", "lucidrains"])
+def test_tokens_that_are_no_integers_are_refused(
+    variants: dict[str, CViViT], variant: str, dtype: torch.dtype
+) -> None:
+    with pytest.raises(ValueError, match="integers"):
+        variants[variant].decode(torch.zeros(1, 2, 4, 4).to(dtype))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (1, 32), (0, 2, 4, 4), (1, 0, 4, 4)])
+def test_tokens_of_other_axes_are_refused(variants: dict[str, CViViT], shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="axes"):
+        variants["released"].decode(torch.zeros(shape, dtype=torch.int64))
+
+
 def test_paper_is_causal(variants: dict[str, CViViT]) -> None:
     model, video = variants["paper"], noise(9)
     assert not later_frames_reach_earlier_tokens(model)
