@@ -44,11 +44,15 @@ def benchmark(
         JSON-ready: `device`, `threads`, `rows` (a dict per precision, batch and operation: `seconds` and
         `clips_per_second` of a batch, `matrix_gflops` and `share` of it), and `differing_tokens`, the share
         of tokens in which "fast" and "exact" differ on moving waves.
+
+    Raises:
+        ValueError: there is nothing to time: no precision, no batch, a batch without a clip, or no repeat.
     """
+    if not precisions or not batches or min(*batches, repeats) < 1:
+        raise ValueError(f"nothing to time: precisions {precisions}, batches {batches}, repeats {repeats}")
     rows: list[dict[str, Any]] = []
     tokens: dict[str, np.ndarray] = {}
     clips = moving_waves(max(batches), model.config.clip_shape)
-    runner = None
     for precision in precisions:
         runner = ClipRunner(model, device=device, precision=precision)
         runner.warm_up()
@@ -65,7 +69,6 @@ def benchmark(
                 repeats,
             )
             rows += _rows(runner, precision, batch, timed)
-    assert runner is not None
     report: dict[str, Any] = {
         "device": _name(runner.device),
         "threads": torch.get_num_threads(),

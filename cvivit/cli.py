@@ -166,7 +166,9 @@ def bench(
     size: Annotated[Size, typer.Option(help="which network to time, with random weights")] = Size.RELEASED,
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
-    batch: Annotated[list[int] | None, typer.Option(help="clips handed over at once; repeatable")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="clips handed over at once; repeatable")
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="timings of which the median counts")] = 7,
     published: Annotated[bool, typer.Option(help="also time the network as it was published")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON instead of a table")] = False,

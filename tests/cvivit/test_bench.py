@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -42,6 +44,12 @@ def test_a_report_has_a_row_for_each_measurement(tiny: CViViTConfig) -> None:
     assert all(row["share"] > 0 for row in report["rows"])
     assert 0 <= report["differing_tokens"] <= 1
     assert "as published" in table(report)
+
+
+@pytest.mark.parametrize("wrong", [{"batches": (2, 0)}, {"batches": (-1,)}, {"batches": ()}, {"repeats": 0}])
+def test_nothing_to_time_is_an_error(tiny: CViViTConfig, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="nothing to time"):
+        benchmark(CViViT(tiny), device="cpu", **wrong)
 
 
 def test_waves_move_and_differ() -> None:

@@ -184,6 +184,12 @@ def test_other_suffixes_are_refused_before_anything_is_loaded(
     assert "written as" in done.err
 
 
+def test_a_batch_has_a_clip(cvivit: Callable[..., Result]) -> None:
+    done = cvivit("bench", "--batch", "0")
+    assert (done.status, done.out) == (2, "")
+    assert "--batch" in done.err
+
+
 def test_as_a_process(place: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cvivit", "info", "-m", "absent"],
