@@ -32,6 +32,8 @@ LARGEST_KEPT_BYTES = 2**25 - 2**16
 OUT_OF_MEMORY = ("can't allocate memory", "_ALLOC_FAILED", "CUDA error: out of memory")
 """What is in the errors of the CPU, of cuBLAS and cuDNN, and of CUDA itself, which have no class."""
 
+LOST = "the device failed and can compute nothing more"
+
 CUDA_FAST_BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 CUDA_EXACT_BATCH_SIZE = 8
 """One shape for every batch: with others, cuBLAS picks other kernels, and tokens could depend on company."""
@@ -59,6 +61,8 @@ class ClipRunner:
 
     Raises:
         ValueError: there is no such device or precision.
+        DeviceMemoryError: the weights alone do not fit.
+        DeviceLostError: the device failed.
     """
 
     def __init__(
@@ -91,8 +95,15 @@ class ClipRunner:
     def _prepare(self, model: CViViT) -> CViViT:
         if self.device.type == "cpu" and packing_is_available():
             return pack(model, self._dtype)
-        network = copy.deepcopy(model).eval().requires_grad_(False).to(self.device, self._dtype)
-        network.vq.float()
+        try:
+            network = copy.deepcopy(model).eval().requires_grad_(False).to(self.device, self._dtype)
+            network.vq.float()
+        except RuntimeError as error:
+            if self._is_out_of_memory(error):
+                raise DeviceMemoryError("out of device memory with the weights alone") from error
+            if self._is_lost(error):
+                raise DeviceLostError(LOST) from error
+            raise
         return network
 
     def warm_up(self) -> None:
@@ -235,16 +246,21 @@ class ClipRunner:
                 self._lanes.map(lambda pair: self._compute(operation, pair[0], 1, pair[1]), pairs)
             else:
                 self._compute(operation, piece, size, out)
-        except torch.OutOfMemoryError:
-            return False
         except RuntimeError as error:
-            if any(sign in str(error) for sign in OUT_OF_MEMORY):
+            if self._is_out_of_memory(error):
                 return False
-            if self.device.type == "cuda" or isinstance(error, torch.AcceleratorError):
-                # The input was checked, and cuBLAS and cuDNN report a lost device as a plain RuntimeError.
-                raise DeviceLostError("the device failed and can compute nothing more") from error
+            if self._is_lost(error):
+                raise DeviceLostError(LOST) from error
             raise
         return True
+
+    @staticmethod
+    def _is_out_of_memory(error: RuntimeError) -> bool:
+        return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+    def _is_lost(self, error: RuntimeError) -> bool:
+        # The input was checked, and cuBLAS and cuDNN report a lost device as a plain RuntimeError.
+        return self.device.type == "cuda" or isinstance(error, torch.AcceleratorError)
 
     @torch.inference_mode()
     def _compute(self, operation: Callable[[Tensor], Tensor], piece: Tensor, size: int, out: Tensor) -> None:

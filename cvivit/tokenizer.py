@@ -69,6 +69,7 @@ class VideoTokenizer:
         Raises:
             WeightsError: the weights are missing, truncated, unsafe or of another shape.
             ValueError: there is no such device or precision.
+            DeviceError: the weights do not fit on the device, or it failed.
         """
         return cls(load_weights(source, revision=revision), device=device, precision=precision)
 

@@ -23,6 +23,29 @@ def runner(tiny_model: CViViT) -> ClipRunner:
     return ClipRunner(tiny_model, device="cpu", precision="exact")
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), DeviceMemoryError),
+        (torch.AcceleratorError("CUDA error: out of memory"), DeviceMemoryError),
+        (torch.AcceleratorError("CUDA error: uncorrectable ECC error encountered"), DeviceLostError),
+        (RuntimeError("something else"), RuntimeError),
+    ],
+)
+def test_a_device_that_does_not_take_the_weights(
+    tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: type[Exception]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("cvivit.runner.packing_is_available", lambda: False)
+    monkeypatch.setattr(CViViT, "to", refuse)
+    with pytest.raises(expected) as raised:
+        ClipRunner(tiny_model, device="cpu", precision="exact")
+    assert raised.type is expected
+    assert "\n" not in str(raised.value)
+
+
 def test_it_computes_what_the_network_computes(
     runner: ClipRunner, tiny_model: CViViT, clips: np.ndarray
 ) -> None:
