@@ -252,8 +252,8 @@ def main() -> None:
     """Run the command. Errors of input, weights and files are one line on stderr and exit status 1."""
     try:
         app()
-    except (CViViTError, OSError, ValueError) as error:
-        print(f"cvivit: {error}", file=sys.stderr)
+    except (CViViTError, OSError, ValueError, MemoryError) as error:
+        print(f"cvivit: {str(error) or 'out of memory'}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -184,6 +184,18 @@ def test_other_suffixes_are_refused_before_anything_is_loaded(
     assert "written as" in done.err
 
 
+@pytest.mark.parametrize("message", ["", "Unable to allocate 3 TiB"])
+def test_no_memory_is_one_line_too(
+    cvivit: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError(message) if message else MemoryError
+
+    monkeypatch.setattr("cvivit.tokenizer.VideoTokenizer.encode", fail)
+    done = cvivit("encode", "clip.mp4", "t.json", "-m", "weights")
+    assert done == Result(1, "", f"cvivit: {message or 'out of memory'}\n")
+
+
 def test_a_batch_has_a_clip(cvivit: Callable[..., Result]) -> None:
     done = cvivit("bench", "--batch", "0")
     assert (done.status, done.out) == (2, "")
