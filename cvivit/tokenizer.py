@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from cvivit.precision import Precision, PrecisionChoice
 from cvivit.runner import ClipRunner, Clips
 from cvivit.tokens import TokenGrid
 from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, read_clips
-from cvivit.weights import LoadedWeights, load_weights
+from cvivit.weights import LoadedWeights, fingerprint, load_weights
 
 CLIPS_AT_ONCE = 32
 """Clips read before they are computed: what bounds the memory of a long video's frames."""
@@ -24,6 +24,8 @@ CLIPS_AT_ONCE = 32
 
 class VideoTokenizer:
     """Videos to tokens and back with one set of weights on one device.
+
+    It can be pickled and copied: the weights go along, and the other one is on a device of the same name.
 
     Args:
         weights: what `cvivit.weights.load_weights` returns; `from_pretrained` calls it for you.
@@ -72,6 +74,14 @@ class VideoTokenizer:
             DeviceError: the weights do not fit on the device, or it failed.
         """
         return cls(load_weights(source, revision=revision), device=device, precision=precision)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The runner's weights are laid out for one process and cannot leave it: they are laid out anew.
+        state = self.model.state_dict()
+        weights = LoadedWeights(
+            config=self.config, state_dict=state, fingerprint=fingerprint(state), name=self.name
+        )
+        return _restore, (type(self), weights, str(self.device), self.precision)
 
     @property
     def device(self) -> torch.device:
@@ -148,6 +158,13 @@ class VideoTokenizer:
         from cvivit.weights import save_pretrained
 
         save_pretrained(self.model, Path(directory))
+
+
+def _restore(
+    kind: type[VideoTokenizer], weights: LoadedWeights, device: str, precision: Precision
+) -> VideoTokenizer:
+    """Make a tokenizer that was pickled or copied."""
+    return kind(weights, device=device, precision=precision)
 
 
 def _batches(clips: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

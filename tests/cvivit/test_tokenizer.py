@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +15,7 @@ import torch
 
 from cvivit import CViViT, CViViTConfig, TokenGrid, VideoTokenizer
 from cvivit.errors import ModelMismatchError, UnsupportedMediaError, VideoTooLargeError
+from cvivit.precision import Precision
 from cvivit.video import ClipFormat, VideoLimits, read_frames, write_video
 from cvivit.weights import save_pretrained
 
@@ -101,6 +105,30 @@ def test_saved_weights_are_the_same_weights(tokenizer: VideoTokenizer, tmp_path:
     again = VideoTokenizer.from_pretrained(tmp_path, device="cpu", precision="exact")
     assert again.fingerprint == tokenizer.fingerprint
     assert again.encode(video(5)) == tokenizer.encode(video(5))
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda tokenizer: pickle.loads(pickle.dumps(tokenizer))])
+@pytest.mark.parametrize("precision", ["exact", "fast"])
+def test_a_tokenizer_is_copied_and_pickled(
+    folder: Path, precision: Precision, again: Callable[[VideoTokenizer], VideoTokenizer]
+) -> None:
+    tokenizer = VideoTokenizer.from_pretrained(folder, device="cpu", precision=precision)
+    other = again(tokenizer)
+    assert (other.name, other.device, other.precision) == (
+        tokenizer.name,
+        tokenizer.device,
+        tokenizer.precision,
+    )
+    grid = tokenizer.encode(video(7))
+    assert other.encode(video(7)) == grid
+    assert np.array_equal(other.decode(grid), tokenizer.decode(grid))
+
+
+def test_a_copy_of_changed_weights_says_so(folder: Path) -> None:
+    tokenizer = VideoTokenizer.from_pretrained(folder, device="cpu", precision="exact")
+    with torch.no_grad():
+        tokenizer.model.to_pixels.get_parameter("0.bias").add_(1)
+    assert copy.deepcopy(tokenizer).fingerprint != tokenizer.fingerprint
 
 
 def test_the_model_is_at_hand(tokenizer: VideoTokenizer, clips: np.ndarray) -> None:
