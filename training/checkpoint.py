@@ -24,7 +24,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ class CheckpointStore:
         """
         faults: list[str] = []
         for step in reversed(self.steps()):
-            fault = self._fault(self.path(step))
+            fault = find_fault(self.path(step))
             if fault is None:
                 return step, faults
             faults.append(fault)
@@ -224,17 +224,25 @@ class CheckpointStore:
             path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
 
-    @staticmethod
-    def _fault(folder: Path) -> str | None:
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            for name, measured in manifest.items():
-                path = folder / name
-                if path.stat().st_size != measured["bytes"] or _measure(path) != measured:
-                    return f"{folder.name}: {name} is truncated or damaged"
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            return f"{folder.name}: {_summary(error)}"
-        return None
+
+def find_fault(folder: Path, names: Iterable[str] | None = None) -> str | None:
+    """Return in words what is wrong with a checkpoint's folder, or None where its files match its manifest.
+
+    Args:
+        folder: the checkpoint, or a copy of it under any name.
+        names: the files that matter, of those in the manifest; by default all.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        for name in manifest if names is None else names:
+            path, measured = folder / name, manifest[name]
+            if path.stat().st_size != measured["bytes"] or _measure(path) != measured:
+                return f"{folder.name}: {name} is truncated or damaged"
+    except KeyError as error:
+        return f"{folder.name}: {MANIFEST} does not tell of {error}"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return f"{folder.name}: {_summary(error)}"
+    return None
 
 
 def _read_best(folder: Path) -> Best | None:

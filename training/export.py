@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import WeightsNotFoundError
+from cvivit.errors import CheckpointCorruptError, OutputMismatchError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import model_card
 from cvivit.weights.load import read_config
-from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore
+from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.folders import writing
 
 CARD = "README.md"
@@ -46,10 +46,13 @@ def export(
 
     Raises:
         WeightsNotFoundError: there is no such checkpoint.
-        CheckpointCorruptError: the run has checkpoints, and none is sound.
+        CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
         WeightsError: the weights are damaged, or not those of the network.
+        OutputMismatchError: `output` is a run or a checkpoint, whose own `config.json` would be lost.
         DataWriteError: `output` cannot be written. What was there before still is.
     """
+    if (output / FOLDER).is_dir() or (output / MANIFEST).is_file():
+        raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
     with writing(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
@@ -70,6 +73,9 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     present = [file for file in files if file.is_file()]
     if not present:
         raise WeightsNotFoundError(f"{folder} holds no weights")
+    # A bit that flipped would be a weight like any other.
+    if fault := find_fault(folder, (present[0].name, NETWORK)):
+        raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cvivit import CViViT, CViViTConfig, VideoTokenizer
-from cvivit.errors import CheckpointCorruptError, DataWriteError, WeightsNotFoundError
+from cvivit.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError, WeightsNotFoundError
 from cvivit.weights import load_weights, save_pretrained
 from training.checkpoint import Best, Checkpoint, CheckpointStore
 from training.export import export
@@ -62,6 +62,35 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(run: Path, tmp_path: Pat
     best.write_bytes(best.read_bytes()[:-10])
     with pytest.raises(CheckpointCorruptError, match="no checkpoint of the run is sound"):
         export(run, tmp_path / "c", which="newest")
+
+
+@pytest.mark.parametrize("name", [".", "checkpoints/step-00000001"])
+def test_a_weight_that_changed_on_the_disk_is_not_exported(run: Path, tmp_path: Path, name: str) -> None:
+    """Every key and shape still fits: only the manifest can tell."""
+    best = run / "checkpoints" / "step-00000001"
+    data = bytearray((best / "ema.safetensors").read_bytes())
+    data[-1] ^= 1
+    (best / "ema.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointCorruptError, match=r"ema\.safetensors is truncated or damaged"):
+        export(run / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    export(run / name, tmp_path / "plain", averaged=False)
+
+
+def test_a_copy_without_the_optimizer_is_exported(run: Path, tmp_path: Path) -> None:
+    copy = (run / "checkpoints" / "step-00000001").rename(tmp_path / "copy")
+    (copy / "training.pt").unlink()
+    export(copy, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", [".", "checkpoints/step-00000001"])
+def test_neither_a_run_nor_a_checkpoint_is_exported_over(run: Path, name: str) -> None:
+    """Its config.json, the run's settings or what its manifest tells of, would be another's."""
+    (run / "config.json").write_text("{}")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(OutputMismatchError, match=r"config\.json would be lost"):
+        export(run, run / name)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 def test_sixteen_bits_are_half_the_size_and_keep_the_codebook(run: Path, tmp_path: Path) -> None:
