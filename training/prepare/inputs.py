@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cvivit.errors import NoDataError
+from cvivit.errors import DataError, NoDataError
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")
@@ -32,12 +33,15 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
     """Return the files that `inputs` mean, each once, sorted by path.
 
     Args:
-        inputs: folders (searched to any depth, hidden files aside), globs, files, and lists: text files with
-            a path or a glob per line, relative to the list, `#` before a comment. Files that a folder or a
-            glob gives are told apart by suffix; one that was named is a video unless its suffix is a still's.
+        inputs: folders (searched to any depth, through links, hidden files aside), globs, files, and lists:
+            text files with a path or a glob per line, relative to the list, `#` before a comment. Files that
+            a folder or a glob gives are told apart by suffix; one that was named is a video unless its suffix
+            is a still's. What is in a folder and cannot be read, folders too, is given as well: whoever reads
+            it learns why.
 
     Raises:
         NoDataError: one of them matches nothing, or all of them no video and no still.
+        DataError: a list is not text, or cannot be read.
     """
     sources = {source.path: source for name in inputs for source in _find(name)}
     if not any(source.kind != "unknown" for source in sources.values()):
@@ -46,30 +50,64 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 
 
 def _find(name: str, base: Path | None = None) -> Iterator[Source]:
-    path = Path(name).expanduser() if base is None else base / Path(name).expanduser()
-    if path.is_dir():
+    path = Path(base or "", os.path.expanduser(name))  # Path's own raises where `~x` is no user's name
+    if os.path.isdir(path):
         yield from _walk(path)
-    elif path.is_file() and path.suffix.lower() in LIST_SUFFIXES and base is None:
-        for line in path.read_text(encoding="utf-8-sig").splitlines():
-            entry = line.strip()
-            if entry and not entry.startswith("#"):
-                yield from _find(entry, path.parent)
-    elif path.is_file():
+    elif os.path.isfile(path) and path.suffix.lower() in LIST_SUFFIXES and base is None:
+        for entry in _entries(path):
+            yield from _find(entry, path.parent)
+    elif os.path.isfile(path):
         yield _source(path, named=True)
     else:
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
-            raise NoDataError(f"{name}: no such file or folder")
+            raise NoDataError(f"{name}: no such file or folder that can be read")
         for match in matches:
-            if Path(match).is_file():
+            if os.path.isfile(match):
                 yield _source(Path(match), named=False)
 
 
+def _entries(path: Path) -> Iterator[str]:
+    """Yield the lines of a list that are not comments."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: a list is text in UTF-8, with a path or a glob per line") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from None
+    yield from (entry for line in lines if (entry := line.strip()) and not entry.startswith("#"))
+
+
 def _walk(folder: Path) -> Iterator[Source]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield _source(path, named=False)
+    closed: list[OSError] = []
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
+        status = os.stat(root)
+        if (status.st_dev, status.st_ino) in seen:  # by a link, which may go in circles
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        # Links last: what they lead to has its own name where it has one beside them.
+        folders[:] = sorted(
+            (name for name in folders if not name.startswith(".")),
+            key=lambda name: (os.path.islink(os.path.join(root, name)), name),
+        )
+        for name in files:
+            path = Path(root, name)
+            if not name.startswith(".") and _may_be_read(path):
+                yield _source(path, named=False)
+    for error in closed:
+        yield _source(Path(error.filename), named=True)
+
+
+def _may_be_read(path: Path) -> bool:
+    """Return whether opening it gives a file's bytes or an error, and does not wait as a pipe would."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:  # a link to what is gone
+        return False
+    except OSError:
+        return True
 
 
 def _source(path: Path, *, named: bool) -> Source:

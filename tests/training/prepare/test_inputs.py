@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from cvivit.errors import NoDataError
+from cvivit.errors import DataError, NoDataError
 from training.prepare.inputs import Source, find_sources
 
 
@@ -51,10 +53,46 @@ def test_a_file_named_twice_is_cut_once(folder: Path) -> None:
     assert len(find_sources([f"{folder}/a.mp4", f"{folder}/*.mp4", again])) == 1
 
 
-@pytest.mark.parametrize("name", ["missing.mp4", "missing/*.mp4"])
+def test_links_to_folders_are_followed_and_may_go_in_circles(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / ".disk"
+    elsewhere.mkdir()
+    (elsewhere / "g.mp4").touch()
+    (folder / "disk").symlink_to(elsewhere)
+    (folder / "deep" / "circle").symlink_to(folder)
+    (folder / "again").symlink_to(folder / "deep")
+    paths = [source.path for source in find_sources([str(folder)])]
+    assert f"{folder}/disk/g.mp4" in paths
+    assert f"{folder}/deep/b.MKV" in paths
+    assert len(paths) == 7
+
+
+def test_what_cannot_be_read_is_given_but_no_pipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without permission that was left out in silence would be lost footage."""
+    os.mkfifo(folder / "pipe.mp4")
+    scandir = os.scandir
+
+    def closed(path: str) -> object:
+        if Path(path).name == "deep":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = kinds(find_sources([str(folder)]))
+    assert found == {"a.mp4": "video", "deep": "video", "notes.md": "unknown", "odd.bin": "unknown"}
+
+
+def test_a_list_that_is_not_text_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"list\.txt: a list is text in UTF-8"):
+        find_sources([str(tmp_path / "list.txt")])
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "missing/*.mp4", "~nobody.mp4", "long" * 100, "a\0b"])
 def test_what_matches_nothing_is_an_error(folder: Path, name: str) -> None:
     with pytest.raises(NoDataError, match="no such file"):
         find_sources([f"{folder}/a.mp4", f"{folder}/{name}"])
+    with pytest.raises(NoDataError, match="no such file"):
+        find_sources([name])
 
 
 def test_nothing_to_cut_is_an_error(tmp_path: Path) -> None:
