@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,16 @@ from training.prepare.spool import FORMAT, Record, Stamp
 
 MANIFEST_NAME = "manifest.json"
 SOURCES_NAME = "sources.jsonl"
+
+
+_OWN = re.compile(r"(stills-)?(train|validation)-[0-9]{6,}\.tar|manifest\.json|sources\.jsonl")
+"""Names of files in a folder of shards."""
+
+
+def is_own(path: str, output: Path) -> bool:
+    """Return whether an absolute path is of a file that `prepare` writes to the folder `output`."""
+    folder, name = os.path.split(path)
+    return bool(_OWN.fullmatch(name)) and folder == os.path.abspath(output)
 
 
 def fingerprint_inputs(stamps: Iterable[Stamp]) -> str:

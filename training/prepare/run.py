@@ -20,7 +20,7 @@ from cvivit.files import SIBLING_PREFIX
 from training.folders import alone, writing
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
-from training.prepare.manifest import fingerprint_inputs, read_finished, summarize, write_manifest
+from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
 from training.prepare.packing import Kind, Shard, Split, split_sources, write_shards
 from training.prepare.settings import PrepareSettings
 from training.prepare.spool import Record, Spool, Stamp
@@ -64,7 +64,9 @@ def prepare(
         DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
     """
     settings = settings or PrepareSettings()
-    sources = {Stamp.of(source): source for source in find_sources(inputs)}
+    # The output may lie among the inputs: what it holds by now must not make them others.
+    found = [source for source in find_sources(inputs) if not is_own(source.path, output)]
+    sources = {Stamp.of(source): source for source in found}
     fingerprint = fingerprint_inputs(sources)
     if finished := read_finished(output, settings, fingerprint):
         Spool(output).remove()  # a run that was killed between its manifest and this left it
@@ -96,8 +98,11 @@ def _finish(
     """Write the shards, then the manifest, and forget the spool."""
     used, rejected = _without_duplicates(records)
     if not used:
-        reasons = sorted({record.reason for record in rejected})
-        raise NoDataError(f"none of {len(rejected)} files could be used: {', '.join(reasons)}")
+        reasons = ", ".join(sorted({record.reason for record in rejected}))
+        first = rejected[0]  # there will be no manifest that tells of each
+        raise NoDataError(
+            f"none of {len(rejected)} files could be used: {reasons} ({first.stamp.path}: {first.message})"
+        )
     splits: dict[str, Split] = {}
     for stills in (False, True):
         kindred = [record for record in used if bool(record.stills) == stills]

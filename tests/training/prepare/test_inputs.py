@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cvivit.errors import DataError, NoDataError
+from training.prepare import PrepareSettings, prepare
 from training.prepare.inputs import Source, find_sources
 
 
@@ -99,3 +100,11 @@ def test_nothing_to_cut_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.md").touch()
     with pytest.raises(NoDataError, match="no videos and no stills"):
         find_sources([str(tmp_path)])
+
+
+@pytest.mark.parametrize("name", ["", "shards"])
+def test_an_output_among_the_inputs_is_not_an_input(footage: Path, name: str) -> None:
+    output, settings = footage / name, PrepareSettings(clip_frames=5, image_size=(32, 32))
+    first = prepare([str(footage)], output, settings, processes=1)
+    assert first["rejected"] == []
+    assert prepare([str(footage)], output, settings, processes=1) == first
