@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -79,18 +81,24 @@ class EvaluationClips:
 
     def _of_videos(self) -> Generator[Clip]:
         clip_format = ClipFormat.of(self.config)
-        for source in find_sources(self.inputs):
-            if source.kind != "video":
-                continue
+        paths = [source.path for source in find_sources(self.inputs) if source.kind == "video"]
+        for path, name in zip(paths, _names(paths), strict=True):
             before = 0
             try:
-                with read_clips(source.path, clip_format) as reader:
+                with read_clips(path, clip_format) as reader:
                     for number, frames in enumerate(reader):
-                        key = f"{Path(source.path).name}#{number}"
-                        yield Clip(key=key, frames=frames, real=reader.frames - before)
+                        yield Clip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
                         before = reader.frames
             except (CViViTError, OSError) as error:
-                self.unreadable.append({"source": source.path, "message": str(error)})
+                self.unreadable.append({"source": path, "message": str(error)})
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return the files' names, with as much of the path as all do not share where several have the same."""
+    counts = Counter(map(os.path.basename, paths))
+    above = os.path.commonpath(paths) if paths else ""
+    names = ((os.path.basename(path), path) for path in paths)
+    return [name if counts[name] == 1 else os.path.relpath(path, above) for name, path in names]
 
 
 def _are_shards(name: str) -> bool:

@@ -78,9 +78,14 @@ def write_json(path: Path, report: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
+def write_page(path: Path, report: Mapping[str, Any]) -> None:
+    """Write the report as Markdown. Raises OSError where it cannot."""
+    path.write_text(markdown(report), encoding="utf-8")
+
+
 def write_clips(path: Path, clips: Sequence[ClipMeasure]) -> None:
     """Write one row for each clip. Raises OSError where it cannot."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(ClipMeasure)])
         writer.writeheader()
         writer.writerows(_rounded(asdict(clip)) for clip in clips)
@@ -124,7 +129,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         named = [f"- {entry['source']}: {entry['message']}" for entry in unreadable[:NAMED]]
         rest = len(unreadable) - len(named)
         lines.append("\n".join([*named, f"- and {rest} more"] if rest else named))
-    return "\n\n".join(lines) + "\n"
+    # Names of files are any bytes, and those that are no UTF-8 cannot be written as they are.
+    return ("\n\n".join(lines) + "\n").encode(errors="backslashreplace").decode()
 
 
 def token_point(config: CViViTConfig, measures: Sequence[ClipMeasure]) -> RatePoint:

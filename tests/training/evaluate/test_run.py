@@ -3,6 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +65,32 @@ def test_a_folder_of_videos_is_measured_window_by_window(
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| LPIPS (VGG) | not measured |" in page
     assert f"{report['psnr']:.2f} dB" in page
+
+
+def test_clips_of_videos_that_are_called_alike_are_told_apart(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (videos / folder).mkdir()
+        (videos / folder / "v1.mp4").write_bytes((videos / "v1.mp4").read_bytes())
+    evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
+    rows = list(csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines()))
+    assert [row["key"] for row in rows if row["key"].endswith("v1.mp4#0")] == [
+        "a/v1.mp4#0",
+        "b/v1.mp4#0",
+        "v1.mp4#0",
+    ]
+
+
+def test_names_that_are_no_text_are_written_all_the_same(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    shutil.copy(os.fsencode(videos / "v1.mp4"), os.fsencode(videos) + b"/caf\xe9.mp4")
+    with open(os.fsencode(videos) + b"/na\xefve.mp4", "wb") as file:
+        file.write(b"no video")
+    evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
+    assert "caf\\udce9.mp4#0," in (tmp_path / "out" / "clips.csv").read_text(encoding="utf-8")
+    assert "na\\udcefve.mp4: " in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
 
 
 def test_shards_are_measured_as_they_are(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
