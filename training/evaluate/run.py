@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 from cvivit.errors import WeightsError
@@ -15,7 +16,7 @@ from training.evaluate.codecs import available_codecs, code_clips
 from training.evaluate.measuring import Networks, Reconstructed, clip_bits, measure
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.plots import plot_codebook, plot_rates
-from training.evaluate.report import build_report, markdown, token_point, write_clips, write_json
+from training.evaluate.report import build_report, token_point, write_clips, write_json, write_page
 from training.evaluate.sample import EvenSample
 from training.folders import writing
 from training.losses.frozen import load_i3d, load_lpips
@@ -23,6 +24,17 @@ from training.losses.frozen import load_i3d, load_lpips
 logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network")
+
+FILES = (
+    "report.json",
+    "report.md",
+    "clips.csv",
+    "codebook.png",
+    "rate.png",
+    "contact_sheet.png",
+    "comparison.gif",
+    "comparison.webp",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +67,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
-    The files are `report.json`, `report.md`, `clips.csv`, `codebook.png`, `rate.png` (with codecs),
-    `contact_sheet.png`, `comparison.gif` and `comparison.webp`.
+    The files are FILES: `rate.png` where codecs were tried, pictures where clips are shown. Those that an
+    earlier evaluation left are deleted.
 
     Args:
         tokenizer: the weights, on a device, in a precision.
@@ -74,6 +86,7 @@ def evaluate(
     config = tokenizer.config
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=output).close()  # what cannot be written is known now, not after hours of measuring
     missing: dict[str, str] = {}
     networks = Networks(
         lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing),
@@ -112,8 +125,10 @@ def evaluate(
     )
     shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
     with writing(output):
+        for name in FILES:  # a plot or a picture that this report has not would be another's
+            (output / name).unlink(missing_ok=True)
         write_json(output / "report.json", report)
-        (output / "report.md").write_text(markdown(report), encoding="utf-8")
+        write_page(output / "report.md", report)
         write_clips(output / "clips.csv", measures.clips)
         plot_codebook(output / "codebook.png", measures.codebook)
         if tokens is not None:

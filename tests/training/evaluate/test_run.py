@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -112,6 +113,11 @@ def test_codecs_stand_beside_the_tokens(tokenizer: VideoTokenizer, videos: Path,
     assert report["tokens_on_codec_clips"]["bits"] == 288
     assert "At the same bits" in (tmp_path / "out" / "report.md").read_text()
 
+    (tmp_path / "out" / "mine.txt").touch()
+    evaluate(tokenizer, [str(videos)], tmp_path / "out", replace(options, codec_clips=0))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"report.json", "report.md", "clips.csv", "codebook.png", "mine.txt"}
+
 
 def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
     (videos / "broken.mp4").write_bytes((videos / "v0.mp4").read_bytes()[:300])
@@ -190,6 +196,18 @@ def test_an_output_that_cannot_be_written(tokenizer: VideoTokenizer, videos: Pat
     (tmp_path / "file").touch()
     with pytest.raises(DataWriteError, match="file"):
         evaluate(tokenizer, [str(videos)], tmp_path / "file" / "out", QUICK)
+
+
+def test_an_output_that_cannot_be_written_is_known_before_anything_is_measured(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(**_: object) -> object:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(run, "TemporaryFile", read_only)
+    monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("measured"))
+    with pytest.raises(DataWriteError, match="Read-only file system"):
+        evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
 
 
 def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
