@@ -30,7 +30,12 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
 
     Buffers are not broadcast: only the codebook's change, and it is kept alike by its own training step.
     Precision is the training step's: one autocast over networks and losses, float32 weights.
+
+    Raises:
+        ConfigError: `loop.device` is cuda, and there is none: accelerate would take the CPU in silence.
     """
+    if config.loop.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
     distributed.join(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from cvivit.errors import NonFiniteLossError
+from cvivit.errors import ConfigError, NonFiniteLossError
 from cvivit.network.model import CViViT
 from tests.training.tiny_run import Noise, tiny_config
 from training.batch import Batch
@@ -41,6 +41,13 @@ def test_precision_is_the_configurations_whatever_launched_the_run(
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert make_accelerator(tiny_config(tmp_path)).mixed_precision == "no"
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate would take the CPU, and somebody who rents a GPU find out from his bill."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="no CUDA device is available"):
+        make_accelerator(tiny_config(tmp_path, "loop.device=cuda"))
 
 
 def test_a_step_of_the_released_recipe_agrees_with_the_reference(parity: Path, recipe: ModuleType) -> None:
