@@ -47,6 +47,7 @@ def _several(value: Any) -> Any:
 
 
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(_several)]
 Network = Annotated[CViViTConfig, BeforeValidator(_network)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -245,7 +246,8 @@ class CheckpointConfig(Section):
 class TrackingConfig(Section):
     """Where figures go besides `log.jsonl` in the folder of the run, which is always written."""
 
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    trackers: Trackers = ()
+    """One or a list."""
     project: str = "phenaki-cvivit"
     every_steps: PositiveInt = 1
     """Optimizer steps between records to the trackers; the file has them all."""

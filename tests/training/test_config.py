@@ -58,6 +58,7 @@ def test_a_file_wins_over_its_preset_and_set_over_both(tmp_path: Path) -> None:
         ('data.train=["a.tar", "b.tar"]', "data", "train", ("a.tar", "b.tar")),
         ("optimizer.learning_rate = 2e-4", "optimizer", "learning_rate", 2e-4),
         ("model.dim=64", "model", "dim", 64),
+        ("tracking.trackers=wandb", "tracking", "trackers", ("wandb",)),
     ],
 )
 def test_set_reads_toml_and_plain_strings(override: str, section: str, name: str, value: object) -> None:
