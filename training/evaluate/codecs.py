@@ -19,7 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from cvivit.video.colour import ACCURATE, to_rgb
 from training.evaluate.clips import Clip
-from training.evaluate.measuring import ClipMeasure, Networks, measure_clip
+from training.evaluate.measuring import ClipMeasure, Networks, measure_clip, wanted_features
 
 CURVE_POINTS = 7
 """Rate factors of a curve, evenly from the best that is shown to the worst there is."""
@@ -93,33 +93,55 @@ def code_clips(
     codec: Codec, clips: Sequence[Clip], *, fps: float, budget: float, networks: Networks
 ) -> CodecCurve:
     """Return how a codec does on clips, over its rates and with `budget` bits for each clip."""
-    factors = np.linspace(codec.best, codec.worst, CURVE_POINTS).round().astype(int)
-    curve = [_mean([_code(codec, clip, int(factor), fps, networks) for clip in clips]) for factor in factors]
-    fitted = [_fit(codec, clip, fps, budget, networks) for clip in clips]
+    factors = np.linspace(codec.best, codec.worst, CURVE_POINTS).round().astype(int).tolist()
+    curves: list[list[_Coded]] = []
+    fitted: list[_Coded] = []
+    for clip in clips:
+        trials = _Trials(codec, clip, fps, networks)
+        curves.append([trials.coded(factor) for factor in factors])
+        fitted.append(trials.coded(trials.fit(budget)))
     return CodecCurve(
         name=codec.name,
         encoder=codec.encoder,
-        curve=tuple(curve),
+        curve=tuple(_mean(coded) for coded in zip(*curves, strict=True)),
         at_budget=_mean(fitted),
         over_budget=sum(bits > budget for bits, _ in fitted),
     )
 
 
-def _fit(codec: Codec, clip: Clip, fps: float, budget: float, networks: Networks) -> _Coded:
-    """Halve the range of rate factors down to the lowest whose bits fit."""
-    low, high = 0, codec.worst
-    while low < high:
-        middle = (low + high) // 2
-        if _bits(codec, _encode(codec, clip.frames, middle, fps)) <= budget:
-            high = middle
-        else:
-            low = middle + 1
-    return _code(codec, clip, low, fps, networks)
+class _Trials:
+    """One codec on one clip at several rate factors.
 
+    What the original is to LPIPS is worked out once, not anew for each of them.
+    """
 
-def _code(codec: Codec, clip: Clip, factor: int, fps: float, networks: Networks) -> _Coded:
-    packets = _encode(codec, clip.frames, factor, fps)
-    return _bits(codec, packets), measure_clip(clip, _decode(codec, packets), networks)
+    def __init__(self, codec: Codec, clip: Clip, fps: float, networks: Networks) -> None:
+        self._codec, self._clip, self._fps, self._networks = codec, clip, fps, networks
+        self._wanted = wanted_features(clip, networks)
+        self._packets: dict[int, list[bytes]] = {}
+
+    def fit(self, budget: float) -> int:
+        """Halve the range of rate factors down to the lowest whose bits fit."""
+        low, high = 0, self._codec.worst
+        while low < high:
+            middle = (low + high) // 2
+            if _bits(self._codec, self._encoded(middle)) <= budget:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def coded(self, factor: int) -> _Coded:
+        """Return the bits at a rate factor, and what comes back."""
+        packets = self._encoded(factor)
+        decoded = _decode(self._codec, packets)
+        measured = measure_clip(self._clip, decoded, self._networks, wanted=self._wanted)
+        return _bits(self._codec, packets), measured
+
+    def _encoded(self, factor: int) -> list[bytes]:
+        if factor not in self._packets:
+            self._packets[factor] = _encode(self._codec, self._clip.frames, factor, self._fps)
+        return self._packets[factor]
 
 
 def _mean(coded: Sequence[_Coded]) -> RatePoint:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +14,7 @@ from cvivit.tokenizer import VideoTokenizer
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.frechet import frechet_distance
-from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, psnr
+from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, lpips_features, psnr
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
@@ -108,20 +108,42 @@ def measure(
 
 
 def measure_clip(
-    clip: Clip, reconstruction: np.ndarray, networks: Networks, *, codes: int = 0
+    clip: Clip,
+    reconstruction: np.ndarray,
+    networks: Networks,
+    *,
+    codes: int = 0,
+    wanted: Sequence[Tensor] | None = None,
 ) -> ClipMeasure:
-    """Return the figures of one clip."""
-    pair = [torch.from_numpy(frames[: clip.real])[None] for frames in (clip.frames, reconstruction)]
-    mse = clip_mse(*pair)
+    """Return the figures of one clip.
+
+    Args:
+        clip: the original.
+        reconstruction: uint8 (t h w c).
+        networks: see there.
+        codes: for the row.
+        wanted: `wanted_features` of the clip, where there are several reconstructions of it.
+    """
+    video, returned = (
+        torch.from_numpy(frames[: clip.real])[None] for frames in (clip.frames, reconstruction)
+    )
+    mse = clip_mse(video, returned)
     return ClipMeasure(
         key=clip.key,
         frames=clip.real,
         mse=float(mse),
         psnr=float(psnr(mse)),
-        ssim=float(clip_ssim(*pair)),
-        lpips=None if networks.lpips is None else float(clip_lpips(networks.lpips, *pair)),
+        ssim=float(clip_ssim(video, returned)),
+        lpips=None if networks.lpips is None else float(clip_lpips(networks.lpips, video, returned, wanted)),
         codes=codes,
     )
+
+
+def wanted_features(clip: Clip, networks: Networks) -> list[Tensor] | None:
+    """Return what LPIPS makes of the original, or None without it."""
+    if networks.lpips is None:
+        return None
+    return lpips_features(networks.lpips, torch.from_numpy(clip.frames[: clip.real])[None])
 
 
 def clip_bits(config: CViViTConfig) -> float:

@@ -7,12 +7,15 @@ torchmetrics' with its defaults (Gaussian window, sigma 1.5, 11 wide, mean of ch
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from training.losses.i3d import resize_frames
+from training.losses.lpips import LPIPS
 
 MAX_PSNR = 100.0
 """dB of a reconstruction without a fault, whose PSNR would be infinite and spoil every mean."""
@@ -39,10 +42,26 @@ def clip_ssim(video: Tensor, reconstruction: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def clip_lpips(lpips: nn.Module, video: Tensor, reconstruction: Tensor) -> Tensor:
-    """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames."""
-    frames = lpips(unit_frames(reconstruction), unit_frames(video))
+def clip_lpips(
+    lpips: LPIPS, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames.
+
+    Args:
+        lpips: the network.
+        video: the originals.
+        reconstruction: what came back.
+        wanted: `lpips_features` of the originals, where they are known.
+    """
+    wanted = lpips_features(lpips, video) if wanted is None else wanted
+    frames = lpips.distance(unit_frames(reconstruction), wanted)
     return reduce(frames, "(b t) -> b", "mean", b=len(video))
+
+
+@torch.no_grad()
+def lpips_features(lpips: LPIPS, video: Tensor) -> list[Tensor]:
+    """Return what LPIPS makes of uint8 `b t h w c`: half its work for each reconstruction of them."""
+    return lpips.features(unit_frames(video))
 
 
 @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,18 +42,23 @@ class LPIPS(nn.Module):
         No gradient reaches the reference, whose activations are therefore not kept.
         """
         with torch.no_grad():
-            wanted = self._unit_features(reference)
-        distance = images.new_zeros(len(images), dtype=torch.float32)
-        for tap, (mine, theirs) in enumerate(zip(self._unit_features(images), wanted, strict=True)):
-            dropout, head = self.get_submodule(f"lin{tap}.model").children()
-            weighed = F.conv2d(dropout((mine - theirs).square()), head.weight)  # type: ignore[arg-type]
-            distance = distance + weighed.float().mean(dim=(1, 2, 3))
-        return distance
+            wanted = self.features(reference)
+        return self.distance(images, wanted)
 
-    def _unit_features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return the unit features of each tap, `b c h w`, of `b c h w` in [0, 1]."""
         normalised = (2 * images - 1 - self.shift) / self.scale
         # Where every channel is zero a square root has no gradient; the vector norm's is zero there.
         return [
             tap / (torch.linalg.vector_norm(tap, dim=1, keepdim=True) + EPSILON)
             for tap in self.vgg(normalised)
         ]
+
+    def distance(self, images: Tensor, wanted: Sequence[Tensor]) -> Tensor:
+        """Return the distance `b` of `b c h w` in [0, 1] from images of which `features` are known."""
+        distance = images.new_zeros(len(images), dtype=torch.float32)
+        for tap, (mine, theirs) in enumerate(zip(self.features(images), wanted, strict=True)):
+            dropout, head = self.get_submodule(f"lin{tap}.model").children()
+            weighed = F.conv2d(dropout((mine - theirs).square()), head.weight)  # type: ignore[arg-type]
+            distance = distance + weighed.float().mean(dim=(1, 2, 3))
+        return distance

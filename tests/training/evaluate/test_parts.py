@@ -4,14 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.codecs import available_codecs, code_clips
-from training.evaluate.measuring import Networks, measure_clip
+from training.evaluate.measuring import Networks, measure_clip, wanted_features
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.sample import EvenSample
+from training.losses.lpips import LPIPS
 
 
 def moving(seed: int, frames: int = 5) -> Clip:
@@ -69,6 +71,19 @@ def test_codecs_trade_bits_for_quality_and_keep_to_the_budget(codec: object) -> 
     assert result.at_budget.bits <= budget
     starved = code_clips(codec, clips, fps=8, budget=1.0, networks=Networks())  # type: ignore[arg-type]
     assert starved.over_budget == 2
+
+
+def test_an_original_goes_through_lpips_once_for_all_rates() -> None:
+    torch.manual_seed(0)
+    network, clip = LPIPS().eval(), moving(1)
+    seen: list[int] = []
+    network.vgg.register_forward_hook(lambda *_: seen.append(1))
+    result = code_clips(available_codecs()[0], [clip], fps=8, budget=3000.0, networks=Networks(lpips=network))
+    assert len(seen) <= 1 + len(result.curve) + 1
+    assert result.curve[0].lpips is not None
+    anew = measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network))
+    known = wanted_features(clip, Networks(lpips=network))
+    assert measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network), wanted=known) == anew
 
 
 def test_pictures_hold_every_clip(tmp_path: Path) -> None:
