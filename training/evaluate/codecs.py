@@ -1,7 +1,8 @@
 """What H.264 and AV1 make of the same clips with the same bits.
 
-A clip is coded on its own, as the tokenizer does. Bits are those of the pictures: parameter sets, which a
-stream would send once, and x264's note about itself are not counted, nor is a container.
+A clip is coded on its own, as the tokenizer does. Bits are those of the pictures: parameter sets and AV1's
+sequence header, which a stream would send once, marks between pictures and x264's note about itself are not
+counted, nor is a container.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class RatePoint:
     ssim: float
     lpips: float | None
 
+
+_AV1_PICTURES = (3, 4, 6, 7, 8)
+"""OBUs of headers and tiles of frames. The others begin a sequence or a picture, pad, or tell of it."""
 
 _Coded = tuple[float, ClipMeasure]
 """Bits of a clip, and what came back."""
@@ -195,8 +199,28 @@ def _decode(codec: Codec, packets: Sequence[bytes]) -> np.ndarray:
 
 
 def _bits(codec: Codec, packets: Sequence[bytes]) -> float:
-    """Count what the pictures take. Of H.264 that is NAL units 1 to 5, each with its start code."""
-    if codec.decoder != "h264":
-        return 8.0 * sum(map(len, packets))
-    units = [unit for packet in packets for unit in packet.split(b"\0\0\1")[1:]]
-    return 8.0 * sum(3 + len(unit) for unit in units if 1 <= unit[0] & 31 <= 5)
+    """Count what the pictures take: of H.264 NAL units 1 to 5, of AV1 the OBUs of frames."""
+    pictures = _h264_pictures if codec.decoder == "h264" else _av1_pictures
+    return 8.0 * sum(map(pictures, packets))
+
+
+def _h264_pictures(packet: bytes) -> int:
+    """Return the bytes of pictures in a packet, each NAL unit with its start code."""
+    return sum(3 + len(unit) for unit in packet.split(b"\0\0\1")[1:] if 1 <= unit[0] & 31 <= 5)
+
+
+def _av1_pictures(packet: bytes) -> int:
+    """Return the bytes of pictures in a temporal unit, whose OBUs all tell their size from an encoder."""
+    counted = start = 0
+    while start < len(packet):
+        kind, extended = packet[start] >> 3 & 15, packet[start] >> 2 & 1
+        body, shift, size = start + 1 + extended, 0, 0
+        while True:  # LEB128
+            size |= (packet[body] & 127) << shift
+            body, shift = body + 1, shift + 7
+            if packet[body - 1] < 128:
+                break
+        end = body + size
+        counted += end - start if kind in _AV1_PICTURES else 0
+        start = end
+    return counted

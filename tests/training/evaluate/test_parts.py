@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from training.evaluate import codecs
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.codecs import available_codecs, code_clips
@@ -71,6 +72,18 @@ def test_codecs_trade_bits_for_quality_and_keep_to_the_budget(codec: object) -> 
     assert result.at_budget.bits <= budget
     starved = code_clips(codec, clips, fps=8, budget=1.0, networks=Networks())  # type: ignore[arg-type]
     assert starved.over_budget == 2
+
+
+def test_of_av1_too_only_pictures_are_counted() -> None:
+    codec = next(codec for codec in available_codecs() if codec.name == "AV1")
+    packets = codecs._encode(codec, moving(1).frames, 40, 8.0)
+    counted = [codecs._av1_pictures(packet) for packet in packets]
+    # A picture that is shown again is three bytes, after two that mark where a picture begins.
+    assert {size for size, packet in zip(counted, packets, strict=True) if len(packet) == 5} == {3}
+    assert packets[0][:3] == b"\x12\x00\x0a"  # the mark, then the sequence header and its size
+    assert counted[0] == len(packets[0]) - 2 - 2 - packets[0][3]
+    tail = bytes([0x7A, 0x80 | 72, 0x01, *bytes(200)])  # padding, whose size takes two bytes
+    assert codecs._av1_pictures(packets[0] + tail) == counted[0]
 
 
 def test_an_original_goes_through_lpips_once_for_all_rates() -> None:
