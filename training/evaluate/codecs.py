@@ -20,7 +20,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from cvivit.video.colour import ACCURATE, to_rgb
 from training.evaluate.clips import Clip
-from training.evaluate.measuring import ClipMeasure, Networks, measure_clip, wanted_features
+from training.evaluate.measuring import ClipMeasure, Networks, measure_clip
 
 CURVE_POINTS = 7
 """Rate factors of a curve, evenly from the best that is shown to the worst there is."""
@@ -121,7 +121,7 @@ class _Trials:
 
     def __init__(self, codec: Codec, clip: Clip, fps: float, networks: Networks) -> None:
         self._codec, self._clip, self._fps, self._networks = codec, clip, fps, networks
-        self._wanted = wanted_features(clip, networks)
+        self._wanted = networks.wanted(clip)
         self._packets: dict[int, list[bytes]] = {}
 
     def fit(self, budget: float) -> int:

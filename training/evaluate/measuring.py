@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cvivit.config import CViViTConfig
+from cvivit.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts
@@ -19,6 +20,7 @@ from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
 BATCH_CLIPS = 8
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,31 @@ class Networks:
 
     lpips: LPIPS | None = None
     i3d: I3D | None = None
+    device: torch.device = CPU
+    """Where they are. Their arithmetic is float32 there, so that figures hardly depend on it."""
+
+    def distance(
+        self, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
+    ) -> Tensor | None:
+        """Return LPIPS of uint8 clips `b t h w c`, see `clip_lpips`, or None without it."""
+        if self.lpips is None:
+            return None
+        with arithmetic("exact", self.device):
+            return clip_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
+
+    def wanted(self, clip: Clip) -> list[Tensor] | None:
+        """Return what LPIPS makes of an original, for `distance`, or None without it."""
+        if self.lpips is None:
+            return None
+        with arithmetic("exact", self.device):
+            return lpips_features(self.lpips, _measured(clip, clip.frames).to(self.device))
+
+    def features(self, frames: np.ndarray) -> Tensor | None:
+        """Return I3D's features `1 1024` of uint8 (t h w c), on the CPU, or None without it."""
+        if self.i3d is None:
+            return None
+        with arithmetic("exact", self.device):
+            return clip_features(self.i3d, torch.from_numpy(frames)[None].to(self.device)).cpu()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +126,9 @@ def measure(
             figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
             measures.clips.append(figures)
             see(Reconstructed(clip=clip, frames=reconstruction, measure=figures))
-            if networks.i3d is not None:
-                for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
-                    side.append(clip_features(networks.i3d, torch.from_numpy(frames)[None]))
+            for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
+                if (seen := networks.features(frames)) is not None:
+                    side.append(seen)
     if len(features[0]) > 1:
         measures.rfvd = frechet_distance(*(torch.cat(side).numpy() for side in features))
     return measures
@@ -122,28 +149,25 @@ def measure_clip(
         reconstruction: uint8 (t h w c).
         networks: see there.
         codes: for the row.
-        wanted: `wanted_features` of the clip, where there are several reconstructions of it.
+        wanted: `networks.wanted` of the clip, where there are several reconstructions of it.
     """
-    video, returned = (
-        torch.from_numpy(frames[: clip.real])[None] for frames in (clip.frames, reconstruction)
-    )
+    video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
     mse = clip_mse(video, returned)
+    lpips = networks.distance(video, returned, wanted)
     return ClipMeasure(
         key=clip.key,
         frames=clip.real,
         mse=float(mse),
         psnr=float(psnr(mse)),
         ssim=float(clip_ssim(video, returned)),
-        lpips=None if networks.lpips is None else float(clip_lpips(networks.lpips, video, returned, wanted)),
+        lpips=None if lpips is None else float(lpips),
         codes=codes,
     )
 
 
-def wanted_features(clip: Clip, networks: Networks) -> list[Tensor] | None:
-    """Return what LPIPS makes of the original, or None without it."""
-    if networks.lpips is None:
-        return None
-    return lpips_features(networks.lpips, torch.from_numpy(clip.frames[: clip.real])[None])
+def _measured(clip: Clip, frames: np.ndarray) -> Tensor:
+    """Return the frames that do not pad the clip, `1 t h w c`."""
+    return torch.from_numpy(frames[: clip.real])[None]
 
 
 def clip_bits(config: CViViTConfig) -> float:

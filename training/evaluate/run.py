@@ -88,10 +88,10 @@ def evaluate(
         output.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=output).close()  # what cannot be written is known now, not after hours of measuring
     missing: dict[str, str] = {}
-    networks = Networks(
-        lpips=_load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing),
-        i3d=_load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing),
-    )
+    lpips = _load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing)
+    i3d = _load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing)
+    device = tokenizer.device
+    networks = Networks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
     clips = EvaluationClips(data, config, limit=options.max_clips)
     sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
     measures = measure(tokenizer, clips, networks, sample.add)

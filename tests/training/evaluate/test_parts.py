@@ -11,7 +11,7 @@ from training.evaluate import codecs
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.codecs import available_codecs, code_clips
-from training.evaluate.measuring import Networks, measure_clip, wanted_features
+from training.evaluate.measuring import Networks, measure_clip
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.sample import EvenSample
 from training.losses.lpips import LPIPS
@@ -95,8 +95,18 @@ def test_an_original_goes_through_lpips_once_for_all_rates() -> None:
     assert len(seen) <= 1 + len(result.curve) + 1
     assert result.curve[0].lpips is not None
     anew = measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network))
-    known = wanted_features(clip, Networks(lpips=network))
+    known = Networks(lpips=network).wanted(clip)
     assert measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network), wanted=known) == anew
+
+
+def test_clips_go_to_where_the_networks_are() -> None:
+    """The device "meta" computes nothing, and refuses to be mixed with another."""
+    meta, clip = torch.device("meta"), moving(1)
+    networks = Networks(lpips=LPIPS().eval().to(meta), device=meta)
+    video = torch.from_numpy(clip.frames)[None]
+    distance = networks.distance(video, video, networks.wanted(clip))
+    assert distance is not None
+    assert (distance.device, distance.shape) == (meta, (1,))
 
 
 def test_pictures_hold_every_clip(tmp_path: Path) -> None:
