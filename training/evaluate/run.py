@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, TypeVar
 
 from cvivit.errors import WeightsError
+from cvivit.files import SIBLING_PREFIX
 from cvivit.tokenizer import VideoTokenizer
 from training.evaluate.clips import EvaluationClips
 from training.evaluate.codecs import available_codecs, code_clips
@@ -80,7 +81,7 @@ def evaluate(
     Raises:
         NoDataError: no clip could be read.
         WeightsError: a network that was asked for has no weights.
-        DataWriteError: `output` cannot be written.
+        DataWriteError: `output` cannot be written. A report that was there still is, whole.
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
@@ -124,19 +125,23 @@ def evaluate(
         unreadable=clips.unreadable,
     )
     shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
-    with writing(output):
-        for name in FILES:  # a plot or a picture that this report has not would be another's
-            (output / name).unlink(missing_ok=True)
-        write_json(output / "report.json", report)
-        write_page(output / "report.md", report)
-        write_clips(output / "clips.csv", measures.clips)
-        plot_codebook(output / "codebook.png", measures.codebook)
+    with writing(output), TemporaryDirectory(prefix=SIBLING_PREFIX, dir=output) as folder:
+        unfinished = Path(folder)
+        write_json(unfinished / "report.json", report)
+        write_page(unfinished / "report.md", report)
+        write_clips(unfinished / "clips.csv", measures.clips)
+        plot_codebook(unfinished / "codebook.png", measures.codebook)
         if tokens is not None:
-            plot_rates(output / "rate.png", codecs, tokens, config.clip_frames / config.fps)
+            plot_rates(unfinished / "rate.png", codecs, tokens, config.clip_frames / config.fps)
         if shown:
-            contact_sheet(output / "contact_sheet.png", shown)
+            contact_sheet(unfinished / "contact_sheet.png", shown)
             for suffix in ("gif", "webp"):
-                comparison(output / f"comparison.{suffix}", shown, fps=config.fps)
+                comparison(unfinished / f"comparison.{suffix}", shown, fps=config.fps)
+        for name in FILES:
+            if (unfinished / name).exists():
+                (unfinished / name).replace(output / name)
+            else:  # a plot or a picture that this report has not would be another's
+                (output / name).unlink(missing_ok=True)
     return report
 
 

@@ -210,6 +210,22 @@ def test_an_output_that_cannot_be_written_is_known_before_anything_is_measured(
         evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)
 
 
+def test_a_report_that_cannot_be_written_leaves_the_one_before_as_it_was(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    output = tmp_path / "out"
+    evaluate(tokenizer, [str(videos)], output, QUICK)
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    monkeypatch.setattr(run, "contact_sheet", full)
+    with pytest.raises(DataWriteError, match="No space left on device"):
+        evaluate(tokenizer, [str(videos)], output, replace(QUICK, max_clips=1))
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
 def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
     arguments = ["evaluate", str(tiny_weights), str(videos), "--output", str(tmp_path / "out")]
     arguments += ["--no-lpips", "--no-fvd", "--codec-clips", "0", "--max-clips", "2", "--device", "cpu"]
