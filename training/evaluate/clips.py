@@ -33,12 +33,15 @@ class Clip:
 
 @dataclass
 class EvaluationClips:
-    """The clips of shards or videos, in the order of their names.
+    """The clips of shards, then those of videos, in the order of their names.
 
     Args:
-        inputs: shards (see `expand_shards`), or folders, globs, lists and files of videos.
+        inputs: shards (see `expand_shards`), and folders, globs, lists and files of videos.
         config: of the network; clips are read in its form.
         limit: clips at most, the first ones.
+
+    Raises:
+        NoDataError: an input matches nothing.
     """
 
     inputs: Sequence[str]
@@ -47,14 +50,22 @@ class EvaluationClips:
     unreadable: list[dict[str, str]] = field(default_factory=list)
     """Videos, shards and their samples that could not be read to their end, known after the iteration."""
 
+    def __post_init__(self) -> None:
+        """Look for what was named, which may be misspelt, before anybody fetches or computes anything."""
+        shards = [name for name in self.inputs if _are_shards(name)]
+        videos = [name for name in self.inputs if not _are_shards(name)]
+        self._shards = expand_shards(shards) if shards or not videos else []
+        found = find_sources(videos) if videos else []
+        self._videos = [source.path for source in found if source.kind == "video"]
+
     def __iter__(self) -> Iterator[Clip]:
         """Yield clips.
 
         Raises:
-            NoDataError: an input matches nothing, or none could be read.
+            NoDataError: none could be read.
             TooManyBadSamplesError: the shards hold little else.
         """
-        clips = self._of_shards() if all(map(_are_shards, self.inputs)) else self._of_videos()
+        clips = self._of_both()
         first = None
         with closing(clips):  # what was skipped is known when it ends, wherever that is
             for clip in islice(clips, self.limit):
@@ -64,9 +75,14 @@ class EvaluationClips:
             reasons = "; ".join(f"{entry['source']}: {entry['message']}" for entry in self.unreadable[:3])
             raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
+    def _of_both(self) -> Generator[Clip]:
+        if self._shards:
+            yield from self._of_shards()
+        yield from self._of_videos()
+
     def _of_shards(self) -> Generator[Clip]:
         settings = StreamSettings(
-            clips=tuple(expand_shards(self.inputs)),
+            clips=tuple(self._shards),
             batch_size=1,
             clip_frames=self.config.clip_frames,
             image_size=self.config.image_size,
@@ -81,8 +97,7 @@ class EvaluationClips:
 
     def _of_videos(self) -> Generator[Clip]:
         clip_format = ClipFormat.of(self.config)
-        paths = [source.path for source in find_sources(self.inputs) if source.kind == "video"]
-        for path, name in zip(paths, _names(paths), strict=True):
+        for path, name in zip(self._videos, _names(self._videos), strict=True):
             before = 0
             try:
                 with read_clips(path, clip_format) as reader:

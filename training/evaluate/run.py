@@ -85,6 +85,7 @@ def evaluate(
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
+    clips = EvaluationClips(data, config, limit=options.max_clips)
     with writing(output):
         output.mkdir(parents=True, exist_ok=True)
         TemporaryFile(dir=output).close()  # what cannot be written is known now, not after hours of measuring
@@ -93,7 +94,6 @@ def evaluate(
     i3d = _load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing)
     device = tokenizer.device
     networks = Networks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
-    clips = EvaluationClips(data, config, limit=options.max_clips)
     sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
     measures = measure(tokenizer, clips, networks, sample.add)
     if networks.i3d is not None and measures.rfvd is None:

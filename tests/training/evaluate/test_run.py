@@ -138,6 +138,25 @@ def write_shard(path: Path, files: dict[str, bytes]) -> str:
     return str(path)
 
 
+def test_shards_and_videos_are_measured_together(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    shard = write_shard(tmp_path / "s.tar", {"a": (videos / "v1.mp4").read_bytes()})
+    report = evaluate(tokenizer, [str(videos), shard], tmp_path / "out", QUICK)
+    rows = list(csv.DictReader((tmp_path / "out" / "clips.csv").read_text().splitlines()))
+    assert [row["key"] for row in rows] == [f"{shard}#a", "v0.mp4#0", "v0.mp4#1", "v0.mp4#2", "v1.mp4#0"]
+    assert report["unreadable"] == []
+
+
+def test_data_that_is_not_there_is_known_before_networks_are_fetched(
+    tokenizer: VideoTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "load_lpips", lambda _: pytest.fail("fetched"))
+    with pytest.raises(NoDataError, match="misspelt"):
+        evaluate(tokenizer, [str(tmp_path / "misspelt")], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_shard_has_besides_clips_is_told(
     tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
 ) -> None:
