@@ -12,7 +12,7 @@ def evaluate_command(
     weights: Annotated[
         str, typer.Argument(help="demo, a repository of the Hub, a folder or a file of weights, or a run.")
     ],
-    data: Annotated[list[str], typer.Argument(help="Shards, or folders, globs, lists and files of videos.")],
+    data: Annotated[list[str], typer.Argument(help="Shards, and folders, globs, lists and files of videos.")],
     output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
     max_clips: Annotated[int | None, typer.Option(min=1, help="Clips at most; by default all.")] = None,
     lpips: Annotated[
@@ -29,11 +29,16 @@ def evaluate_command(
     precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",
 ) -> None:
     """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures."""
+    from cvivit.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer
     from training.evaluate.report import markdown
     from training.evaluate.run import EvaluationOptions, evaluate
     from training.export import load_checkpoint
 
+    try:
+        choose_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from None
     tokenizer = VideoTokenizer(load_checkpoint(weights), device=device, precision=precision)
     options = EvaluationOptions(
         max_clips=max_clips,

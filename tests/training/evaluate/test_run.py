@@ -252,3 +252,13 @@ def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "| Clips | 2 (10 frames) |" in result.output
     assert (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there_is_a_usage_error(
+    device: str, tiny_weights: Path, videos: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", str(tiny_weights), str(videos), "--output", str(tmp_path), "--device", device]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "--device" in result.output
