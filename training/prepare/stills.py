@@ -12,7 +12,8 @@ from cvivit.errors import CorruptVideoError, UnsupportedMediaError, VideoTooLarg
 from training.prepare.crops import Box, crop, crop_boxes, crop_side, enlarges, place_box
 from training.prepare.settings import PrepareSettings
 
-MAX_STILL_PIXELS = 200_000_000
+MAX_STILL_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+"""Pillow's own limit, past which it opens nothing."""
 PAN_TRAVEL = 0.3
 """How far a pan goes at most in one clip, over the side of its crop."""
 PAN_ZOOM = 0.15
@@ -26,19 +27,20 @@ def read_still(path: str) -> np.ndarray:
         UnsupportedMediaError: not a picture.
         CorruptVideoError: a picture that is broken.
         VideoTooLargeError: more than MAX_STILL_PIXELS.
+        OSError: the system does not let us read it.
     """
     try:
         image = Image.open(path)
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
         raise UnsupportedMediaError("not a picture that is read") from error
+    except Image.DecompressionBombError as error:
+        message = f"a still of more than {MAX_STILL_PIXELS} pixels"
+        raise VideoTooLargeError(message, limit_name="max_still_pixels", limit=MAX_STILL_PIXELS) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise CorruptVideoError("the picture is truncated or broken") from error
     with image:
-        if image.width * image.height > MAX_STILL_PIXELS:
-            raise VideoTooLargeError(
-                f"a still of {image.width}x{image.height} pixels",
-                limit_name="max_still_pixels",
-                limit=MAX_STILL_PIXELS,
-                actual=image.width * image.height,
-            )
         try:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, ValueError, SyntaxError) as error:
