@@ -15,14 +15,12 @@ from training.prepare.crops import crop, crop_boxes
 from training.prepare.inputs import Source
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import Record, Stamp, write_spool
+from training.prepare.spool import UNREADABLE, Record, Stamp, write_spool
 from training.prepare.stills import pans, read_still, still_crops
 from training.prepare.windows import cut_windows
 
 TOO_SHORT = "too_short"
 """Reason for a video without a whole clip between its scene cuts."""
-UNREADABLE = "unreadable"
-"""Reason for a file that the system does not let us read."""
 UNKNOWN_KIND = "unknown_kind"
 """Reason for a file in a folder whose suffix is neither a video's nor a still's."""
 

@@ -27,6 +27,8 @@ from training.prepare.inputs import Source
 from training.prepare.settings import PrepareSettings
 
 FORMAT = 1
+UNREADABLE = "unreadable"
+"""Reason for a file that the system does not let us read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,9 @@ class Spool:
     def open(self, settings: PrepareSettings) -> dict[Stamp, Record]:
         """Start or go on, and return the records of sources that need not be cut again.
 
+        What could not be read may be readable by now, and looks the same: permission is not in a stamp. It is
+        tried again, unless shards were begun without it.
+
         Raises:
             OutputMismatchError: the folder has work of other settings.
         """
@@ -106,7 +111,11 @@ class Spool:
             )
         self.packed = next((line["packed"] for line in reversed(lines) if "packed" in line), "")
         records = (Record.read(line) for line in lines[1:] if "packed" not in line)
-        return {record.stamp: record for record in records if self._is_whole(record)}
+        return {
+            record.stamp: record
+            for record in records
+            if self._is_whole(record) and (self.packed or record.reason != UNREADABLE)
+        }
 
     def add(self, record: Record) -> None:
         """Note that a source is done."""

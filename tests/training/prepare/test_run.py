@@ -20,7 +20,7 @@ from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
 from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
-from training.prepare import PrepareSettings, prepare, run
+from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import find_sources
 from training.prepare.run import result_of
@@ -234,6 +234,28 @@ def test_goes_on_with_a_torn_journal_and_a_torn_spool(footage: Path, tmp_path: P
     journal.write_text(journal.read_text()[:-20])
     prepare([str(footage)], torn, SMALL, processes=1)
     assert contents(torn) == contents(straight)
+
+
+def test_what_could_not_be_read_is_tried_again(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Permission may be given meanwhile, which changes neither size nor time of a file."""
+    straight, again = tmp_path / "straight", tmp_path / "again"
+    prepare([str(footage)], straight, SMALL, processes=1)
+
+    def refused(path: str) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    spool = Spool(again)
+    spool.open(SMALL)
+    source = find_sources([str(footage)])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting, "_digest", refused)
+        record = cut_source(source, Stamp.of(source), SMALL, spool.path(Stamp.of(source)))
+    assert (record.reason, record.message) == ("unreadable", "Permission denied")
+    spool.add(record)
+    assert prepare([str(footage)], again, SMALL, processes=1)["rejected"] == []
+    assert contents(again) == contents(straight)
 
 
 def test_goes_on_where_only_the_manifest_is_missing(
