@@ -94,7 +94,8 @@ def _settings(**values: Any) -> PrepareSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}: {first['msg']}" if name else first["msg"]) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{name}: {reason}" if name else reason) from None
 
 
 def _numbers(text: str, separator: str, kind: type[int] | type[float], option: str) -> Any:

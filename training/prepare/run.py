@@ -84,7 +84,7 @@ def prepare(
             )
         records = [done[stamp] for stamp in sources if stamp in done]
         todo = {stamp: source for stamp, source in sources.items() if stamp not in done}
-        with _bar(len(sources), len(records), shown=progress) as advance:
+        with _bar(len(sources), records, shown=progress) as advance:
             for record in _cut_all(todo, settings, spool, processes or os.cpu_count() or 1):
                 spool.add(record)
                 records.append(record)
@@ -173,7 +173,7 @@ def result_of(future: Future[Record], stamp: Stamp, settings: PrepareSettings) -
 
 
 @contextmanager
-def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Record], None]]:
+def _bar(total: int, done: Sequence[Record], *, shown: bool) -> Iterator[Callable[[Record], None]]:
     """Show sources done and pieces cut, and yield what to call after each source."""
     columns = (
         TextColumn("cutting"),
@@ -183,8 +183,9 @@ def _bar(total: int, done: int, *, shown: bool) -> Iterator[Callable[[Record], N
         TimeRemainingColumn(),
     )
     with Progress(*columns, disable=not shown) as progress:
-        pieces = rejected = 0
-        task = progress.add_task("", total=total, completed=done, pieces=pieces, rejected=rejected)
+        pieces = sum(len(record.clips) + len(record.stills) for record in done)
+        rejected = sum(not record.usable for record in done)
+        task = progress.add_task("", total=total, completed=len(done), pieces=pieces, rejected=rejected)
 
         def advance(record: Record) -> None:
             nonlocal pieces, rejected

@@ -1,0 +1,25 @@
+"""What the command says of settings that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cvivit.errors import ConfigError
+from training.__main__ import app
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--overlap", "11"], "overlap: 11 frames of a clip's 11 leave none"),
+        (["--overlap", "2", "--stride", "3"], "stride: it follows from the overlap; give one of them"),
+        (["--crf", "60"], "crf: Input should be less than or equal to 51"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_first(options: list[str], said: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path), str(tmp_path / "out"), *options])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception) == said
