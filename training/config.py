@@ -216,7 +216,7 @@ class LoopConfig(Section):
     """Whether networks and losses go through torch.compile."""
     ema_decay: Decay = 0.999
     """Of the averaged weights, which validation and export use; 0 keeps none."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     crop_size: Annotated[int, Field(ge=8)] | None = None
     """Height and width of random crops that replace whole clips for the first `crop_steps` steps. The
     discriminator, which is built for whole clips, cannot start before."""

@@ -31,7 +31,8 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> TrainingCo
     Args:
         source: name of a preset, or path of a `.toml` or `.json` file. A file may build on a preset with a
             top-level `preset = "NAME"`; the configuration saved beside checkpoints is such a file.
-        overrides: `a.b=value`, applied in order. Values are TOML; what is not TOML is taken as a string.
+        overrides: `a.b=value`, applied in order. Values are TOML, which has no word for nothing, or `null`;
+            what is neither is taken as a string.
 
     Raises:
         ConfigError: nothing of that name, not TOML or JSON, an unknown key, or a value that does not fit.
@@ -63,7 +64,7 @@ def _read(source: str | Path) -> dict[str, Any]:
         text = (resources.files("training") / "presets" / f"{source}.toml").read_text(encoding="utf-8")
     else:
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # Windows begins files with a mark
         except FileNotFoundError:
             presets = ", ".join(preset_names())
             raise ConfigError(f"{source}: neither a file nor one of the presets {presets}") from None
@@ -103,6 +104,8 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _value(text: str) -> Any:
+    if text == "null":  # as JSON and the saved configuration have it
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -59,6 +59,7 @@ def test_a_file_wins_over_its_preset_and_set_over_both(tmp_path: Path) -> None:
         ("optimizer.learning_rate = 2e-4", "optimizer", "learning_rate", 2e-4),
         ("model.dim=64", "model", "dim", 64),
         ("tracking.trackers=wandb", "tracking", "trackers", ("wandb",)),
+        ("loop.threads=null", "loop", "threads", None),
     ],
 )
 def test_set_reads_toml_and_plain_strings(override: str, section: str, name: str, value: object) -> None:
@@ -78,6 +79,8 @@ def test_set_reads_toml_and_plain_strings(override: str, section: str, name: str
         ("losses.lpips=nan", "losses.lpips"),
         ("checkpoint.best_metric=fvd", "needs validation.fvd"),
         ("loop.steps.deep=1", "steps is a value, not a section"),
+        ("loop.seed=9223372036854775808", "loop.seed: Input should be less than"),
+        ("loop.steps=null", "loop.steps: Input should be a valid integer"),
         ("model.quantizer=lfq", "only cosine_vq"),
     ],
 )
@@ -87,6 +90,17 @@ def test_bad_settings_are_one_line_errors(override: str, message: str) -> None:
         load_config("smoke", overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_null_takes_back_what_a_preset_limits() -> None:
+    assert load_config("demo").losses.lpips_frames == 1
+    assert load_config("demo", ["losses.lpips_frames=null"]).losses.lpips_frames is None
+
+
+def test_a_file_from_windows_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xef\xbb\xbf[loop]\r\nsteps = 7\r\n")
+    assert load_config(path).loop.steps == 7
 
 
 def test_the_discriminator_waits_for_whole_clips() -> None:
