@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -25,7 +26,11 @@ Config = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, as in loop.steps=200. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE ...",
+        help="Override settings, as in loop.steps=200 loop.device=cpu. Repeatable.",
+    ),
 ]
 
 
@@ -92,7 +97,7 @@ app.command("evaluate")(evaluate_command)
 def main() -> None:
     """Run the command. Errors that name their cause are one line and exit 1."""
     try:
-        app()
+        app(spread_sets(sys.argv[1:]))
     except TrainingInterrupted as stop:
         typer.echo(str(stop), err=True)
         _end(REQUEUE_EXIT_CODE)
@@ -101,6 +106,23 @@ def main() -> None:
         _end(1)
     except SystemExit as end:  # as typer ends a command, well or not
         _end(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def spread_sets(arguments: Sequence[str]) -> list[str]:
+    """Return `arguments` with a `--set` before each `key=value` that follows one: an option has one value.
+
+    `--set a=1 b=2` is `--set a=1 --set b=2`, in the order given.
+    """
+    spread: list[str] = []
+    setting = False
+    for argument in arguments:
+        named = argument == "--set" or argument.startswith("--set=")
+        follows = setting and "=" in argument and not argument.startswith("-")
+        if follows and spread[-1] != "--set":
+            spread.append("--set")
+        spread.append(argument)
+        setting = named or follows
+    return spread
 
 
 def _end(code: int) -> NoReturn:
