@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import urllib.request
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,11 +160,18 @@ def _from_hub(name: str) -> Path:
 
 
 def _torchvision() -> Path:
+    """Fetch torchvision's file, or take it from its cache. A quick question goes first here, too."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG16_ADDRESS.rpartition("/")[2]
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = path.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(VGG16_ADDRESS, str(path), hash_prefix=digest, progress=False)
+        question = urllib.request.Request(VGG16_ADDRESS, method="HEAD")
+        # torch's download waits without an end for what a firewall swallows.
+        urllib.request.urlopen(question, timeout=HUB_TIMEOUT_SECONDS).close()  # noqa: S310 - https
+        try:
+            torch.hub.download_url_to_file(VGG16_ADDRESS, str(path), hash_prefix=digest, progress=False)
+        except RuntimeError as error:  # some page came instead of the file
+            raise WeightsCorruptError(str(error)) from error
     return path
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,29 @@ def test_missing_and_misshapen_tensors_are_named(tmp_path: Path, vgg16: Path) ->
     torch.save({**state, "features.28.bias": bias[:7].clone()}, tmp_path / "odd.pt")
     with pytest.raises(WeightsMismatchError, match=r"has shape \(7,\), not \(512,\)"):
         load_lpips(str(tmp_path / "odd.pt"))
+
+
+def test_what_comes_from_torchvisions_address_or_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nowhere() -> Path:
+        raise OSError("unreachable")
+
+    def swallowed(_: object, *, timeout: float) -> io.BytesIO:
+        raise TimeoutError(f"nothing for {timeout:g} seconds")
+
+    def another(*_: object, **__: object) -> None:
+        raise RuntimeError('invalid hash value (expected "397923af", got "0")')
+
+    monkeypatch.setattr(frozen, "_released", nowhere)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", another)
+    monkeypatch.setattr(urllib.request, "urlopen", swallowed)
+    with pytest.raises(WeightsNotFoundError, match="torchvision: nothing for 10 seconds"):
+        load_lpips()
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
+    with pytest.raises(WeightsNotFoundError, match="torchvision: invalid hash value"):
+        load_lpips()
 
 
 def test_without_any_weights_every_place_tried_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
