@@ -10,7 +10,7 @@ import torch
 from cvivit.errors import CheckpointCorruptError, OutputMismatchError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
-from cvivit.weights.card import model_card
+from cvivit.weights.card import LIBRARY, model_card
 from cvivit.weights.load import read_config
 from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.folders import writing
@@ -48,17 +48,23 @@ def export(
         WeightsNotFoundError: there is no such checkpoint.
         CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
         WeightsError: the weights are damaged, or not those of the network.
-        OutputMismatchError: `output` is a run or a checkpoint, whose own `config.json` would be lost.
+        OutputMismatchError: `output` is a run or a checkpoint, whose own `config.json` would be lost, or has
+            a README.md that is no model card of ours.
         DataWriteError: `output` cannot be written. What was there before still is.
     """
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file():
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
+    card = output / CARD
+    with writing(output):
+        foreign = card.is_file() and LIBRARY.encode() not in card.read_bytes()
+    if foreign:
+        raise OutputMismatchError(f"{card} is no model card and would be lost: choose another folder")
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
     with writing(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
-        card = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
-        with replacing(output / CARD) as file:
-            file.write(card.encode())
+        text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+        with replacing(card) as file:
+            file.write(text.encode())
     return fingerprint
 
 

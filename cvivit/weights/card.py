@@ -6,6 +6,8 @@ from textwrap import dedent
 
 from cvivit.config import CViViTConfig
 
+LIBRARY = "library_name: phenaki-cvivit"
+"""Line of the front matter that every card of ours has."""
 TAGS = ("video", "video-tokenizer", "vector-quantization", "c-vivit", "phenaki")
 
 
@@ -18,7 +20,7 @@ def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, licen
         repository: `owner/name`, for the example.
         license: identifier of the licence of the weights; left out where it is not known.
     """
-    front = ["---", "library_name: phenaki-cvivit", *([f"license: {license}"] if license else []), "tags:"]
+    front = ["---", LIBRARY, *([f"license: {license}"] if license else []), "tags:"]
     front += [f"- {tag}" for tag in TAGS] + ["---"]
     name = repository.rsplit("/", 1)[-1]
     height, width = config.image_size

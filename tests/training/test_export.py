@@ -93,6 +93,17 @@ def test_neither_a_run_nor_a_checkpoint_is_exported_over(run: Path, name: str) -
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_a_readme_of_somebody_elses_is_not_exported_over(run: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "README.md").write_text("# Our project\n")
+    with pytest.raises(OutputMismatchError, match=r"README\.md is no model card"):
+        export(run, project)
+    assert [path.name for path in project.iterdir()] == ["README.md"]
+    export(run, tmp_path / "out")
+    export(run, tmp_path / "out", which="newest")
+
+
 def test_sixteen_bits_are_half_the_size_and_keep_the_codebook(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "wide")
     export(run, tmp_path / "narrow", dtype="bfloat16", name="me/mine", license="mit")
