@@ -109,7 +109,8 @@ class CViViT(nn.Module):
     def _over_space(self, transformer: Transformer, x: Tensor) -> Tensor:
         batch, frames, rows, columns = x.shape[:4]
         bias = self.spatial_bias(rows, columns)
-        out = transformer(rearrange(x, "b T H W d -> (b T) (H W) d"), (frames, rows, columns), bias)
+        x = rearrange(x, "b T H W d -> (b T) (H W) d").contiguous()  # or every step would copy it for itself
+        out = transformer(x, (frames, rows, columns), bias)
         return rearrange(out, "(b T) (H W) d -> b T H W d", b=batch, H=rows)
 
     def _over_time(self, transformer: Transformer, x: Tensor) -> Tensor:
@@ -117,7 +118,8 @@ class CViViT(nn.Module):
         bias = None
         if self.config.temporal_bias == "alibi":
             bias = alibi(self.config.heads, frames, device=x.device)
-        out = transformer(rearrange(x, "b T H W d -> (b H W) T d"), (frames, rows, columns), bias)
+        x = rearrange(x, "b T H W d -> (b H W) T d").contiguous()
+        out = transformer(x, (frames, rows, columns), bias)
         return rearrange(out, "(b H W) T d -> b T H W d", b=batch, H=rows)
 
     def spatial_bias(self, rows: int, columns: int) -> Tensor:

@@ -17,12 +17,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from cvivit.network.attention import SCALE, Attention
+from cvivit.network.depthwise import CENTRE
 from cvivit.network.model import CViViT
 from cvivit.network.position import PEG
 from cvivit.network.transformer import Transformer, TransformerLayer
 
-WIDTH_MULTIPLE = 64
-"""Inner widths are padded with zeros to a multiple of this, as vector registers like it."""
+WIDTH_MULTIPLE = 32
+"""Inner widths are padded with zeros to a multiple of this, a row of an AMX tile in bfloat16."""
 
 SHORT_SEQUENCE = 512
 """Up to this length bfloat16 attention holds its scores: batched products beat torch's own CPU kernel."""
@@ -86,7 +87,7 @@ class PackedLayer(nn.Module):
         peg, attention, feed = (layer._modules.get(name) for name in "013")
         assert isinstance(attention, Attention)
         assert isinstance(feed, nn.Sequential)
-        self.peg = peg
+        self.peg = _with_residual(peg) if isinstance(peg, PEG) else None
         self.heads, self.causal = attention.heads, attention.causal
         self.to_qkv = PackedLinear(_queries_keys_values(attention), rows, dtype)
         self.to_out = PackedLinear(attention.to_out.weight, rows, dtype)
@@ -103,8 +104,8 @@ class PackedLayer(nn.Module):
 
     def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None) -> Tensor:
         """Map `b n d` to `b n d`, as `TransformerLayer.forward`."""
-        if isinstance(self.peg, PEG):
-            x = (self.peg.spatial if self.axis == "spatial" else self.peg.temporal)(x, grid).add_(x)
+        if self.peg is not None:
+            x = (self.peg.spatial if self.axis == "spatial" else self.peg.temporal)(x, grid)
         x = self.to_out.plus(self._attend(x, bias), x)
         hidden = self.feed_norm(x)
         hidden = self.value.times(hidden, self.gate.gelu(hidden))
@@ -122,6 +123,17 @@ class PackedLayer(nn.Module):
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
         return rearrange(out, "b heads n d -> b n (heads d)")
+
+
+def _with_residual(peg: PEG) -> PEG:
+    """Return a position generator that adds its input to its output: one more at the kernel's own place.
+
+    In bfloat16 that weight is rounded as coarsely as the sum of input and output would be.
+    """
+    peg = copy.deepcopy(peg)
+    with torch.no_grad():
+        peg.dsconv.weight[:, 0, *CENTRE] += 1
+    return peg
 
 
 def _queries_keys_values(attention: Attention) -> Tensor:
