@@ -56,7 +56,7 @@ def read(path: Path, sha256: str | None = None) -> RawWeights:
     if sha256 is not None and found != sha256.lower():
         raise WeightsCorruptError(f"{path.name} has the sha256 {found}, not {sha256}")
     metadata: Mapping[str, str] = {}
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         tensors, metadata = _read_safetensors(path)
     else:
         tensors = _state_dict(load_tensors(path), path.name)

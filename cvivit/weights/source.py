@@ -43,7 +43,7 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
     if not source:
         raise WeightsNotFoundError("an empty name is no file, no folder and no repository of the Hub")
     path = Path(source)
-    if not REPOSITORY.fullmatch(source) or path.suffix in FILE_SUFFIXES or os.path.exists(source):
+    if not REPOSITORY.fullmatch(source) or path.suffix.lower() in FILE_SUFFIXES or os.path.exists(source):
         return _local(path, source, revision)
     files = hub.download(source, revision)
     return Located(files.weights, files.config, files.name, files.sha256)

@@ -81,7 +81,7 @@ def read_state(path: Path) -> State:
     if not path.is_file():
         raise WeightsNotFoundError(f"{path}: no such file")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return dict(load_file(path))
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:

@@ -15,9 +15,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from torch import Tensor
 
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
+from cvivit.weights import save_pretrained
 
 SMALL: dict[str, Any] = {
     "dim": 32,
@@ -47,6 +49,17 @@ def make_model(recipe: ModuleType) -> Callable[[CViViTConfig], CViViT]:
 @pytest.fixture
 def model(tiny: CViViTConfig, make_model: Callable[[CViViTConfig], CViViT]) -> CViViT:
     return make_model(tiny)
+
+
+@pytest.fixture
+def export(model: CViViT, tmp_path: Path) -> Path:
+    save_pretrained(model, tmp_path / "export")
+    return tmp_path / "export"
+
+
+@pytest.fixture
+def state(model: CViViT) -> dict[str, Tensor]:
+    return dict(model.state_dict())
 
 
 @pytest.fixture
