@@ -10,7 +10,7 @@ import torch
 from cvivit.errors import CheckpointCorruptError, OutputMismatchError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
-from cvivit.weights.card import LIBRARY, model_card
+from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.load import read_config
 from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.folders import writing
@@ -34,6 +34,8 @@ def export(
 ) -> str:
     """Write `config.json`, `model.safetensors` and a model card, and return the weights' fingerprint.
 
+    A model card that is there already keeps its words: its table alone becomes that of the new weights.
+
     Args:
         checkpoint: the folder of a run, one of its checkpoints, or whatever else `load_weights` takes: a
             folder that accelerate saved, a `.bin` or `.safetensors` file, a repository of the Hub.
@@ -49,22 +51,23 @@ def export(
         CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
         WeightsError: the weights are damaged, or not those of the network.
         OutputMismatchError: `output` is a run or a checkpoint, whose own `config.json` would be lost, or has
-            a README.md that is no model card of ours.
+            a README.md that is no model card of ours, or one that has not the name or the licence given.
         DataWriteError: `output` cannot be written. What was there before still is.
     """
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file():
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
     card = output / CARD
     with writing(output):
-        foreign = card.is_file() and LIBRARY.encode() not in card.read_bytes()
-    if foreign:
-        raise OutputMismatchError(f"{card} is no model card and would be lost: choose another folder")
+        words = _words(card, name, license)
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
     with writing(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
-        text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+        if words is None:
+            text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+        else:
+            text = renewed(words, weights.config, fingerprint)
         with replacing(card) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="surrogateescape"))
     return fingerprint
 
 
@@ -83,6 +86,22 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     if fault := find_fault(folder, (present[0].name, NETWORK)):
         raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
+
+
+def _words(card: Path, name: str | None, license: str | None) -> str | None:  # noqa: A002
+    """Return the model card that is there, which somebody may have written on, or None."""
+    if not card.is_file():
+        return None
+    text = card.read_bytes().decode(errors="surrogateescape")
+    if LIBRARY not in text:
+        raise OutputMismatchError(f"{card} is no model card and would be lost: choose another folder")
+    for option, value, line in (("--name", name, name), ("--license", license, f"license: {license}")):
+        if value is not None and line not in text:
+            raise OutputMismatchError(
+                f"{card} is there and has not the {option} {value}: "
+                "write it on the card, or delete the card for a new one"
+            )
+    return text
 
 
 def _of_run(run: Path, which: Which) -> Path:

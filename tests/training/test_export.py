@@ -100,8 +100,26 @@ def test_a_readme_of_somebody_elses_is_not_exported_over(run: Path, tmp_path: Pa
     with pytest.raises(OutputMismatchError, match=r"README\.md is no model card"):
         export(run, project)
     assert [path.name for path in project.iterdir()] == ["README.md"]
-    export(run, tmp_path / "out")
-    export(run, tmp_path / "out", which="newest")
+
+
+def test_a_card_keeps_what_somebody_wrote_on_it(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    card = out / "README.md"
+    old = export(run, out, license="mit")
+    whole = card.read_text()
+    words = whole.replace("\n# out\n", "\n# Ours\n\nTrained on our own footage.\n")
+    card.write_bytes(words.encode() + b"\xff")
+    new = export(run, out, which="newest", dtype="float16", license="mit")
+    assert new != old
+    assert card.read_bytes() == words.replace(old, new).encode() + b"\xff"
+    with pytest.raises(OutputMismatchError, match="--license apache"):
+        export(run, out, license="apache-2.0")
+    with pytest.raises(OutputMismatchError, match="--name me"):
+        export(run, out, name="me/mine")
+    assert card.read_bytes() == words.replace(old, new).encode() + b"\xff"
+    card.unlink()
+    export(run, out, license="mit")
+    assert card.read_text() == whole
 
 
 def test_sixteen_bits_are_half_the_size_and_keep_the_codebook(run: Path, tmp_path: Path) -> None:
