@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
+
 
 def _pair(value: Any) -> Any:
     """Read one integer as a square; JSON knows no tuples, so a list is a pair as well."""
@@ -64,7 +66,7 @@ class CViViTConfig(BaseModel):
     """Frames that share a latent frame, after the first frame, which has one of its own."""
     clip_frames: PositiveInt = 11
     """Frames of a clip: the windows that a longer video is cut into."""
-    fps: PositiveFloat = 8
+    fps: Annotated[float, Field(ge=MIN_FPS, le=MAX_FPS)] = 8
     """Frames a second of a clip."""
 
     # Quantizer

@@ -20,6 +20,7 @@ from cvivit.errors import (
     TokenShapeError,
 )
 from cvivit.files import replacing
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
 from cvivit.strict_json import shown
 
 UINT16_CODES = 2**16
@@ -27,7 +28,6 @@ UINT16_CODES = 2**16
 MAX_CODES = 2**32
 MAX_FRAMES = 2**53 - 1
 """The largest integer that every JSON reader takes exactly."""
-MIN_FPS, MAX_FPS = 0.01, 1000.0
 MAX_MODEL_CHARACTERS = 128
 
 

@@ -42,11 +42,11 @@ def parse_accept(header: str) -> list[MediaRange]:
 
 
 def choose(lines: Sequence[str], offered: Sequence[str]) -> str:
-    """Return the media type of `offered` that the client prefers, the earlier of equals.
+    """Return the media type of `offered` that the client prefers; of equals, the one it names more closely.
 
     `lines` are the values of all its `Accept` headers, one list in several parts (RFC 9110, 5.3). None, or
     empty ones, accept the first. The most specific range that covers a type decides; ranges past the 64th
-    do not count.
+    do not count. Who names a type and adds `*/*`, as clients do by themselves, wants what it named.
 
     Raises:
         NotAcceptableError: none of `offered` is accepted.
@@ -56,12 +56,13 @@ def choose(lines: Sequence[str], offered: Sequence[str]) -> str:
         return offered[0]
     ranges = parse_accept(header)
 
-    def quality(media_type: str) -> float:
+    def preference(media_type: str) -> tuple[float, int]:
         covering = [(range_.specificity(media_type), range_.quality) for range_ in ranges]
-        return max((found for found in covering if found[0]), default=(0, 0.0))[1]
+        specificity, quality = max((found for found in covering if found[0]), default=(0, 0.0))
+        return quality, specificity
 
-    best = max(offered, key=quality)
-    if quality(best) == 0:
+    best = max(offered, key=preference)
+    if preference(best)[0] == 0:
         raise NotAcceptableError(f"this route gives {', '.join(offered)}, and Accept allows none of them")
     return best
 

@@ -15,8 +15,9 @@ from pydantic import BaseModel, Field
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.tokens import MAX_FPS, MIN_FPS, TokenGrid
+from cvivit.tokens import TokenGrid
 from service import decoding, engine, errors
 from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from cvivit.errors import ConfigError
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -36,8 +36,8 @@ class ClipFormat:
             raise ConfigError(f"image_size: {self.image_size} is not a size in pixels")
         if self.clip_frames < 1:
             raise ConfigError(f"clip_frames: a clip has one frame or more, not {self.clip_frames}")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise ConfigError(f"fps: {self.fps} is not a rate")
+        if not MIN_FPS <= self.fps <= MAX_FPS:
+            raise ConfigError(f"fps: {self.fps} is not in [{MIN_FPS:g}, {MAX_FPS:g}]")
         if self.fit not in get_args(Fit):
             raise ConfigError(f"fit: {self.fit!r} is none of {', '.join(get_args(Fit))}")
 

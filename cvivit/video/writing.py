@@ -26,14 +26,11 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from cvivit.files import is_special, replacing_path
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
 from cvivit.video.colour import ACCURATE
 from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
 
 VideoContainer: TypeAlias = Literal["mp4", "webm", "gif"]
-
-MIN_FPS: Final = 0.01
-MAX_FPS: Final = 1000.0
-"""Frames a second that can be written. A GIF shows no picture longer than eleven minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +80,7 @@ def write_video(
         destination: a path, which appears when the video is complete and not before, or a binary file object.
             A pipe or a device at the path is written to, not replaced.
         fps: pictures a second. A GIF counts in hundredths of a second and shows each picture for two of them
-            at least: where `fps` asks for more than 50, it leaves pictures out.
+            at least, for eleven minutes at most: where `fps` asks for more than 50, it leaves pictures out.
         container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
         crf: constant rate factor of MP4 (0 to 51, by default 18) or WebM (0 to 63, by default 24): lower is
             better and larger. A GIF has none.

@@ -41,6 +41,8 @@ def test_frames_that_make_no_latent_frame_are_refused(frames: int) -> None:
         ({"temporal_bias": "alibi", "heads": 6}, "power of two, not 6"),
         ({"dim": 0}, "dim"),
         ({"fps": float("inf")}, "fps"),
+        ({"fps": 1001}, "fps"),
+        ({"fps": 0.001}, "fps"),
         ({"unknown": 1}, "unknown"),
     ],
 )

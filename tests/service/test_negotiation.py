@@ -23,6 +23,11 @@ OFFERED = ("video/mp4", "video/webm", "image/gif")
         ("text/html, image/gif;q=0.5", "image/gif"),
         ("video/mp4; codecs=avc1 ;q=0.5, video/webm;q=0.4", "video/mp4"),
         ("nonsense, image/gif", "image/gif"),
+        ("image/gif, */*", "image/gif"),
+        ("*/*, video/webm;q=1.0", "video/webm"),
+        ("video/*, image/gif", "image/gif"),
+        ("text/html, */*", "video/mp4"),
+        ("image/gif;q=0.9, */*", "video/mp4"),
         ("video/mp4;q=2, image/gif;q=0.1", "image/gif"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from cvivit.config import Pair
+from cvivit.frame_rate import MAX_FPS, MIN_FPS
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -22,10 +23,10 @@ class PrepareSettings(BaseModel):
 
     clip_frames: PositiveInt = 11
     """Frames of a clip. Longer ones than the model's give the loader time offsets to choose from."""
-    fps: PositiveFloat = 8
+    fps: Annotated[float, Field(ge=MIN_FPS, le=MAX_FPS)] = 8
     """Frames picked from a second, by presentation time."""
     image_size: Pair = (128, 128)
-    """Height and width of a clip in pixels."""
+    """Height and width of a clip in pixels. Both are even: H.264 halves them for its colours."""
 
     overlap: NonNegativeInt = 0
     """Frames that a clip shares with the one before it."""
@@ -60,6 +61,9 @@ class PrepareSettings(BaseModel):
 
     @model_validator(mode="after")
     def _cuts_clips(self) -> Self:
+        height, width = self.image_size
+        if height % 2 or width % 2:
+            raise ValueError(f"image_size: shards hold H.264, whose sides are even, not {height}x{width}")
         if self.overlap >= self.clip_frames:
             raise ValueError(f"overlap: {self.overlap} frames of a clip's {self.clip_frames} leave none")
         if self.overlap and self.stride is not None:

@@ -277,7 +277,14 @@ def test_a_limit_is_positive(field: str) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"image_size": (0, 4)}, {"clip_frames": 0}, {"fps": 0.0}, {"fps": float("nan")}, {"fit": "squeeze"}],
+    [
+        {"image_size": (0, 4)},
+        {"clip_frames": 0},
+        {"fps": 0.0},
+        {"fps": 1001.0},
+        {"fps": float("nan")},
+        {"fit": "squeeze"},
+    ],
 )
 def test_a_format_is_checked(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):

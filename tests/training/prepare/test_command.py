@@ -17,6 +17,9 @@ from training.__main__ import app
         (["--overlap", "11"], "overlap: 11 frames of a clip's 11 leave none"),
         (["--overlap", "2", "--stride", "3"], "stride: it follows from the overlap; give one of them"),
         (["--crf", "60"], "crf: Input should be less than or equal to 51"),
+        (["--fps", "1001"], "fps: Input should be less than or equal to 1000"),
+        (["--size", "127"], "image_size: shards hold H.264, whose sides are even, not 127x127"),
+        (["--size", "64x63"], "image_size: shards hold H.264, whose sides are even, not 64x63"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named_first(options: list[str], said: str, tmp_path: Path) -> None:
