@@ -137,6 +137,8 @@ def answer(error: BaseException, path: str) -> Answer:
     headers = {"Cache-Control": "no-store"}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         headers["Retry-After"] = str(math.ceil(getattr(told, "retry_after_seconds", RETRY_SECONDS)))
+    if status == HTTPStatus.REQUEST_TIMEOUT:  # what is left of the body would be read as the next request
+        headers["Connection"] = "close"
     headers |= getattr(told, "headers", {})
     problem = Problem(
         type=f"/errors#{told.code}",

@@ -95,8 +95,11 @@ def _words(card: Path, name: str | None, license: str | None) -> str | None:  # 
     text = card.read_bytes().decode(errors="surrogateescape")
     if LIBRARY not in text:
         raise OutputMismatchError(f"{card} is no model card and would be lost: choose another folder")
-    for option, value, line in (("--name", name, name), ("--license", license, f"license: {license}")):
-        if value is not None and line not in text:
+    for option, value, missing in (
+        ("--name", name, name is not None and name not in text),
+        ("--license", license, license is not None and f"license: {license}" not in text.splitlines()),
+    ):
+        if missing:
             raise OutputMismatchError(
                 f"{card} is there and has not the {option} {value}: "
                 "write it on the card, or delete the card for a new one"

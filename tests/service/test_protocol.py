@@ -84,6 +84,7 @@ def test_a_trickling_upload_is_408(
             except TimeoutError:
                 continue
         assert b" 408 " in received
+        assert b"\r\nconnection: close\r\n" in received.lower()
 
 
 def test_an_announced_size_over_the_limit_is_refused_unread(
