@@ -15,14 +15,10 @@ from cvivit.video import read_clips
 from service.decoding.protocol import MESSAGE_BYTES, Job, pack, pack_error
 
 _OPEN_FILES: Final = 32
-_NICENESS: Final = 10
-"""A tenth of a core's share beside the engine, whose threads wait for each other at every step: a decoder
-between them costs more than it takes."""
 
 
 def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float) -> None:
     """Serve jobs from the channel until it closes, or until a video has left no memory."""
-    os.nice(_NICENESS)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, file_bytes)
