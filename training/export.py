@@ -71,11 +71,19 @@ def export(
     return fingerprint
 
 
+def find_checkpoint(run: str | Path, which: Which = "best") -> Path | None:
+    """Return the folder of the checkpoint that a run's weights are taken from, or None where it is no run.
+
+    Raises:
+        WeightsNotFoundError: the run has none.
+        CheckpointCorruptError: every one of them is damaged.
+    """
+    return _of_run(Path(run), which) if (Path(run) / FOLDER).is_dir() else None
+
+
 def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: bool = True) -> LoadedWeights:
     """Return the checked weights of a checkpoint; see `export`."""
-    folder = Path(checkpoint)
-    if (folder / FOLDER).is_dir():
-        folder = _of_run(folder, which)
+    folder = find_checkpoint(checkpoint, which) or Path(checkpoint)
     if not (folder / MANIFEST).is_file():
         return load_weights(checkpoint)
     files = [folder / f"{module}.safetensors" for module in (("ema", "model") if averaged else ("model",))]

@@ -51,6 +51,9 @@ def test_from_videos_to_a_service(tmp_path: Path) -> None:
     training("evaluate", run, f"{shards}/validation-*.tar", "--output", tmp_path / "report", *skipped)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["psnr"] > 5
+    checkpoint = report["weights"]["checkpoint"]
+    assert (run / "checkpoints" / checkpoint).is_dir()
+    assert f"| run, {checkpoint} |" in (tmp_path / "report" / "report.md").read_text()
 
     fingerprint = training("export", run, tmp_path / "weights").split()[-1]
     assert fingerprint == report["weights"]["fingerprint"]

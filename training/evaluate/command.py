@@ -28,18 +28,22 @@ def evaluate_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",
 ) -> None:
-    """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures."""
+    """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures.
+
+    Of a run it is the checkpoint that validation found best, and the report names it.
+    """
     from cvivit.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer
     from training.evaluate.report import markdown
     from training.evaluate.run import EvaluationOptions, evaluate
-    from training.export import load_checkpoint
+    from training.export import find_checkpoint, load_checkpoint
 
     try:
         choose_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from None
-    tokenizer = VideoTokenizer(load_checkpoint(weights), device=device, precision=precision)
+    checkpoint = find_checkpoint(weights)
+    tokenizer = VideoTokenizer(load_checkpoint(checkpoint or weights), device=device, precision=precision)
     options = EvaluationOptions(
         max_clips=max_clips,
         lpips=lpips,
@@ -49,6 +53,8 @@ def evaluate_command(
         codec_clips=codec_clips,
         shown_clips=shown_clips,
     )
-    report = evaluate(tokenizer, data, output, options, source=weights)
+    report = evaluate(
+        tokenizer, data, output, options, source=weights, checkpoint=checkpoint.name if checkpoint else None
+    )
     typer.echo(markdown(report))
     typer.echo(f"Written to {output}.")

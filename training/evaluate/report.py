@@ -32,7 +32,7 @@ def build_report(
     """Return everything that was measured.
 
     Args:
-        weights: what was measured: source, fingerprint, device, precision.
+        weights: what was measured: source, checkpoint, fingerprint, device, precision.
         config: of the network.
         measures: of the clips.
         codecs: of a share of the clips.
@@ -105,7 +105,10 @@ def markdown(report: Mapping[str, Any]) -> str:
         ("Perplexity", f"{codebook['perplexity']:.0f}"),
         ("Rate", f"{rate['kbit_per_second']:.2f} kbit/s ({rate['tokens_per_clip']} tokens a clip)"),
     ]
-    lines = [_table(("", Path(report["weights"]["source"]).name), rows)]
+    name = Path(report["weights"]["source"]).name
+    if checkpoint := report["weights"]["checkpoint"]:
+        name += f", {checkpoint}"
+    lines = [_table(("", name), rows)]
     if report["codecs"]:
         points = {"tokens": report["tokens_on_codec_clips"]}
         points |= {name: curve["at_budget"] for name, curve in report["codecs"].items()}

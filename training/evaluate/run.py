@@ -65,6 +65,7 @@ def evaluate(
     options: EvaluationOptions | None = None,
     *,
     source: str = "weights",
+    checkpoint: str | None = None,
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
@@ -77,6 +78,7 @@ def evaluate(
         output: folder for the files, made where there is none.
         options: see there.
         source: what the weights are called in the report.
+        checkpoint: which checkpoint they are, where the source is a run.
 
     Raises:
         NoDataError: no clip could be read.
@@ -113,6 +115,7 @@ def evaluate(
     report = build_report(
         weights={
             "source": source,
+            "checkpoint": checkpoint,
             "fingerprint": tokenizer.fingerprint,
             "device": str(tokenizer.device),
             "precision": tokenizer.precision,

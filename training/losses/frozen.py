@@ -55,7 +55,7 @@ def load_lpips(vgg16_weights: str | None = None) -> LPIPS:
         WeightsCorruptError, WeightsMismatchError: the file named is not one of VGG16 weights.
     """
     network = LPIPS()
-    features = _find("VGG16", "losses.vgg16_weights", vgg16_weights, (_released, _torchvision), _vgg16_state)
+    features = _find("VGG16", "vgg16_weights", vgg16_weights, (_released, _torchvision), _vgg16_state)
     state = {f"vgg.{key}": tensor for key, tensor in features.items()} | lpips_heads()
     return _frozen(network, state, "LPIPS")
 
@@ -67,7 +67,7 @@ def load_i3d(i3d_weights: str | None = None) -> I3D:
         WeightsNotFoundError: no place has I3D weights.
         WeightsCorruptError, WeightsMismatchError: the file named is not one of I3D weights.
     """
-    state = _find("I3D", "losses.i3d_weights", i3d_weights, (_beside_released, _released), _i3d_state)
+    state = _find("I3D", "i3d_weights", i3d_weights, (_beside_released, _released), _i3d_state)
     return _frozen(I3D(), state, "I3D")
 
 
@@ -127,7 +127,8 @@ def _find(
             summary = str(error).strip().partition("\n")[0]
             tried.append(f"{place.__name__.strip('_').replace('_', ' ')}: {summary}")
     raise WeightsNotFoundError(
-        f"no {network} weights: name a file by {setting}, or set the loss to 0 ({'; '.join(tried)})"
+        f"no {network} weights: name a file by losses.{setting} (evaluate: --{setting.replace('_', '-')}), "
+        f"or do without the loss or the figure ({'; '.join(tried)})"
     )
 
 

@@ -105,7 +105,7 @@ def test_without_any_weights_every_place_tried_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.hub, "get_dir", unreachable)
     with pytest.raises(WeightsNotFoundError) as caught:
         load_lpips()
-    assert "losses.vgg16_weights" in str(caught.value)
+    assert "losses.vgg16_weights (evaluate: --vgg16-weights)" in str(caught.value)
     assert "released: unreachable; torchvision: unreachable" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(WeightsNotFoundError, match=r"losses\.i3d_weights"):
