@@ -22,6 +22,10 @@ OTHER_COMMAS = 7
 """A document of n tokens holds n - 1 commas between them, three in `shape` and four between the fields."""
 RANKS = (3, 4)
 """(T, H, W) for one clip, as a generator samples it, or (clips, T, H, W)."""
+LISTS_PER_TOKEN = max(RANKS) - 1
+"""A row, a latent frame and a clip for every token, where each holds one."""
+OTHER_BRACKETS = 512
+"""The object's, those of `indices` and `shape`, and what a name that is text may have in it."""
 
 
 def write(indices: np.ndarray, fields: dict[str, Any]) -> str:
@@ -63,10 +67,17 @@ def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarra
 
 
 def _refuse_before_parsing(text: str | bytes, max_tokens: int) -> None:
-    """Refuse by the commas: a parsed token takes ten times the memory of its digits."""
-    at_least = 1 + (text.count(b",") if isinstance(text, bytes) else text.count(",")) - OTHER_COMMAS
+    """Refuse by commas and brackets: parsed, a token takes ten times the memory of its text, a list fifty."""
+    at_least = 1 + _count(text, ",") - OTHER_COMMAS
     if at_least > max_tokens:
         raise _too_many(at_least, max_tokens)
+    brackets = _count(text, "[") - LISTS_PER_TOKEN * min(at_least + OTHER_COMMAS, max_tokens)
+    if max(brackets, _count(text, "{")) > OTHER_BRACKETS:
+        raise TokenShapeError("there are more lists or objects than clips, frames and rows of tokens")
+
+
+def _count(text: str | bytes, character: str) -> int:
+    return text.count(character.encode()) if isinstance(text, bytes) else text.count(character)
 
 
 def _too_many(tokens: int, limit: int) -> TooManyTokensError:

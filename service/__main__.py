@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     # What follows takes seconds to import. As process 1 of a container nothing else would end it meanwhile.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The least that Python takes: reading long integers is quadratic, and stops every thread meanwhile.
+    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
     from service.app import create_app
     from service.logs import configure_logs
     from service.server import Server

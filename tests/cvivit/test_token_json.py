@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cvivit import token_json
 from cvivit.config import CViViTConfig
 from cvivit.errors import (
     ModelMismatchError,
@@ -229,6 +230,32 @@ def test_too_many_tokens_are_refused_before_they_are_parsed(piece: str, read: An
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("as_text", [str, str.encode])
+@pytest.mark.parametrize(
+    "piece", ["[" * 900 + "]" * 900 + ",", "[[[[]]]],", '{"a":' * 900 + "0" + "}" * 900 + ",", "[{}],"]
+)
+def test_more_lists_than_tokens_could_need_are_refused_before_they_are_parsed(
+    piece: str, as_text: Any, read: Any
+) -> None:
+    """A list in a list needs no comma: 66 MB of such were 33 million lists, and half a minute to parse."""
+    text = as_text('{"indices":[' + piece * 900 + "0]}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(TokenShapeError, match="more lists or objects than"):
+            read(text, max_tokens=1000)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1000, 1, 1, 1), (1, 1, 1, 1000), (10, 10, 10, 1), (1, 1000, 1, 1), (1, 1, 1, 1)]
+)
+def test_every_grid_within_the_limit_is_parsed(shape: tuple[int, ...]) -> None:
+    text = json.dumps({"indices": np.zeros(shape, int).tolist(), "shape": list(shape)})
+    assert token_json.read(text, max_tokens=1000)[0].shape == shape
 
 
 def test_many_keys_take_linear_time(read: Any) -> None:
