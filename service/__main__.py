@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
 
 from cvivit.errors import CViViTError
+from service.machine import prepare_machine
 from service.settings import Settings
 
 
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> int:
         return bench(arguments[1:])
     try:
         settings = CliApp.run(CommandLine, cli_args=arguments)
+        prepare_machine(settings)
         return _check(settings) if settings.check else _serve(settings)
     except ValidationError as error:
         first = error.errors()[0]
@@ -43,8 +45,6 @@ def main(arguments: list[str]) -> int:
 def _serve(settings: Settings) -> int:
     # What follows takes seconds to import. As process 1 of a container nothing else would end it meanwhile.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # The least that Python takes: reading long integers is quadratic, and stops every thread meanwhile.
-    sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
     from service.app import create_app
     from service.logs import configure_logs
     from service.server import Server

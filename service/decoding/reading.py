@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import os
 import tempfile
@@ -26,6 +27,8 @@ from service.threads import make_on_thread
 
 if TYPE_CHECKING:
     from service.decoding.pool import DecodingPool
+
+log = logging.getLogger("service")
 
 _COPY_BYTES = 1 << 20
 
@@ -97,6 +100,7 @@ class DecodedClips:
             self._clips = tempfile.TemporaryFile(dir=self._limits.folder)  # noqa: SIM115 - see aclose
             source = await make_on_thread(asyncio.to_thread, lambda: _reopen(self._source), os.close)
         except OSError as error:
+            log.error("no file for a decoder's clips: %s", error)
             raise DecodingStorageError("there is no room to decode the video") from error
         try:
             async with self._pool.process(self._job.pack(), source, self._clips.fileno()) as process:
