@@ -129,6 +129,33 @@ def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
     assert server.server.exit_code == 0
 
 
+def test_a_second_signal_ends_the_grace_time(
+    serve_gated: Serve,
+    gate: Any,
+    make: Callable[..., bytes],
+    eventually: Eventually,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate.free = 1
+    server = serve_gated(grace_seconds=600)
+    stream = httpx.stream("POST", f"{server.url}/encode", content=make(80), headers=LINES, timeout=60)
+    with ThreadPoolExecutor(1) as client, caplog.at_level(logging.ERROR), stream as response:
+        lines = response.iter_lines()
+        assert json.loads(next(lines))["clip"] == 0
+        whole = client.submit(httpx.post, f"{server.url}/encode", content=make(80), timeout=60)
+        eventually(lambda: server.runtime.lifecycle.in_flight == 2)
+        for _ in range(2):
+            server.server.handle_exit(signal.SIGTERM, None)
+        *_, last = lines
+        answer = whole.result()
+        gate.opened.set()
+        server.thread.join(60)
+    assert json.loads(last)["code"] == "draining"
+    assert (answer.status_code, answer.json()["code"]) == (503, "draining")
+    assert not caplog.records
+    assert server.server.exit_code == 0
+
+
 @pytest.mark.parametrize("error", [DrainingError("stopped"), ValueError("a bug")])
 def test_an_answer_that_is_cut_off_is_a_bug_only_where_it_is_one(error: Exception) -> None:
     """What is raised on is logged with its traceback by the server; either way the answer has no end."""
