@@ -18,6 +18,13 @@ from service.errors import CrossOriginError, UnauthorizedError
 from service.observe import tell
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""Those that need no key, whatever is set."""
+
+
+def open_paths(*, metrics_open: bool) -> frozenset[str]:
+    """Return the paths that need no key."""
+    return OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
+
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -69,7 +76,7 @@ class AccessMiddleware:
     def __init__(self, app: ASGIApp, *, keys: Keys, metrics_open: bool) -> None:
         self.app = app
         self.keys = keys
-        self.open_paths = OPEN_PATHS | {"/metrics"} if metrics_open else OPEN_PATHS
+        self.open_paths = open_paths(metrics_open=metrics_open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or raise UnauthorizedError."""

@@ -14,7 +14,13 @@ from starlette.routing import Route
 from cvivit import __version__
 from cvivit.tokenizer import VideoTokenizer
 from service import problems
-from service.access import AccessMiddleware, CrossOriginMiddleware, Keys, SecurityHeadersMiddleware
+from service.access import (
+    AccessMiddleware,
+    CrossOriginMiddleware,
+    Keys,
+    SecurityHeadersMiddleware,
+    open_paths,
+)
 from service.admission import AdmissionMiddleware
 from service.head import HeadMiddleware
 from service.observe import ObserveMiddleware, ProblemMiddleware
@@ -71,7 +77,8 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    describe(app, needs_key=settings.api_keys_file is not None, tokenizer=lambda: runtime.tokenizer)
+    unlocked = None if settings.api_keys_file is None else open_paths(metrics_open=settings.metrics_open)
+    describe(app, open_paths=unlocked, tokenizer=lambda: runtime.tokenizer)
     flush_spans = trace_requests(app, settings.otel_endpoint) if settings.otel_endpoint else None
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +38,12 @@ MP4 = "video/mp4"
 WEBM = "video/webm"
 GIF = "image/gif"
 
-EVERYWHERE = (errors.MalformedRequestError, errors.UnauthorizedError, errors.InternalError)
+EVERYWHERE = (
+    errors.MalformedRequestError,
+    errors.UnauthorizedError,
+    errors.TooManyConnectionsError,
+    errors.InternalError,
+)
 """What any route may answer."""
 
 WORK_ERRORS = (
@@ -55,8 +60,11 @@ WORK_ERRORS = (
     engine.QueueFullError,
     engine.DeadlineExceededError,
     engine.ClipFailedError,
+    engine.EngineStartingError,
+    engine.EngineDrainingError,
     engine.EngineFailedError,
     codec.DeviceMemoryError,
+    codec.DeviceLostError,
 )
 """What any route that takes a body may answer."""
 
@@ -71,7 +79,9 @@ READING_ERRORS = (
     decoding.DecoderCrashedError,
     decoding.DecodingMemoryError,
     decoding.DecodingTimeoutError,
+    decoding.DecodersBusyError,
     decoding.DecodingStorageError,
+    decoding.DecodingStoppedError,
 )
 """What a route that takes a video may answer."""
 
@@ -107,12 +117,14 @@ class ProblemBody(BaseModel):
     request_id: str | None = Field(None, description="The answer's `x-request-id`.")
 
 
-def describe(app: FastAPI, *, needs_key: bool, tokenizer: Callable[[], VideoTokenizer]) -> None:
+def describe(
+    app: FastAPI, *, open_paths: Collection[str] | None, tokenizer: Callable[[], VideoTokenizer]
+) -> None:
     """Complete the app's OpenAPI document by what FastAPI does not know of.
 
     Args:
         app: with its routes.
-        needs_key: whether the service asks for one.
+        open_paths: those that need no key; None where none does.
         tokenizer: returns the model that is served, or raises NotReadyError.
     """
     written_by_fastapi = app.openapi
@@ -121,9 +133,15 @@ def describe(app: FastAPI, *, needs_key: bool, tokenizer: Callable[[], VideoToke
         document = written_by_fastapi()
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["ProblemBody"] = ProblemBody.model_json_schema()
-        if needs_key:
+        if open_paths is not None:
             components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
             document["security"] = [{"key": []}]
+        for path, operations in document["paths"].items():
+            if open_paths is None or path in open_paths:
+                for operation in operations.values():
+                    operation["responses"].pop("401", None)
+                    if open_paths is not None:
+                        operation["security"] = []
         with suppress(errors.NotReadyError):
             _add_examples(document["paths"], tokenizer())
         return document

@@ -63,6 +63,7 @@ STATUSES: dict[type[CViViTError], int] = {
     decoding.DecoderCrashedError: 422,
     decoding.DecodingMemoryError: 413,
     decoding.DecodingTimeoutError: 503,
+    decoding.DecodersBusyError: 503,
     decoding.DecodingStorageError: 503,
     decoding.DecodingStoppedError: 503,
     engine.EngineError: 503,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from fastapi import FastAPI
@@ -10,7 +11,8 @@ from cvivit.errors import ConfigError
 
 OPEN_ROUTES = "livez,readyz,metrics"
 """Routes that are polled: they make no spans."""
-FLUSH_MILLISECONDS = 5000
+FLUSH_SECONDS = 5.0
+"""Time for spans that wait to be sent at the end. A collector that does not answer is tried for longer."""
 
 
 def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
@@ -20,8 +22,10 @@ def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
         What sends the spans that still wait; it blocks until they are gone or given up.
 
     Raises:
-        ConfigError: the extra `otel` is not installed.
+        ConfigError: the extra `otel` is not installed, or the endpoint is no address.
     """
+    if not endpoint.startswith(("http://", "https://")):
+        raise ConfigError(f"otel_endpoint: {endpoint!a} is no http:// or https:// address")
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -31,11 +35,19 @@ def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
     except ImportError as error:
         raise ConfigError("otel_endpoint: the extra `otel` of phenaki-cvivit is not installed") from error
 
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: app.title}))
+    # At the end of the process the SDK would wait for its exporter, which tries again and again.
+    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: app.title}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls=OPEN_ROUTES)
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=provider,
+        excluded_urls=OPEN_ROUTES,
+        exclude_spans=["receive", "send"],  # one for each piece of a body
+    )
 
     def flush() -> None:
-        provider.force_flush(FLUSH_MILLISECONDS)
+        sending = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
+        sending.start()
+        sending.join(FLUSH_SECONDS)
 
     return flush

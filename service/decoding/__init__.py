@@ -2,6 +2,7 @@
 
 from service.decoding.errors import (
     DecoderCrashedError,
+    DecodersBusyError,
     DecodingError,
     DecodingMemoryError,
     DecodingStoppedError,
@@ -15,6 +16,7 @@ from service.decoding.reading import DecodedClips
 __all__ = [
     "DecodedClips",
     "DecoderCrashedError",
+    "DecodersBusyError",
     "DecodingError",
     "DecodingLimits",
     "DecodingMemoryError",

@@ -7,6 +7,7 @@
         ├── DecoderCrashedError    the process died over this video                            422
         ├── DecodingMemoryError    the video needs more memory than a process may have         413
         ├── DecodingTimeoutError   no end within the time that a video may take                503
+        │   └── DecodersBusyError    no process was free within the time that a video waits    503
         ├── DecodingStorageError   no room for the clips                                       503
         └── DecodingStoppedError   the pool is not running                                     503
 """
@@ -38,6 +39,12 @@ class DecodingTimeoutError(DecodingError):
     """No end within the time, on the clock or of a core, that a video may take. `limit` is in seconds."""
 
     code = "decoding_timeout"
+
+
+class DecodersBusyError(DecodingTimeoutError):
+    """No process was free within the time that a video may wait for one. `limit` is in seconds."""
+
+    code = "decoders_busy"
 
 
 class DecodingStorageError(DecodingError):

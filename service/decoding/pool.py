@@ -17,6 +17,7 @@ from typing import BinaryIO, Final, Self
 from cvivit.video.settings import ClipFormat, VideoLimits
 from service.decoding.errors import (
     DecoderCrashedError,
+    DecodersBusyError,
     DecodingError,
     DecodingStoppedError,
     DecodingTimeoutError,
@@ -128,7 +129,7 @@ class DecodingPool:
         Raises:
             DecoderCrashedError: a process died over this video.
             DecodingMemoryError: it needs more memory than a process may have.
-            DecodingTimeoutError: it takes too long, or no process was free in time.
+            DecodingTimeoutError: it takes too long, or (DecodersBusyError) no process was free in time.
             DecodingStorageError: there is no room for its clips.
             DecodingStoppedError: the pool is not running.
         """
@@ -168,7 +169,7 @@ class DecodingPool:
             async with asyncio.timeout(self.limits.waiting_seconds):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise DecodingTimeoutError(
+            raise DecodersBusyError(
                 "no decoder was free in time", limit=self.limits.waiting_seconds
             ) from error
         finally:

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from cvivit import VideoTokenizer
+from cvivit.errors import ConfigError
 from service.app import create_app
 from service.settings import Settings
 
@@ -119,5 +120,10 @@ def test_spans_are_sent_where_an_endpoint_is_configured(
     with TestClient(app) as client:
         client.get("/info")
         client.get("/livez")
-    assert any("/info" in name for name in sent)
-    assert not any("/livez" in name for name in sent)
+        client.post("/encode", content=bytes(3 * 2**20))
+    assert sent == ["GET /info", "POST /encode"]  # one a request, however many pieces its body has
+
+
+def test_an_endpoint_is_an_address(tokenizer: VideoTokenizer) -> None:
+    with pytest.raises(ConfigError, match="otel_endpoint: 'collector:4318'"):
+        create_app(Settings(otel_endpoint="collector:4318"), tokenizers=[tokenizer])

@@ -106,10 +106,15 @@ def test_the_bounds_of_fps_are_those_that_hold(client: TestClient) -> None:
 def test_the_document_asks_for_a_key_where_the_service_does(
     open_app: Callable[..., TestClient], client: TestClient, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    assert "security" not in client.get("/openapi.json").json()
+    without = client.get("/openapi.json").json()
+    assert "security" not in without
+    assert not any("401" in op["responses"] for ops in without["paths"].values() for op in ops.values())
     keys = tmp_path_factory.mktemp("keys") / "keys"
     keys.write_text("one\n")
     document = (
         open_app(api_keys_file=keys).get("/openapi.json", headers={"authorization": "Bearer one"}).json()
     )
     assert document["security"] == [{"key": []}]
+    for path, asks in (("/info", True), ("/encode", True), ("/livez", False), ("/metrics", False)):
+        (operation,) = document["paths"][path].values()
+        assert ("401" in operation["responses"], operation.get("security")) == (asks, None if asks else [])

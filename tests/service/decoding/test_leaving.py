@@ -11,9 +11,9 @@ import psutil  # type: ignore[import-untyped]  # its stubs are another package
 import pytest
 
 from service.decoding import (
+    DecodersBusyError,
     DecodingPool,
     DecodingStoppedError,
-    DecodingTimeoutError,
 )
 from tests.service.decoding.pools import SMALL, clips_of, run, settled
 from tests.videos import container_video
@@ -59,7 +59,7 @@ def test_waiting_for_a_process_has_an_end(slow: bytes) -> None:
     async def scenario(pool: DecodingPool) -> None:
         async with pool.read(io.BytesIO(slow), SMALL) as clips:
             await anext(clips)
-            with pytest.raises(DecodingTimeoutError, match="free"):
+            with pytest.raises(DecodersBusyError, match="free"):
                 await clips_of(pool, container_video("mp4"))
 
     run(scenario, waiting_seconds=0.5)
