@@ -12,7 +12,7 @@ from typing import BinaryIO, Final
 from cvivit.errors import CorruptVideoError
 from cvivit.video.containers import HEAD_BYTES, ISO_BOXES, Container, transport_layout
 
-_TRUNCATED: Final = "the video is truncated: the end of the file is missing"
+TRUNCATED: Final = "the video is truncated: the end of the file is missing"
 
 _EBML_SEGMENT: Final = 0x18538067
 _EBML_CLUSTER: Final = 0x1F43B675
@@ -43,7 +43,7 @@ def check_complete(file: BinaryIO, container: Container) -> None:
         Container.MPEG_PS: _program_is_whole,
     }[container]
     if not whole(file, size):
-        raise CorruptVideoError(_TRUNCATED)
+        raise CorruptVideoError(TRUNCATED)
 
 
 def _read(file: BinaryIO, offset: int, count: int) -> bytes:

@@ -44,15 +44,19 @@ class OpenVideo:
     kind: Container
     options: dict[str, str]
     """What every decoder of it is opened with."""
+    truncated: bool
+    """Whether the end of the file is missing."""
 
 
 @contextmanager
-def open_video(source: VideoSource, limits: VideoLimits, *, threads: int) -> Iterator[OpenVideo]:
+def open_video(
+    source: VideoSource, limits: VideoLimits, *, threads: int, salvage: bool = False
+) -> Iterator[OpenVideo]:
     """Open `source` and prepare its best video stream for decoding with `threads` threads (0: one a core).
 
     Raises:
         UnsupportedMediaError: not a video, or a container or codec that is not read.
-        CorruptVideoError: the file is truncated, or its structure is broken.
+        CorruptVideoError: the file is truncated (unless `salvage`), or its structure is broken.
         NoVideoStreamError: nothing but sound, or a still picture that goes with it.
         VideoTooLargeError: `max_streams` was passed, or `max_frames` by an index.
         OSError: a path that cannot be opened.
@@ -62,7 +66,13 @@ def open_video(source: VideoSource, limits: VideoLimits, *, threads: int) -> Ite
         kind = sniff(file.read(HEAD_BYTES))
         if kind is None:
             raise UnsupportedMediaError("the file is no video of a kind that is read")
-        check_complete(file, kind)
+        truncated = False
+        try:
+            check_complete(file, kind)
+        except CorruptVideoError:
+            if not salvage:
+                raise
+            truncated = True
         if kind is Container.ISO and limits.max_frames is not None:
             claimed = claimed_frames(file)
             if claimed > limits.max_frames:
@@ -87,7 +97,9 @@ def open_video(source: VideoSource, limits: VideoLimits, *, threads: int) -> Ite
             stream.codec_context.options = options
             stream.codec_context.thread_type = "AUTO"
             stream.codec_context.thread_count = threads
-            yield OpenVideo(container=container, stream=stream, kind=kind, options=options)
+            yield OpenVideo(
+                container=container, stream=stream, kind=kind, options=options, truncated=truncated
+            )
 
 
 def _open_container(file: BinaryIO, kind: Container, options: dict[str, str]) -> InputContainer:

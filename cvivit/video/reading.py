@@ -23,6 +23,7 @@ import numpy as np
 from av import VideoFrame
 
 from cvivit.errors import CorruptVideoError, EmptyVideoError, ResolutionChangedError, VideoTooLargeError
+from cvivit.video.completeness import TRUNCATED
 from cvivit.video.containers import Container
 from cvivit.video.framing import Framer, Orientation, plausible_aspect
 from cvivit.video.opening import (
@@ -50,6 +51,7 @@ def read_frames(
     *,
     limits: VideoLimits | None = None,
     threads: int = 0,
+    salvage: bool = False,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the pictures of a video on the clip's clock, uint8 (h w 3).
 
@@ -61,6 +63,8 @@ def read_frames(
         clip_format: size, rate and fit; those of the released model by default.
         limits: what the video may cost; nothing is limited by default.
         threads: that the decoder may use; 0 is one for each core.
+        salvage: yield what there is of a file whose end is missing, too, before CorruptVideoError is raised.
+            Otherwise it is raised at once.
 
     Raises:
         UnsupportedMediaError: not a video, or a container or codec that is not read.
@@ -72,8 +76,10 @@ def read_frames(
         OSError: a path that cannot be opened.
     """
     clip_format, limits = clip_format or ClipFormat(), limits or VideoLimits()
-    with open_video(source, limits, threads=threads) as video:
+    with open_video(source, limits, threads=threads, salvage=salvage) as video:
         yield from _pick(video, clip_format, limits, threads)
+        if video.truncated:
+            raise CorruptVideoError(TRUNCATED)
 
 
 class ClipReader(Iterator[np.ndarray]):
@@ -175,13 +181,15 @@ def read_clips(
     return ClipReader(read_frames(source, clip_format, limits=limits, threads=threads), clip_format, limits)
 
 
-def display_size(source: VideoSource, *, limits: VideoLimits | None = None) -> tuple[int, int]:
+def display_size(
+    source: VideoSource, *, limits: VideoLimits | None = None, salvage: bool = False
+) -> tuple[int, int]:
     """Return the height and width of a video's pictures as they are meant to be seen: upright, square pixels.
 
-    Errors are those of `read_frames`, as far as the first frame.
+    Arguments and errors are those of `read_frames`, as far as the first frame.
     """
     limits = limits or VideoLimits()
-    with open_video(source, limits, threads=1) as video:
+    with open_video(source, limits, threads=1, salvage=salvage) as video:
         frame = next(_decode(video, limits), None)
         if frame is None:
             raise EmptyVideoError("the video has no frames")
@@ -244,7 +252,7 @@ def _decode_unchecked(video: OpenVideo, limits: VideoLimits) -> Iterator[VideoFr
     try:
         for packet in video.container.demux(video.stream):
             packets += packet.size > 0
-            if packet.is_corrupt and video.kind is Container.ISO:
+            if packet.is_corrupt and (video.truncated or video.kind is Container.ISO):
                 raise CorruptVideoError("the video is truncated: a frame is missing its end")
             try:
                 frames = packet.decode()

@@ -29,10 +29,13 @@ def expand_shards(patterns: Iterable[str]) -> list[str]:
         NoDataError: a path, folder or glob matches nothing, or there is no pattern.
         DataError: braces that do not close, or a scheme that is not read.
     """
-    shards = dict.fromkeys(shard for pattern in patterns for shard in _expand(pattern))
+    shards: dict[str, str] = {}
+    for pattern in patterns:
+        for shard in _expand(pattern):
+            shards.setdefault(_identity(shard), shard)
     if not shards:
         raise NoDataError("no shards were named")
-    return list(shards)
+    return list(shards.values())
 
 
 def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
@@ -49,6 +52,8 @@ def is_remote(shard: str) -> bool:
 
 
 def _expand(pattern: str) -> list[str]:
+    if not pattern:  # what a variable of the shell that is not set leaves, and no name for this folder
+        raise NoDataError("an empty name is no shard")
     if not pattern.startswith(PIPE) and Path(pattern).is_file():
         return [pattern]
     try:

@@ -21,6 +21,8 @@ from training.prepare.windows import cut_windows
 
 TOO_SHORT = "too_short"
 """Reason for a video without a whole clip between its scene cuts."""
+TOO_LARGE = "memory"
+"""Reason for a file that there is not enough memory for, or that claims so."""
 UNKNOWN_KIND = "unknown_kind"
 """Reason for a file in a folder whose suffix is neither a video's nor a still's."""
 
@@ -41,6 +43,8 @@ class _Outcome:
             self.reason, self.message = error.code, str(error)
         except OSError as error:
             self.reason, self.message = UNREADABLE, error.strerror or "cannot be read"
+        except MemoryError:
+            self.reason, self.message = TOO_LARGE, "needs more memory than there is"
 
 
 def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: Path) -> Record:
@@ -106,11 +110,11 @@ def _frames(path: str, settings: PrepareSettings, outcome: _Outcome) -> Iterator
     centre = settings.scales == (1.0,) and settings.crops == 1
     fps = settings.fps * settings.offsets
     clip_format = ClipFormat(
-        image_size=settings.image_size if centre else display_size(path),
+        image_size=settings.image_size if centre else display_size(path, salvage=settings.salvage),
         fps=fps,
         fit="crop" if centre else "stretch",
     )
-    for frame in read_frames(path, clip_format, threads=1):
+    for frame in read_frames(path, clip_format, threads=1, salvage=settings.salvage):
         outcome.seconds += 1 / fps
         yield frame
 

@@ -50,6 +50,8 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 
 
 def _find(name: str, base: Path | None = None) -> Iterator[Source]:
+    if not name:  # what a variable of the shell that is not set leaves, and no name for this folder
+        raise NoDataError("an empty name is no file and no folder")
     path = Path(base or "", os.path.expanduser(name))  # Path's own raises where `~x` is no user's name
     if os.path.isdir(path):
         yield from _walk(path)

@@ -170,6 +170,10 @@ def result_of(future: Future[Record], stamp: Stamp, settings: PrepareSettings) -
         return Record(stamp=stamp, reason=TIMEOUT, message=message)
     except ProcessExpired:
         return Record(stamp=stamp, reason=CRASHED, message="the process that read it died")
+    except OSError:  # of the output: there is nothing to go on with
+        raise
+    except Exception as error:  # a bug, ours or a library's, which costs this source alone
+        return Record(stamp=stamp, reason=CRASHED, message=f"could not be read: {type(error).__name__}")
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from cvivit.errors import CorruptVideoError, UnsupportedMediaError, VideoTooLargeError
 from training.prepare.crops import Box, crop, crop_boxes, crop_side, enlarges, place_box
@@ -14,6 +15,18 @@ from training.prepare.settings import PrepareSettings
 
 MAX_STILL_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Pillow's own limit, past which it opens nothing."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes an orientation of EXIF. Pillow's own function also writes the EXIF anew, which may fail."""
+_BROKEN = "the picture is truncated or broken"
+
 PAN_TRAVEL = 0.3
 """How far a pan goes at most in one clip, over the side of its crop."""
 PAN_ZOOM = 0.15
@@ -36,15 +49,19 @@ def read_still(path: str) -> np.ndarray:
     except Image.DecompressionBombError as error:
         message = f"a still of more than {MAX_STILL_PIXELS} pixels"
         raise VideoTooLargeError(message, limit_name="max_still_pixels", limit=MAX_STILL_PIXELS) from error
-    except OSError as error:
-        if error.errno is not None:
+    except Exception as error:  # each of Pillow's readers has its own
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise CorruptVideoError("the picture is truncated or broken") from error
+        raise CorruptVideoError(_BROKEN) from error
     with image:
         try:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise CorruptVideoError("the picture is truncated or broken") from error
+            picture = image.convert("RGB")
+        except Exception as error:
+            raise CorruptVideoError(_BROKEN) from error
+        orientation = None
+        with suppress(Exception):  # not even EXIF that cannot be read makes a picture unusable
+            orientation = _UPRIGHT.get(image.getexif()[ExifTags.Base.Orientation])
+        return np.asarray(picture if orientation is None else picture.transpose(orientation))
 
 
 def still_crops(still: np.ndarray, settings: PrepareSettings, rng: np.random.Generator) -> Iterator[bytes]:

@@ -323,7 +323,16 @@ def test_a_full_disk_is_one_line_and_loses_nothing(footage: Path, tmp_path: Path
 
 def test_a_source_that_kills_or_outlasts_its_process_is_rejected() -> None:
     stamp = Stamp(path="a.mp4", size=1, mtime_ns=1)
-    for error, reason in ((ProcessExpired("died"), "crashed"), (TimeoutError(), "timeout")):
+    errors = (
+        (ProcessExpired("died"), "crashed"),
+        (TimeoutError(), "timeout"),
+        (KeyError("a bug"), "crashed"),
+    )
+    for error, reason in errors:
         future: Future[Record] = Future()
         future.set_exception(error)
         assert result_of(future, stamp, SMALL).reason == reason
+    full: Future[Record] = Future()
+    full.set_exception(OSError(errno.ENOSPC, "No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        result_of(full, stamp, SMALL)

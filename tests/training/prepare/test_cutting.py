@@ -1,0 +1,55 @@
+"""One source to its pieces, whatever the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvivit.video import encode_video
+from tests.training.prepare.conftest import textured
+from tests.videos import make_video
+from training.prepare.cutting import cut_source
+from training.prepare.inputs import Source
+from training.prepare.settings import PrepareSettings
+from training.prepare.spool import Record, Stamp
+
+SETTINGS = PrepareSettings(clip_frames=4, image_size=(32, 32), scene_threshold=0)
+
+
+def cut(path: Path, spool: Path, **settings: object) -> Record:
+    source = Source(path=str(path), kind="video")
+    return cut_source(source, Stamp.of(source), SETTINGS.model_copy(update=settings), spool)
+
+
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
+@pytest.mark.parametrize("muxer", ["avi", "matroska", "mp4", "mpegts"])
+def test_of_a_video_without_its_end_the_beginning_is_salvaged(
+    muxer: str, scales: tuple[float, ...], tmp_path: Path
+) -> None:
+    frames = textured(64, 1)
+    if muxer == "mp4":  # its index in front
+        whole = encode_video(frames, fps=8)
+    else:
+        whole = make_video(list(frames), muxer=muxer, fps=8, options={"bf": "0", "g": "1"})
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * 0.6) // 188 * 188 + 1])
+    refused = cut(path, tmp_path / "spool")
+    assert (refused.reason, refused.clips) == ("corrupt_video", ())
+    assert not (tmp_path / "spool").exists()
+    salvaged = cut(path, tmp_path / "spool", salvage=True, scales=scales)
+    assert salvaged.reason == "corrupt_video"
+    assert 2 <= len(salvaged.clips) < 16 * len(scales)
+
+
+def test_a_video_that_needs_too_much_memory_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object, **__: object) -> Iterator[object]:
+        raise MemoryError
+
+    monkeypatch.setattr("training.prepare.cutting.read_frames", exhausted)
+    (tmp_path / "v.mp4").write_bytes(b"any")
+    record = cut(tmp_path / "v.mp4", tmp_path / "spool")
+    assert (record.reason, record.message) == ("memory", "needs more memory than there is")
