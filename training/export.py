@@ -7,10 +7,11 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, OutputMismatchError, WeightsNotFoundError
+from cvivit.errors import CheckpointCorruptError, CViViTError, OutputMismatchError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
+from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
 from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.folders import writing
@@ -50,11 +51,11 @@ def export(
         WeightsNotFoundError: there is no such checkpoint.
         CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
         WeightsError: the weights are damaged, or not those of the network.
-        OutputMismatchError: `output` is a run or a checkpoint, whose own `config.json` would be lost, or has
-            a README.md that is no model card of ours, or one that has not the name or the licence given.
+        OutputMismatchError: `output` is a run, a checkpoint or something else, whose own `config.json` would
+            be lost, or has a README.md that is no model card of ours or has not the name or the licence given.
         DataWriteError: `output` cannot be written. What was there before still is.
     """
-    if (output / FOLDER).is_dir() or (output / MANIFEST).is_file():
+    if (output / FOLDER).is_dir() or (output / MANIFEST).is_file() or _is_foreign(output / CONFIG):
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
     card = output / CARD
     with writing(output):
@@ -94,6 +95,14 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     if fault := find_fault(folder, (present[0].name, NETWORK)):
         raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
+
+
+def _is_foreign(config: Path) -> bool:
+    """Return whether there is a configuration that is none of a C-ViViT."""
+    try:
+        return config.exists() and not read_config(config)
+    except CViViTError:
+        return True
 
 
 def _words(card: Path, name: str | None, license: str | None) -> str | None:  # noqa: A002

@@ -93,6 +93,17 @@ def test_neither_a_run_nor_a_checkpoint_is_exported_over(run: Path, name: str) -
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("content", ['{"architectures": ["BertModel"]}', "name = 1", ""])
+def test_a_configuration_of_something_else_is_not_exported_over(
+    run: Path, content: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text(content)
+    with pytest.raises(OutputMismatchError, match=r"config\.json would be lost"):
+        export(run, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
 def test_a_readme_of_somebody_elses_is_not_exported_over(run: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,9 +18,10 @@ from cvivit.errors import CViViTError, NoDataError
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, StreamSettings
 from training.data.urls import PIPE, expand_shards, is_remote
-from training.prepare.inputs import find_sources
+from training.prepare.inputs import Source, find_sources
 
-MAX_BAD_SAMPLES = 1000
+STILLS = "stills-"
+"""What the names of shards begin with that `prepare` fills with stills."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class EvaluationClips:
         inputs: shards (see `expand_shards`), and folders, globs, lists and files of videos.
         config: of the network; clips are read in its form.
         limit: clips at most, the first ones.
+        leave_out: files that are no data wherever they lie: an earlier report's own animation.
 
     Raises:
         NoDataError: an input matches nothing.
@@ -47,23 +50,35 @@ class EvaluationClips:
     inputs: Sequence[str]
     config: CViViTConfig
     limit: int | None = None
+    leave_out: Collection[Path] = ()
     unreadable: list[dict[str, str]] = field(default_factory=list)
     """Videos, shards and their samples that could not be read to their end, known after the iteration."""
 
     def __post_init__(self) -> None:
         """Look for what was named, which may be misspelt, before anybody fetches or computes anything."""
-        shards = [name for name in self.inputs if _are_shards(name)]
-        videos = [name for name in self.inputs if not _are_shards(name)]
-        self._shards = expand_shards(shards) if shards or not videos else []
-        found = find_sources(videos) if videos else []
-        self._videos = [source.path for source in found if source.kind == "video"]
+        shards: list[str] = []
+        videos: list[Source] = []
+        for name in self.inputs:
+            if not _are_shards(name):
+                continue
+            given = expand_shards([name])
+            if Path(name).is_dir():  # which may be what `prepare` filled, or hold videos as well
+                given = [shard for shard in given if not Path(shard).name.startswith(STILLS)]
+                with suppress(NoDataError):
+                    videos += find_sources([name])
+            shards += given
+        others = [name for name in self.inputs if not _are_shards(name)]
+        videos += find_sources(others) if others or not (shards or videos) else []
+        self._shards = expand_shards(shards) if shards else []
+        left_out = set(map(os.path.abspath, self.leave_out))
+        paths = {source.path for source in videos if source.kind == "video"}
+        self._videos = sorted(paths - left_out)
 
     def __iter__(self) -> Iterator[Clip]:
         """Yield clips.
 
         Raises:
             NoDataError: none could be read.
-            TooManyBadSamplesError: the shards hold little else.
         """
         clips = self._of_both()
         first = None
@@ -86,7 +101,7 @@ class EvaluationClips:
             batch_size=1,
             clip_frames=self.config.clip_frames,
             image_size=self.config.image_size,
-            max_bad_samples=MAX_BAD_SAMPLES,
+            max_bad_samples=sys.maxsize,  # they are listed, however many
         )
         epoch = ClipEpoch(settings)
         try:
@@ -104,6 +119,8 @@ class EvaluationClips:
                     for number, frames in enumerate(reader):
                         yield Clip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
                         before = reader.frames
+            except MemoryError:
+                self.unreadable.append({"source": path, "message": "needs more memory than there is"})
             except (CViViTError, OSError) as error:
                 self.unreadable.append({"source": path, "message": str(error)})
 

@@ -138,7 +138,8 @@ class _Trials:
     def coded(self, factor: int) -> _Coded:
         """Return the bits at a rate factor, and what comes back."""
         packets = self._encoded(factor)
-        decoded = _decode(self._codec, packets)
+        height, width = self._clip.frames.shape[1:3]
+        decoded = _decode(self._codec, packets)[:, :height, :width]
         measured = measure_clip(self._clip, decoded, self._networks, wanted=self._wanted)
         return _bits(self._codec, packets), measured
 
@@ -163,7 +164,10 @@ def _encode(codec: Codec, frames: np.ndarray, factor: int, fps: float) -> list[b
     # SVT-AV1 greets on the standard error.
     os.environ.setdefault("SVT_LOG", "1")
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
+    frames = np.pad(frames, [(0, 0), *((0, side % 2) for side in frames.shape[1:3]), (0, 0)], mode="edge")
     context.height, context.width = frames.shape[1:3]
+    # Said, for a decoder takes large pictures that do not say it for BT.709.
+    context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
     context.pix_fmt = "yuv420p"
     rate = Fraction(fps).limit_denominator(1_000_000)
     context.framerate, context.time_base = rate, 1 / rate

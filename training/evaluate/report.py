@@ -73,6 +73,15 @@ def build_report(
     )
 
 
+def is_report(path: Path) -> bool:
+    """Return whether a file is one that `write_json` wrote."""
+    try:
+        report = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(report, dict) and {"weights", "clips", "psnr", "codebook"} <= report.keys()
+
+
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
     """Write the report as JSON. Raises OSError where it cannot."""
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -125,6 +134,11 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [
             "At the same bits, on a sample of the clips:",
             _table(("", "bits a clip", "PSNR", "SSIM", "LPIPS"), cells),
+        ]
+        lines += [
+            f"{name} has more bits than that even at its worst for {curve['over_budget']} of the clips."
+            for name, curve in report["codecs"].items()
+            if curve["over_budget"]
         ]
     lines += [f"{name} was not measured: {reason}." for name, reason in report["missing"].items()]
     if unreadable := report["unreadable"]:

@@ -6,36 +6,27 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, TypeVar
 
+import av
+import torch
+
+from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
-from cvivit.files import SIBLING_PREFIX
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import EvaluationClips
-from training.evaluate.codecs import available_codecs, code_clips
+from training.evaluate.clips import Clip, EvaluationClips
+from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
+from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.measuring import Networks, Reconstructed, clip_bits, measure
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.plots import plot_codebook, plot_rates
 from training.evaluate.report import build_report, token_point, write_clips, write_json, write_page
 from training.evaluate.sample import EvenSample
-from training.folders import writing
 from training.losses.frozen import load_i3d, load_lpips
 
 logger = logging.getLogger(__name__)
 
 Network = TypeVar("Network")
-
-FILES = (
-    "report.json",
-    "report.md",
-    "clips.csv",
-    "codebook.png",
-    "rate.png",
-    "contact_sheet.png",
-    "comparison.gif",
-    "comparison.webp",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +60,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
-    The files are FILES: `rate.png` where codecs were tried, pictures where clips are shown. Those that an
-    earlier evaluation left are deleted.
+    The files are `folder.FILES`: `rate.png` where codecs were tried, pictures where clips are shown. Those
+    of an earlier evaluation are replaced or deleted.
 
     Args:
         tokenizer: the weights, on a device, in a precision.
@@ -83,69 +74,75 @@ def evaluate(
     Raises:
         NoDataError: no clip could be read.
         WeightsError: a network that was asked for has no weights.
+        OutputMismatchError: `output` holds files of those names that are no report of ours, or another
+            evaluation writes to it.
         DataWriteError: `output` cannot be written. A report that was there still is, whole.
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
-    clips = EvaluationClips(data, config, limit=options.max_clips)
-    with writing(output):
-        output.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=output).close()  # what cannot be written is known now, not after hours of measuring
-    missing: dict[str, str] = {}
+    refuse_foreign(output)
+    clips = EvaluationClips(
+        data, config, limit=options.max_clips, leave_out=[output / name for name in FILES]
+    )
+    with holding(output):
+        missing: dict[str, str] = {}
+        networks = _networks(options, tokenizer.device, missing)
+        sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
+        measures = measure(tokenizer, clips, networks, sample.add)
+        if networks.i3d is not None and measures.rfvd is None:
+            missing["rFVD"] = "it needs two clips or more"
+        compared = sample.take(options.codec_clips)
+        codecs = _code([pair.clip for pair in compared], config, networks, missing)
+        tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
+        report = build_report(
+            weights={
+                "source": source,
+                "checkpoint": checkpoint,
+                "fingerprint": tokenizer.fingerprint,
+                "device": str(tokenizer.device),
+                "precision": tokenizer.precision,
+            },
+            config=config,
+            measures=measures,
+            codecs=codecs,
+            tokens=tokens,
+            missing=missing,
+            unreadable=clips.unreadable,
+        )
+        shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
+        with replacing_report(output) as folder:
+            write_json(folder / "report.json", report)
+            write_page(folder / "report.md", report)
+            write_clips(folder / "clips.csv", measures.clips)
+            plot_codebook(folder / "codebook.png", measures.codebook)
+            if tokens is not None:
+                plot_rates(folder / "rate.png", codecs, tokens, config.clip_frames / config.fps)
+            if shown:
+                contact_sheet(folder / "contact_sheet.png", shown)
+                for suffix in ("gif", "webp"):
+                    comparison(folder / f"comparison.{suffix}", shown, fps=config.fps)
+    return report
+
+
+def _networks(options: EvaluationOptions, device: torch.device, missing: dict[str, str]) -> Networks:
     lpips = _load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing)
     i3d = _load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing)
-    device = tokenizer.device
-    networks = Networks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
-    sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
-    measures = measure(tokenizer, clips, networks, sample.add)
-    if networks.i3d is not None and measures.rfvd is None:
-        missing["rFVD"] = "it needs two clips or more"
-    compared = sample.take(options.codec_clips)
-    codecs = [
-        code_clips(
-            codec,
-            [pair.clip for pair in compared],
-            fps=config.fps,
-            budget=clip_bits(config),
-            networks=networks,
-        )
-        for codec in (available_codecs() if compared else ())
-    ]
-    tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
-    report = build_report(
-        weights={
-            "source": source,
-            "checkpoint": checkpoint,
-            "fingerprint": tokenizer.fingerprint,
-            "device": str(tokenizer.device),
-            "precision": tokenizer.precision,
-        },
-        config=config,
-        measures=measures,
-        codecs=codecs,
-        tokens=tokens,
-        missing=missing,
-        unreadable=clips.unreadable,
-    )
-    shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
-    with writing(output), TemporaryDirectory(prefix=SIBLING_PREFIX, dir=output) as folder:
-        unfinished = Path(folder)
-        write_json(unfinished / "report.json", report)
-        write_page(unfinished / "report.md", report)
-        write_clips(unfinished / "clips.csv", measures.clips)
-        plot_codebook(unfinished / "codebook.png", measures.codebook)
-        if tokens is not None:
-            plot_rates(unfinished / "rate.png", codecs, tokens, config.clip_frames / config.fps)
-        if shown:
-            contact_sheet(unfinished / "contact_sheet.png", shown)
-            for suffix in ("gif", "webp"):
-                comparison(unfinished / f"comparison.{suffix}", shown, fps=config.fps)
-        for name in FILES:
-            if (unfinished / name).exists():
-                (unfinished / name).replace(output / name)
-            else:  # a plot or a picture that this report has not would be another's
-                (output / name).unlink(missing_ok=True)
-    return report
+    return Networks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
+
+
+def _code(
+    clips: list[Clip], config: CViViTConfig, networks: Networks, missing: dict[str, str]
+) -> list[CodecCurve]:
+    """Return what codecs make of `clips`; one that fails is in `missing`, for the report is not about it."""
+    curves = []
+    for codec in available_codecs() if clips else ():
+        try:
+            curve = code_clips(codec, clips, fps=config.fps, budget=clip_bits(config), networks=networks)
+        except av.FFmpegError as error:
+            missing[codec.name] = f"its encoder failed ({error.strerror})"
+        else:
+            curves.append(curve)
+    return curves
 
 
 def _load(
