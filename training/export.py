@@ -52,7 +52,7 @@ def export(
         CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
         WeightsError: the weights are damaged, or not those of the network.
         OutputMismatchError: `output` is a run, a checkpoint or something else, whose own `config.json` would
-            be lost, or has a README.md that is no model card of ours or has not the name or the licence given.
+            be lost, or has a README.md that is no card of ours, or one without the name or the licence given.
         DataWriteError: `output` cannot be written. What was there before still is.
     """
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file() or _is_foreign(output / CONFIG):
