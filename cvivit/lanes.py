@@ -32,16 +32,19 @@ _Task = tuple[Future[None], Callable[[Any], None], Any]
 class Lanes:
     """A thread per lane, each with its share of the cores that the thread which makes them computes with.
 
+    Args:
+        most: how many there may be. One has all the cores.
+
     The threads are daemons, which those of an executor are not: a computation that hangs does not keep the
     process from ending.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_LANES) -> None:
         tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         started: list[Future[None]] = []
         with _starting:
             threads = torch.get_num_threads()
-            self.count: int = min(threads, MOST_LANES)
+            self.count: int = min(threads, most)
             """How many clips are computed at once."""
             self._tasks = tasks
             weakref.finalize(self, _end, tasks, self.count)
@@ -71,21 +74,6 @@ class Lanes:
                 futures.pop(0).result()
         finally:
             futures.clear()  # an error knows this frame: it would keep itself, and what failed, in memory
-
-
-def on_new_thread(work: Callable[[], None]) -> None:
-    """Do `work` on a thread that never computed before, with as many threads under it as this one has.
-
-    OpenMP gives each thread its own helpers. Those of the thread that forked a process did not come along,
-    and it would wait for them for ever. Raises whatever `work` raises.
-    """
-    tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-    done: Future[None] = Future()
-    tasks.put((done, lambda _: work(), None))
-    tasks.put(None)
-    share = torch.get_num_threads()
-    threading.Thread(target=_work, args=(tasks, share, Future()), name="after-fork", daemon=True).start()
-    done.result()
 
 
 def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[None]) -> None:

@@ -17,7 +17,8 @@ from torch import Tensor
 from cvivit.arrays import INTEGER, as_tensor, type_of
 from cvivit.config import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
-from cvivit.lanes import Lanes, on_new_thread
+from cvivit.lanes import Lanes
+from cvivit.leaving import note_computing_thread
 from cvivit.network import CViViT
 from cvivit.network.packed import pack, packing_is_available
 from cvivit.precision import Precision, PrecisionChoice, arithmetic, choose_device, choose_precision
@@ -89,7 +90,9 @@ class ClipRunner:
             _keep_freed_memory()
         self._network = self._prepare(model)
         self._lock = threading.Lock()
-        self._was_forked = self._lanes_are_gone = False
+        self._instead: Lanes | None = None
+        """In a process that was forked, the thread that computes, whoever asks."""
+        self._lanes_are_gone = False
         _runners.add(self)
 
     def _prepare(self, model: CViViT) -> CViViT:
@@ -206,10 +209,15 @@ class ClipRunner:
     def _run(self, operation: Callable[[Tensor], Tensor], batch: Tensor, out: Tensor) -> None:
         """Fill `out` with `operation` of `batch`."""
         with self._lock:
-            if self._lanes and self._lanes_are_gone:
-                self._lanes, self._lanes_are_gone = Lanes(), False
-            if self._was_forked and self.device.type == "cpu":
-                on_new_thread(lambda: self._fill(operation, batch, out))
+            note_computing_thread()
+            if self._lanes_are_gone:
+                # OpenMP gives each thread its own helpers. Those of the thread that forked did not come
+                # along, and it would wait for them for ever: a thread that never computed has others.
+                self._lanes = Lanes() if self._lanes else None
+                self._instead = Lanes(1) if self.device.type == "cpu" else None
+                self._lanes_are_gone = False
+            if self._instead:
+                self._instead.map(lambda _: self._fill(operation, batch, out), [None])
             else:
                 self._fill(operation, batch, out)
 
@@ -227,7 +235,7 @@ class ClipRunner:
     def _after_fork(self) -> None:
         """Take note, in the new process, that no other thread came along, not even one that held the lock."""
         self._lock = threading.Lock()
-        self._was_forked = self._lanes_are_gone = True
+        self._lanes_are_gone = True
 
     def _size_for(self, waiting: int) -> int:
         """Return the size that runs `waiting` clips soonest."""

@@ -29,6 +29,32 @@ os._exit(0)
 """
 
 
+LEAVING = """
+import os, signal, sys, threading
+import numpy as np
+from cvivit import VideoTokenizer
+
+tokenizer = VideoTokenizer.from_pretrained("demo", device="cpu", precision="exact")
+clips = np.zeros((1, *tokenizer.config.clip_shape), np.uint8)
+for _ in range(12):
+    thread = threading.Thread(target=tokenizer.encode_clips, args=(clips,))
+    thread.start()
+    thread.join()
+    if child := os.fork():
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    else:
+        signal.alarm(60)  # ends it where it waits for ever
+        tokenizer.encode_clips(clips)
+        os._exit(0)
+"""
+
+
+def test_a_fork_waits_for_a_thread_that_has_ended_to_be_gone() -> None:
+    """3 of 8 forks had found MKL's lock taken by it."""
+    command = [sys.executable, "-W", "ignore", "-c", LEAVING]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=200)
+
+
 @pytest.mark.parametrize("precision", ["exact", "fast"])
 def test_a_fork_goes_on_where_its_parent_was(tiny_weights: Path, precision: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tiny_weights), precision]
