@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, cast
 
 import typer
 
@@ -19,6 +20,7 @@ from cvivit.files import replacing
 if TYPE_CHECKING:
     from cvivit.precision import Precision as PrecisionName
     from cvivit.tokenizer import VideoTokenizer
+    from cvivit.tokens import TokenGrid
     from cvivit.video import VideoContainer
 
 app = typer.Typer(
@@ -35,7 +37,7 @@ class Fit(StrEnum):
 
 
 class Precision(StrEnum):
-    """See DESIGN: exact is float32, fast is bfloat16, auto is fast where the hardware has it."""
+    """Exact is float32, fast is bfloat16, auto is fast where the hardware has it."""
 
     AUTO = "auto"
     EXACT = "exact"
@@ -89,21 +91,16 @@ def decode(
     device: Device = "auto",
     precision: PrecisionOption = Precision.AUTO,
 ) -> None:
-    """Decode a token file to a video: .mp4, .webm or .gif.
+    """Decode tokens, as a token file or JSON, to a video: .mp4, .webm or .gif.
 
     Of the tokens only the indices are required: a generator may save what it sampled.
     """
-    from cvivit.tokens import TokenGrid
     from cvivit.video import write_video
 
     container = _container(output)
     _check_paths(source, output)
     tokenizer = _tokenizer(model, revision, device, precision)
-    config, fingerprint = tokenizer.config, tokenizer.fingerprint
-    if source.suffix.lower() == ".json":
-        grid = TokenGrid.from_json(source.read_bytes(), config=config, model=fingerprint)
-    else:
-        grid = TokenGrid.load(source, config=config, model=fingerprint)
+    grid = _read_tokens(source, tokenizer)
     write_video(tokenizer.decode_stream(grid), output, fps=grid.fps, container=container)
 
 
@@ -236,14 +233,30 @@ def _container(output: Path) -> VideoContainer:
         raise typer.BadParameter("videos are written as .mp4, .webm or .gif", param_hint="OUTPUT") from None
 
 
+def _read_tokens(source: Path, tokenizer: VideoTokenizer) -> TokenGrid:
+    """Read tokens in whichever form they have: a pipe has no suffix that says it."""
+    from cvivit.tokens import TokenGrid
+
+    expected: dict[str, Any] = {"config": tokenizer.config, "model": tokenizer.fingerprint}
+    with source.open("rb") as opened:
+        file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
+        head = file.read(64)
+        file.seek(0)
+        # A token file begins with the length of its header in eight bytes, of which five are always zero.
+        is_json = b"\0" not in head[:8] and (head.lstrip()[:1] == b"{" or source.suffix.lower() == ".json")
+        return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)
+
+
 def _check_paths(source: Path, output: Path) -> None:
     """Fail before the weights are loaded, and not after an hour's work.
 
     Raises:
-        OSError: there is no such input, or no folder for the output.
+        OSError: there is no such input, or no folder for the output, or it is one.
     """
     source.stat()
     output.parent.stat()
+    if not output.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output))
     if output.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
 

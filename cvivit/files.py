@@ -45,7 +45,8 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         unfinished.replace(target)
     except BaseException as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # not even there, where the folder is none
+            unfinished.unlink()
         if isinstance(error, OSError) and unfinished.name in str(error.filename):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise

@@ -119,7 +119,7 @@ def _layout(tensor: dict[str, Any], max_tokens: int | None) -> tuple[np.dtype[An
     if not _sizes(shape) or len(shape) not in RANKS:
         raise TokenShapeError("indices must be (clips, T, H, W), or (T, H, W) for one clip")
     if 0 in shape:
-        raise TokenShapeError(f"there are no indices in a grid of {shown(shape)}")
+        raise TokenShapeError(f"there are no indices in a grid of {'x'.join(map(shown, shape))}")
     tokens = math.prod(shape)
     if max_tokens is not None and tokens > max_tokens:
         claimed = min(tokens, MAX_REPORTED)

@@ -48,6 +48,8 @@ def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarra
     Raises:
         TokensError: one of its subclasses for each cause.
     """
+    if not isinstance(text, str):
+        text = bytes(text)  # of any buffer
     if max_tokens is not None:
         _refuse_before_parsing(text, max_tokens)
     document = parse(text)

@@ -130,7 +130,7 @@ class TokenGrid:
     # The safetensors form
 
     def to_bytes(self) -> bytes:
-        """Return the safetensors form: the same bytes for equal grids."""
+        """Return the safetensors form: the same bytes for equal grids of one type."""
         return token_file.write(self.indices, {"model": self.model, "frames": self.frames, "fps": self.fps})
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import av
 from av.container import InputContainer
@@ -81,7 +81,10 @@ def open_video(
         options = {"codec_whitelist": ",".join(CODECS)}
         if limits.max_pixels is not None:
             options["max_pixels"] = str(limits.max_pixels + _ROW_PADDING)
-        with _open_container(file, kind, options) as container:
+        with (
+            _raising_interrupts(NamelessFile(file)) as nameless,
+            _open_container(nameless, kind, options) as container,
+        ):
             streams = len(container.streams)
             if limits.max_streams is not None and streams > limits.max_streams:
                 raise VideoTooLargeError(
@@ -102,10 +105,22 @@ def open_video(
             )
 
 
-def _open_container(file: BinaryIO, kind: Container, options: dict[str, str]) -> InputContainer:
+@contextmanager
+def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
+    """Raise what interrupted the reading of `file`, in place of what came of it."""
+    try:
+        yield file
+    except Exception:
+        if file.interrupt is None:
+            raise
+    if file.interrupt is not None:
+        raise file.interrupt
+
+
+def _open_container(file: NamelessFile, kind: Container, options: dict[str, str]) -> InputContainer:
     try:
         return av.open(
-            NamelessFile(file),
+            file,
             "r",
             format=kind.value,
             options=options | {"protocol_whitelist": "", "format_whitelist": kind.value},

@@ -6,9 +6,9 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 
 VideoSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A path, which may be a pipe's, the bytes of a file, or a file object open for reading (read as a whole,
@@ -57,15 +57,42 @@ def _can_seek(file: BinaryIO) -> bool:
 
 @contextmanager
 def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
-    with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spooled:
-        shutil.copyfileobj(file, spooled)
-        yield spooled  # type: ignore[misc]  # typeshed lacks its mode
+    # Not tempfile's spooled file, which is written in Python: see `NamelessFile`.
+    with io.BytesIO() as memory:
+        while memory.tell() < _SPOOL_BYTES:
+            if not (piece := file.read(io.DEFAULT_BUFFER_SIZE)):
+                yield memory
+                return
+            memory.write(piece)
+        with tempfile.TemporaryFile() as spooled:
+            spooled.write(memory.getbuffer())
+            shutil.copyfileobj(file, spooled)
+            yield spooled
 
 
 class NamelessFile:
-    """The reading half of a file, without its name: FFmpeg would take a name for a hint, or for a URL."""
+    """The reading half of a file, without its name: FFmpeg would take a name for a hint, or for a URL.
+
+    What is no Exception but interrupts, as Ctrl-C does, PyAV would drop where the file is written in Python,
+    and FFmpeg would take it for the end of the video. It is kept here, for whoever reads to raise it.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.seek = file.seek
-        self.tell = file.tell
+        self.interrupt: BaseException | None = None
+        buffered = isinstance(file, io.BufferedReader | io.BufferedRandom) and type(file.raw) is io.FileIO
+        native = buffered or type(file) is io.BytesIO
+        self.read, self.seek, self.tell = (
+            call if native else self._keeping(call) for call in (file.read, file.seek, file.tell)
+        )
+
+    def _keeping(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*arguments: Any) -> Any:
+            try:
+                return call(*arguments)
+            except Exception:
+                raise
+            except BaseException as interrupt:
+                self.interrupt = interrupt
+                raise OSError("interrupted") from interrupt
+
+        return guarded

@@ -21,7 +21,7 @@ from cvivit import CViViT, CViViTConfig, TokenGrid
 from cvivit.cli import main
 from cvivit.video import read_frames, write_video
 from cvivit.video.settings import ClipFormat
-from cvivit.weights import save_pretrained
+from cvivit.weights import load_weights, save_pretrained
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +97,24 @@ def test_indices_alone_are_decoded(cvivit: Callable[..., Result], place: Path) -
         assert len(list(read_frames(place / "out.mp4", ClipFormat(image_size=(32, 32))))) == frames
 
 
+@pytest.mark.parametrize("form", ["json", "safetensors"])
+def test_tokens_may_come_through_a_pipe_or_by_another_name(
+    cvivit: Callable[..., Result], place: Path, form: str
+) -> None:
+    model = load_weights(place / "weights").fingerprint
+    grid = TokenGrid(indices=np.zeros((1, 3, 4, 4), int), frames=5, fps=8, model=model)
+    data = b"\n " + grid.to_json().encode() if form == "json" else grid.to_bytes()
+    pipe = place / f"{form}.pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert cvivit("decode", pipe, "out.mp4", "-m", "weights") == Result(0, "", "")
+    writer.join()
+    for name in ("tokens.dat", "tokens.json"):
+        (place / name).write_bytes(data)
+        assert cvivit("decode", name, "out.mp4", "-m", "weights") == Result(0, "", "")
+
+
 def test_tokens_of_other_weights_are_refused(cvivit: Callable[..., Result], place: Path) -> None:
     other = TokenGrid(indices=np.zeros((1, 3, 4, 4), int), frames=5, fps=8, model="another")
     (place / "other.json").write_text(other.to_json())
@@ -123,6 +141,7 @@ def test_a_video_may_come_through_a_pipe(cvivit: Callable[..., Result], place: P
         (("encode", "absent.mp4", "t.json"), "absent.mp4"),
         (("encode", "clip.mp4", "absent/t.json"), "absent"),
         (("decode", "clip.mp4", "folder.mp4"), "folder.mp4"),
+        (("encode", "clip.mp4", "clip.mp4/t.json"), "Not a directory: 'clip.mp4/t.json'"),
     ],
 )
 def test_paths_are_checked_before_anything_is_loaded(

@@ -232,6 +232,13 @@ def test_too_many_tokens_are_refused_before_they_are_parsed(piece: str, read: An
         tracemalloc.stop()
 
 
+def test_any_buffer_is_utf8(read: Any) -> None:
+    for buffer in (bytearray, memoryview):
+        assert read(buffer(document().encode()), max_tokens=48).indices.size == 48
+        with pytest.raises(TokenSyntaxError):
+            read(buffer(document().encode("utf-16")))
+
+
 @pytest.mark.parametrize("as_text", [str, str.encode])
 @pytest.mark.parametrize(
     "piece", ["[" * 900 + "]" * 900 + ",", "[[[[]]]],", '{"a":' * 900 + "0" + "}" * 900 + ",", "[{}],"]

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
+from cvivit.video import read_frames
 from cvivit.video.source import open_source
+from tests.videos import container_video
 
 DATA = bytes(range(256)) * 1000
 
@@ -65,3 +67,41 @@ def test_a_path_may_be_a_pipe(tmp_path: Path) -> None:
         file.seek(0)
         assert file.read() == DATA
     writer.join()
+
+
+class Interrupted(io.BytesIO):
+    """Is interrupted in its n-th call, as Ctrl-C may."""
+
+    def __init__(self, data: bytes, after: int) -> None:
+        super().__init__(data)
+        self.left = after
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._count()
+        return super().read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._count()
+        return super().seek(offset, whence)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mkv", "avi", "ts"])
+def test_an_interrupt_is_never_taken_for_the_end_of_the_video(container: str) -> None:
+    """PyAV drops what is no Exception, and FFmpeg then finds a shorter video."""
+    data = container_video(container)
+    whole = len(list(read_frames(data)))
+    for after in range(1, 200):
+        file = Interrupted(data, after)
+        try:
+            assert len(list(read_frames(file))) == whole
+            assert file.left > 0
+            break
+        except KeyboardInterrupt:
+            assert file.left <= 0
+    else:
+        pytest.fail("never read to its end")
