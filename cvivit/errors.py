@@ -20,7 +20,7 @@
     │   └── VideoTooLargeError      a limit was passed (`limit_name`, `limit`, `actual`)
     ├── TokensError                 tokens that do not describe a video
     │   ├── TokenFormatError        neither the JSON nor the safetensors form
-    │   │   └── TokenSyntaxError      not JSON at all, or nested too deep to be read
+    │   │   └── TokenSyntaxError      not JSON at all, or nested too deep or too often to be read
     │   ├── TokenShapeError         wrong rank, ragged, empty, or another grid than the model's
     │   ├── TokenRangeError         a token outside the codebook
     │   ├── TokenFieldError         frames, fps or another field out of range

@@ -13,6 +13,7 @@ from cvivit.errors import (
     TokenFormatError,
     TokenRangeError,
     TokenShapeError,
+    TokenSyntaxError,
     TooManyTokensError,
 )
 from cvivit.strict_json import parse, shown
@@ -75,7 +76,7 @@ def _refuse_before_parsing(text: str | bytes, max_tokens: int) -> None:
         raise _too_many(at_least, max_tokens)
     brackets = _count(text, "[") - LISTS_PER_TOKEN * min(at_least + OTHER_COMMAS, max_tokens)
     if max(brackets, _count(text, "{")) > OTHER_BRACKETS:
-        raise TokenShapeError("there are more lists or objects than clips, frames and rows of tokens")
+        raise TokenSyntaxError("not readable JSON: more lists or objects than rows of tokens could be")
 
 
 def _count(text: str | bytes, character: str) -> int:

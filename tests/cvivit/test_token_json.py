@@ -250,7 +250,7 @@ def test_more_lists_than_tokens_could_need_are_refused_before_they_are_parsed(
     text = as_text('{"indices":[' + piece * 900 + "0]}")
     tracemalloc.start()
     try:
-        with pytest.raises(TokenShapeError, match="more lists or objects than"):
+        with pytest.raises(TokenSyntaxError, match="more lists or objects than"):
             read(text, max_tokens=1000)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
