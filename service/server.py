@@ -88,7 +88,7 @@ class Server(uvicorn.Server):
 
     def _hurry(self) -> None:
         self._hurried = True
-        if self._grace is not None:
+        if self._grace is not None and not self._grace.expired():
             self._grace.reschedule(0)
 
     async def main_loop(self) -> None:

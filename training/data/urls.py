@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -29,13 +30,18 @@ def expand_shards(patterns: Iterable[str]) -> list[str]:
         NoDataError: a path, folder or glob matches nothing, or there is no pattern.
         DataError: braces that do not close, or a scheme that is not read.
     """
-    shards: dict[str, str] = {}
-    for pattern in patterns:
-        for shard in _expand(pattern):
-            shards.setdefault(_identity(shard), shard)
+    shards = distinct(shard for pattern in patterns for shard in _expand(pattern))
     if not shards:
         raise NoDataError("no shards were named")
-    return list(shards.values())
+    return shards
+
+
+def distinct(shards: Iterable[str]) -> list[str]:
+    """Return each shard once, however its path is spelt. Links are not followed: there may be very many."""
+    once: dict[str, str] = {}
+    for shard in shards:
+        once.setdefault(shard if _is_no_path(shard) else os.path.abspath(shard), shard)
+    return list(once.values())
 
 
 def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
@@ -88,4 +94,8 @@ def _glob(name: str) -> list[str]:
 
 
 def _identity(shard: str) -> str:
-    return shard if shard.startswith(PIPE) or is_remote(shard) else str(Path(shard).resolve())
+    return shard if _is_no_path(shard) else str(Path(shard).resolve())
+
+
+def _is_no_path(shard: str) -> bool:
+    return shard.startswith(PIPE) or is_remote(shard)

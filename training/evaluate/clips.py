@@ -17,11 +17,9 @@ from cvivit.config import CViViTConfig
 from cvivit.errors import CViViTError, NoDataError
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, StreamSettings
-from training.data.urls import PIPE, expand_shards, is_remote
+from training.data.urls import PIPE, distinct, expand_shards, is_remote
 from training.prepare.inputs import Source, find_sources
-
-STILLS = "stills-"
-"""What the names of shards begin with that `prepare` fills with stills."""
+from training.prepare.packing import STILLS_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +61,13 @@ class EvaluationClips:
                 continue
             given = expand_shards([name])
             if Path(name).is_dir():  # which may be what `prepare` filled, or hold videos as well
-                given = [shard for shard in given if not Path(shard).name.startswith(STILLS)]
+                given = [shard for shard in given if not Path(shard).name.startswith(STILLS_PREFIX)]
                 with suppress(NoDataError):
                     videos += find_sources([name])
             shards += given
         others = [name for name in self.inputs if not _are_shards(name)]
         videos += find_sources(others) if others or not (shards or videos) else []
-        self._shards = expand_shards(shards) if shards else []
+        self._shards = distinct(shards)
         left_out = set(map(os.path.abspath, self.leave_out))
         paths = {source.path for source in videos if source.kind == "video"}
         self._videos = sorted(paths - left_out)

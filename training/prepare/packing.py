@@ -23,6 +23,8 @@ _DIGEST_LENGTH = 10
 
 Split = Literal["train", "validation"]
 Kind = Literal["clips", "stills"]
+STILLS_PREFIX = "stills-"
+"""What the names of shards of stills begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)

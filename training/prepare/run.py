@@ -21,7 +21,7 @@ from training.folders import alone, writing
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
 from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
-from training.prepare.packing import Kind, Shard, Split, split_sources, write_shards
+from training.prepare.packing import STILLS_PREFIX, Kind, Shard, Split, split_sources, write_shards
 from training.prepare.settings import PrepareSettings
 from training.prepare.spool import Record, Spool, Stamp
 
@@ -35,7 +35,7 @@ CRASHED = "crashed"
 _WAITING_PER_PROCESS = 4
 """Sources handed to the pool ahead of time, for each process: there may be millions in all."""
 _SPLITS: tuple[Split, ...] = ("train", "validation")
-_KINDS: tuple[tuple[Kind, str], ...] = (("clips", ""), ("stills", "stills-"))
+_KINDS: tuple[tuple[Kind, str], ...] = (("clips", ""), ("stills", STILLS_PREFIX))
 
 
 def prepare(
