@@ -23,7 +23,7 @@ from cvivit.config import CViViTConfig
 if TYPE_CHECKING:
     from cvivit.network import CViViT
     from cvivit.tokenizer import VideoTokenizer
-    from cvivit.tokens import TokenGrid
+    from cvivit.tokens.grid import TokenGrid
 
 _ROOMS = {"CViViT": "network", "TokenGrid": "tokens", "VideoTokenizer": "tokenizer"}
 

@@ -12,9 +12,9 @@ import torch
 
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
-from cvivit.precision import Precision, PrecisionChoice
-from cvivit.runner import ClipRunner, Clips
-from cvivit.tokens import TokenGrid
+from cvivit.runtime.precision import Precision, PrecisionChoice
+from cvivit.runtime.runner import ClipRunner, Clips
+from cvivit.tokens.grid import TokenGrid
 from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, read_clips
 from cvivit.weights import LoadedWeights, fingerprint, load_weights
 

@@ -1,1 +1,1 @@
-"""The images' files, and the proof that they work (`python -m docker.prove`)."""
+"""The images' files, and the proof that they work (`python -m tests.docker.images.prove`)."""

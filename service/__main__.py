@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
 
 from cvivit.errors import CViViTError
-from service.machine import prepare_machine
+from service.server.machine import prepare_machine
 from service.settings import Settings
 
 
@@ -46,8 +46,8 @@ def _serve(settings: Settings) -> int:
     # What follows takes seconds to import. As process 1 of a container nothing else would end it meanwhile.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from service.app import create_app
-    from service.logs import configure_logs
-    from service.server import Server
+    from service.server.run import Server
+    from service.telemetry.logs import configure_logs
 
     configure_logs(settings.log_level)
     server = Server(create_app(settings, in_background=True), settings)
@@ -58,7 +58,7 @@ def _serve(settings: Settings) -> int:
 
 
 def _check(settings: Settings) -> int:
-    from service.check import check
+    from service.server.self_check import check
 
     print(check(settings))
     return 0

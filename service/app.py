@@ -14,21 +14,21 @@ from starlette.routing import Route
 from cvivit import __version__
 from cvivit.tokenizer import VideoTokenizer
 from service import problems
-from service.access import (
+from service.app_state import Runtime
+from service.middleware.access import (
     AccessMiddleware,
     CrossOriginMiddleware,
     Keys,
     SecurityHeadersMiddleware,
     open_paths,
 )
-from service.admission import AdmissionMiddleware
-from service.head import HeadMiddleware
-from service.observe import ObserveMiddleware, ProblemMiddleware
+from service.middleware.admission import AdmissionMiddleware
+from service.middleware.head import HeadMiddleware
+from service.middleware.observation import ObserveMiddleware, ProblemMiddleware
 from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
 from service.routes import decode, encode, health, info, page, reconstruct
-from service.runtime import Runtime
 from service.settings import Settings
-from service.tracing import trace_requests
+from service.telemetry.tracing import trace_requests
 
 ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, page.router)
 
@@ -45,7 +45,7 @@ def create_app(
         settings: from the environment if None.
         tokenizers: already loaded, one a device, in place of `settings.model`.
         in_background: whether its lifespan starts at once and loads while `/livez` is answered already;
-            for a server that watches over its lifecycle, as `service.server` does.
+            for a server that watches over its lifecycle, as `service.server.run` does.
 
     Raises:
         ConfigError: a setting names a file that does not serve.

@@ -17,7 +17,7 @@ from cvivit import errors as codec
 from cvivit.errors import CViViTError
 from cvivit.frame_rate import MAX_FPS, MIN_FPS
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.tokens import TokenGrid
+from cvivit.tokens.grid import TokenGrid
 from service import decoding, engine, errors
 from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 

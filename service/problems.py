@@ -195,7 +195,7 @@ def _from_http(request: Request, error: Exception) -> Response:
         told = errors.NotFoundError("there is nothing here; /docs lists the routes", headers=headers)
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         if headers.get("Allow") == "GET":
-            headers["Allow"] = "GET, HEAD"  # see service.head
+            headers["Allow"] = "GET, HEAD"  # see service.middleware.head
         told = errors.MethodNotAllowedError(
             f"{request.method} is not a method of this route; the Allow header names them", headers=headers
         )

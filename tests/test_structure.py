@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.places import ROOT
+
 FORBIDDEN = {
     "cvivit": {"service", "training", "fastapi", "starlette", "uvicorn", "pebble", "prometheus_client",
                "structlog", "accelerate", "webdataset", "wandb", "tensorboard", "trackio"},

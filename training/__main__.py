@@ -12,8 +12,8 @@ import typer
 
 from cvivit.errors import CViViTError, TrainingInterrupted
 from training.evaluate.command import evaluate_command
-from training.interruption import REQUEUE_EXIT_CODE
 from training.prepare.command import prepare_command
+from training.run.interruption import REQUEUE_EXIT_CODE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,9 +40,9 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
     Exits with 75 when SIGTERM or SIGUSR1 stopped the run: it was saved, and the same command goes on.
     """
-    from training.config_files import load_config
+    from training.config.loading import load_config
     from training.data import training_clips, validation_clips
-    from training.loop import train as run
+    from training.run.loop import train as run
 
     settings = load_config(config, overrides or [])
     run(
@@ -83,8 +83,8 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="Timings of which the median counts.")] = 3,
 ) -> None:
     """Time a training step beside the plain one, and print the figures as JSON."""
-    from training.bench import benchmark
-    from training.config_files import load_config
+    from training.config.loading import load_config
+    from training.run.step_benchmark import benchmark
 
     report = benchmark(load_config(config, overrides or []), repeats=repeats)
     typer.echo(json.dumps(report, indent=2))
@@ -127,7 +127,7 @@ def spread_sets(arguments: Sequence[str]) -> list[str]:
 
 def _end(code: int) -> NoReturn:
     if "torch" in sys.modules:
-        from training import distributed
+        from training.run import distributed
 
         distributed.leave(code)
     sys.exit(code)

@@ -13,8 +13,8 @@ from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
-from training.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.folders import writing
+from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 
 CARD = "README.md"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.tokens import TokenGrid
+from cvivit.tokens.grid import TokenGrid
 from cvivit.video import ClipFormat, read_clips, write_video
 from service.bench.load import Sample, closed_loop
 from service.engine import Engine

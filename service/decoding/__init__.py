@@ -1,6 +1,6 @@
 """Decoding of strangers' videos, in processes that can be killed."""
 
-from service.decoding.errors import (
+from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodersBusyError,
     DecodingError,
@@ -9,7 +9,7 @@ from service.decoding.errors import (
     DecodingStorageError,
     DecodingTimeoutError,
 )
-from service.decoding.limits import DecodingLimits
+from service.decoding.decoding_limits import DecodingLimits
 from service.decoding.pool import DecodingPool, PoolSnapshot
 from service.decoding.reading import DecodedClips
 

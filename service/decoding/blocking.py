@@ -19,7 +19,7 @@ import numpy as np
 
 from cvivit.video import ClipFormat, VideoLimits, VideoSource
 from cvivit.video.source import open_source
-from service.decoding.limits import DecodingLimits
+from service.decoding.decoding_limits import DecodingLimits
 from service.decoding.pool import DecodingPool
 from service.decoding.reading import DecodedClips
 

@@ -15,16 +15,16 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from cvivit.video.settings import ClipFormat, VideoLimits
-from service.decoding.errors import (
+from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodersBusyError,
     DecodingError,
     DecodingStoppedError,
     DecodingTimeoutError,
 )
-from service.decoding.limits import DecodingLimits
+from service.decoding.decoding_limits import DecodingLimits
+from service.decoding.messages import Job
 from service.decoding.process import DecodingProcess
-from service.decoding.protocol import Job
 from service.decoding.reading import DecodedClips
 
 _ATTEMPTS: Final = 3

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from typing import Any, Final
 
-from service.decoding.errors import DecoderCrashedError, DecodingTimeoutError
-from service.decoding.limits import DecodingLimits
-from service.decoding.protocol import MESSAGE_BYTES, unpack
+from service.decoding.decoding_errors import DecoderCrashedError, DecodingTimeoutError
+from service.decoding.decoding_limits import DecodingLimits
+from service.decoding.messages import MESSAGE_BYTES, unpack
 
 _NICENESS: Final = 10
 """A tenth of a core's share beside the engine, whose threads wait for each other at every step: a decoder
@@ -25,7 +25,7 @@ between them costs more than it takes. From its first moment: importing takes a 
 _BOOT: Final = (
     f"import os; os.nice({_NICENESS}); "
     "import json, sys; paths, arguments = map(json.loads, sys.argv[1:]); sys.path[:] = paths; "
-    "from service.decoding.worker import main; main(*arguments)"
+    "from service.decoding.child import main; main(*arguments)"
 )
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _LIBRARY_PATHS: Final = ("LD_LIBRARY_PATH", "SYSTEMROOT")

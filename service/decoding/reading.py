@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cvivit.errors import CViViTError
-from service.decoding.errors import (
+from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodingMemoryError,
     DecodingStorageError,
     DecodingTimeoutError,
 )
-from service.decoding.limits import DecodingLimits
-from service.decoding.protocol import Job, unpack_error
+from service.decoding.decoding_limits import DecodingLimits
+from service.decoding.messages import Job, unpack_error
 from service.threads import make_on_thread
 
 if TYPE_CHECKING:

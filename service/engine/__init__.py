@@ -2,7 +2,7 @@
 
 from service.engine.computing import Runner
 from service.engine.engine import Engine
-from service.engine.errors import (
+from service.engine.engine_errors import (
     ClipFailedError,
     DeadlineExceededError,
     EngineDrainingError,
@@ -12,7 +12,7 @@ from service.engine.errors import (
     EngineUnavailableError,
     QueueFullError,
 )
-from service.engine.limits import EngineLimits
+from service.engine.engine_limits import EngineLimits
 from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot, EngineState
 from service.engine.request import Operation
 from service.engine.session import Session, Timings

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Hashable
 from itertools import chain
 
-from service.engine.admission import Admission
-from service.engine.errors import QueueFullError
-from service.engine.limits import EngineLimits
+from service.engine.capacity import Admission
+from service.engine.engine_errors import QueueFullError
+from service.engine.engine_limits import EngineLimits
 from service.engine.pacing import ArrivalGaps, BatchTimes
 from service.engine.request import Batch, Clip, Listener, Operation, Request
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from cvivit.errors import CViViTError, DeviceError, DeviceMemoryError
-from service.engine.errors import ClipFailedError
+from service.engine.engine_errors import ClipFailedError
 from service.engine.request import Operation
 
 Array = npt.NDArray[Any]
@@ -21,7 +21,7 @@ Outcome = Array | CViViTError
 
 
 class Runner(Protocol):
-    """A device as the engine sees it (`cvivit.runner.ClipRunner`). One thread calls it.
+    """A device as the engine sees it (`cvivit.runtime.runner.ClipRunner`). One thread calls it.
 
     What it returns is the caller's: the next call leaves it alone.
     """

@@ -12,13 +12,13 @@ import numpy as np
 
 from service.engine.batcher import Batcher
 from service.engine.computing import Array, Runner
-from service.engine.errors import (
+from service.engine.engine_errors import (
     EngineDrainingError,
     EngineError,
     EngineFailedError,
     EngineStartingError,
 )
-from service.engine.limits import EngineLimits
+from service.engine.engine_limits import EngineLimits
 from service.engine.observer import EngineObserver, EngineSnapshot, EngineState
 from service.engine.request import Operation
 from service.engine.session import Session

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from service.engine.computing import Array
-from service.engine.errors import DeadlineExceededError
+from service.engine.engine_errors import DeadlineExceededError
 from service.engine.request import Operation, Request, Result
 from service.engine.worker import SharedBatcher
 

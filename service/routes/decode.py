@@ -8,11 +8,16 @@ from typing import BinaryIO
 
 from fastapi import APIRouter, Request, Response
 
-from cvivit.tokens import TokenGrid
-from service.disconnect import while_connected
+from cvivit.tokens.grid import TokenGrid
+from service.app_state import Runtime, runtime_of
+from service.bodies.disconnect import while_connected
+from service.bodies.negotiation import choose
+from service.bodies.streaming import OpenFileResponse
+from service.bodies.uploads import receive_body
+from service.bodies.video_writing import Container, write_clips
 from service.engine import Operation
+from service.engine.pipeline import Clip, run
 from service.errors import ContentTypeError
-from service.negotiation import choose
 from service.openapi import (
     GIF,
     JSON,
@@ -25,13 +30,8 @@ from service.openapi import (
     problem_responses,
     tokens_body,
 )
-from service.pipeline import Clip, run
 from service.record import Record, record_of
-from service.runtime import Runtime, runtime_of
-from service.streaming import OpenFileResponse
 from service.threads import close
-from service.uploads import receive_body
-from service.writing import Container, write_clips
 
 router = APIRouter(tags=["tokens"])
 

@@ -10,10 +10,15 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from cvivit.tokens import TokenGrid
-from service.disconnect import while_connected
-from service.negotiation import choose
-from service.observe import tell
+from cvivit.tokens.grid import TokenGrid
+from service.app_state import Runtime, runtime_of
+from service.bodies.disconnect import while_connected
+from service.bodies.negotiation import choose
+from service.bodies.spool import Spool
+from service.bodies.streaming import GeneratorResponse
+from service.bodies.uploads import receive_file
+from service.engine.pipeline import Encoding
+from service.middleware.observation import tell
 from service.openapi import (
     JSON,
     LINES,
@@ -25,12 +30,7 @@ from service.openapi import (
     tokens_schema,
     video_body,
 )
-from service.pipeline import Encoding
 from service.record import Record, record_of
-from service.runtime import Runtime, runtime_of
-from service.spool import Spool
-from service.streaming import GeneratorResponse
-from service.uploads import receive_file
 
 router = APIRouter(tags=["tokens"])
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from service.app_state import runtime_of
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
-from service.metrics import CONTENT_TYPE
 from service.openapi import problem_responses
-from service.runtime import runtime_of
+from service.telemetry.prometheus_metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
 

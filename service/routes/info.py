@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from service.app_state import runtime_of
 from service.errors import NotReadyError
 from service.openapi import problem_responses
-from service.runtime import runtime_of
 
 router = APIRouter(tags=["information"])
 

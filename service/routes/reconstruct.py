@@ -10,17 +10,17 @@ from typing import BinaryIO
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from service.disconnect import while_connected
-from service.negotiation import choose
+from service.app_state import Runtime, runtime_of
+from service.bodies.disconnect import while_connected
+from service.bodies.negotiation import choose
+from service.bodies.streaming import OpenFileResponse
+from service.bodies.uploads import receive_file
+from service.bodies.video_writing import write_clips
+from service.engine.pipeline import Clip, Encoding, reconstruct_clips
 from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
-from service.pipeline import Clip, Encoding, reconstruct_clips
 from service.quality import Quality
 from service.record import Record, record_of
-from service.runtime import Runtime, runtime_of
-from service.streaming import OpenFileResponse
 from service.threads import close
-from service.uploads import receive_file
-from service.writing import write_clips
 
 router = APIRouter(tags=["tokens"])
 

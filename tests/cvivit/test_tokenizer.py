@@ -15,7 +15,7 @@ import torch
 
 from cvivit import CViViT, CViViTConfig, TokenGrid, VideoTokenizer
 from cvivit.errors import ModelMismatchError, UnsupportedMediaError, VideoTooLargeError
-from cvivit.precision import Precision
+from cvivit.runtime.precision import Precision
 from cvivit.video import ClipFormat, VideoLimits, read_frames, write_video
 from cvivit.weights import save_pretrained
 

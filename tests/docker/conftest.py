@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from docker.dockerfile import Dockerfile, parse
+from tests.docker.images.dockerfile import Dockerfile, parse
+from tests.places import ROOT
 
-ROOT = Path(__file__).parents[2]
 IMAGES = ("service", "training")
 
 

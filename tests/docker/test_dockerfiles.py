@@ -6,9 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
-from docker.context import Context
-from docker.dockerfile import Dockerfile, parse
 from service.settings import Settings
+from tests.docker.images.context import Context
+from tests.docker.images.dockerfile import Dockerfile, parse
 
 SECRET = re.compile(r"TOKEN|KEY|SECRET|PASSWORD")
 

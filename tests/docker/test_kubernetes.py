@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from docker.dockerfile import Dockerfile
 from service.app import ROUTERS
 from service.settings import Settings
+from tests.docker.images.dockerfile import Dockerfile
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ import pytest
 import structlog
 from fastapi.testclient import TestClient
 
-from cvivit.runner import ClipRunner
+from cvivit.runtime.runner import ClipRunner
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import write_video
 from service.app import create_app
-from service.runtime import Runtime
-from service.server import Server
+from service.app_state import Runtime
+from service.server.run import Server
 from service.settings import Settings
 from tests.processes import remember_bystanders
 

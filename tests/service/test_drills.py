@@ -17,7 +17,7 @@ from asgi_correlation_id import correlation_id
 from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import DrainingError
-from service.observe import ProblemMiddleware
+from service.middleware.observation import ProblemMiddleware
 from service.record import SCOPE_KEY, Record
 from tests.processes import started as decoders
 
@@ -99,7 +99,7 @@ def test_a_signal_is_nobodys_request(serve: Serve, monkeypatch: pytest.MonkeyPat
         logged.append((event, correlation_id.get()))
 
     server = serve()
-    monkeypatch.setattr("service.server.log.info", info)
+    monkeypatch.setattr("service.server.run.log.info", info)
     interrupted = correlation_id.set("a stranger's")
     server.server.handle_exit(signal.SIGTERM, None)
     correlation_id.reset(interrupted)

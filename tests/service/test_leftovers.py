@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from fastapi import Request
 
-from service.disconnect import while_connected
+from service.app_state import Runtime
+from service.bodies.disconnect import while_connected
+from service.bodies.spool import Spool
+from service.bodies.video_writing import write_clips
+from service.engine.pipeline import Clip
 from service.errors import ClientGoneError, StageTimeoutError
-from service.pipeline import Clip
 from service.record import Record
-from service.runtime import Runtime
 from service.settings import Settings
-from service.spool import Spool
-from service.writing import write_clips
 
 CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
 

@@ -17,11 +17,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import uvloop
 
+from tests.places import ROOT
 from tests.service.senders import Sender
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 PEAK_SECONDS = 30.0
 """Long enough for a hundred answers and more: of sixty, one round of clients is a fifteenth."""

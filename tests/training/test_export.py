@@ -8,8 +8,8 @@ import torch
 from cvivit import CViViT, CViViTConfig, VideoTokenizer
 from cvivit.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError, WeightsNotFoundError
 from cvivit.weights import load_weights, save_pretrained
-from training.checkpoint import Best, Checkpoint, CheckpointStore
 from training.export import export
+from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
 
 
 def network(tiny: CViViTConfig, seed: int) -> CViViT:

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from cvivit.errors import TrainingInterrupted
-from training import distributed
-from training.batch import Batch
-from training.config import TrainingConfig
-from training.config_files import load_config
-from training.interruption import REQUEUE_EXIT_CODE
-from training.loop import train
+from training.config.loading import load_config
+from training.config.schema import TrainingConfig
+from training.run import distributed
+from training.run.batch import Batch
+from training.run.interruption import REQUEUE_EXIT_CODE
+from training.run.loop import train
 
 TINY = [
     "model.dim=32",

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.tiny_run import Noise
-from training.batch import Batch
-from training.checkpoint import CheckpointStore
-from training.config import TrainingConfig
-from training.loop import train
+from training.config.schema import TrainingConfig
+from training.run.batch import Batch
+from training.run.loop import train
+from training.run.saving.checkpoint import CheckpointStore
 
 
 def run(config: TrainingConfig, *, noise: type[Noise] = Noise, validate: bool = False) -> Path:

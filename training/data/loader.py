@@ -21,11 +21,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from cvivit.errors import CheckpointMismatchError, DataError
-from training.batch import Batch
 from training.data.bad import Skipped
 from training.data.stream import ClipStream, Packet, StreamSettings
 from training.data.urls import PIPE
 from training.data.workers import forkserver_context, outlive_signals
+from training.run.batch import Batch
 
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
 """How torch says so: it has no error of its own for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.config import TrainingConfig
+from training.config.schema import TrainingConfig
 from training.data.loader import ClipEpoch, ClipLoader
 from training.data.stream import StreamSettings
 from training.data.urls import expand_shards, refuse_overlap

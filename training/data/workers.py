@@ -1,7 +1,7 @@
 """Starting the processes that read clips, so that a signal to the whole process group leaves them working.
 
 Schedulers, service managers and terminals send SIGTERM or SIGUSR1 to every process of a job. The trainer then
-finishes its step and saves (`training.interruption`), for which its readers must still be there.
+finishes its step and saves (`training.run.interruption`), for which its readers must still be there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multiprocessing.context import BaseContext
 from types import FrameType
 from typing import Final
 
-from training.interruption import SIGNALS
+from training.run.interruption import SIGNALS
 
 GRACE_SECONDS: Final = 30
 """How long a reader goes on after its first SIGTERM. A second ends it at once."""

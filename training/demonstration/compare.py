@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.records import Record, read_log
+from training.run.tracking.step_log import Record, read_log
 
 LOSSES = ("loss", "reconstruction", "lpips", "i3d", "commitment")
 WINDOW_STEPS = 25

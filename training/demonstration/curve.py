@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.records import Record, read_log
+from training.run.tracking.step_log import Record, read_log
 
 PANELS = {
     "reconstruction": "mean squared error",

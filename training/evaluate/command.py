@@ -32,7 +32,7 @@ def evaluate_command(
 
     Of a run it is the checkpoint that validation found best, and the report names it.
     """
-    from cvivit.precision import choose_device
+    from cvivit.runtime.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer
     from training.evaluate.report import markdown
     from training.evaluate.run import EvaluationOptions, evaluate

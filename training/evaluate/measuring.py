@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cvivit.config import CViViTConfig
-from cvivit.precision import arithmetic
+from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
 from training.evaluate.clips import Clip
 from training.evaluate.codebook import CodeCounts

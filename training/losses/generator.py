@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from training.config import LossesConfig
+from training.config.schema import LossesConfig
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.i3d import I3D, resize_frames
 from training.losses.lpips import LPIPS

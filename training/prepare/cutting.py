@@ -13,9 +13,9 @@ from cvivit.errors import CViViTError
 from cvivit.video import ClipFormat, display_size, encode_video, read_frames
 from training.prepare.crops import crop, crop_boxes
 from training.prepare.inputs import Source
+from training.prepare.journal import UNREADABLE, Record, Stamp, write_spool
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import UNREADABLE, Record, Stamp, write_spool
 from training.prepare.stills import pans, read_still, still_crops
 from training.prepare.windows import cut_windows
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
+from training.prepare.journal import FORMAT, Record, Stamp
 from training.prepare.packing import Shard, Split, sample_prefix
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import FORMAT, Record, Stamp
 
 MANIFEST_NAME = "manifest.json"
 SOURCES_NAME = "sources.jsonl"

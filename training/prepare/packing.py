@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 
 from cvivit.files import replacing
+from training.prepare.journal import Record, Spool
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import Record, Spool
 
 CLIP_SUFFIX = "mp4.mp4"
 STILL_SUFFIX = "png"

@@ -20,10 +20,10 @@ from cvivit.files import SIBLING_PREFIX
 from training.folders import alone, writing
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
+from training.prepare.journal import Record, Spool, Stamp
 from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
 from training.prepare.packing import STILLS_PREFIX, Kind, Shard, Split, split_sources, write_shards
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import Record, Spool, Stamp
 
 DUPLICATE = "duplicate"
 """Reason for a file with the contents of another."""

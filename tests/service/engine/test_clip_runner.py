@@ -11,7 +11,7 @@ import torch
 
 from cvivit.errors import DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
-from cvivit.runner import ClipRunner
+from cvivit.runtime.runner import ClipRunner
 from service.engine import EngineFailedError
 from tests.service.engine.sessions import StartEngine
 

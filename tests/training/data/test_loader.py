@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from cvivit.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
-from training.batch import Batch
 from training.data import ClipEpoch, ClipLoader, StreamSettings
+from training.run.batch import Batch
 
 # torch advises against more workers than cores: here they are to be many, not fast.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")

@@ -6,7 +6,7 @@ import pytest
 
 from cvivit.config import CViViTConfig
 from cvivit.errors import DataError, NoDataError
-from training.config import DataConfig, TrainingConfig
+from training.config.schema import DataConfig, TrainingConfig
 from training.data import training_clips, validation_clips
 
 

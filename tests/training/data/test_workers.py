@@ -13,16 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.places import ROOT
 from training.data.loader import ClipLoader
 from training.data.stream import StreamSettings
-
-ROOT = Path(__file__).parents[3]
 
 TRAINER = """
     import signal, sys, time
     from training.data.loader import ClipLoader
     from training.data.stream import StreamSettings
-    from training.interruption import Interruption
+    from training.run.interruption import Interruption
 
     def main():
         settings = StreamSettings(clips=tuple(sys.argv[1:]), batch_size=2, clip_frames=5, image_size=(16, 16))

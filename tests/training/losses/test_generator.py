@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.training.losses.reference import SEED
-from training.config import LossesConfig
+from training.config.schema import LossesConfig
 from training.losses.generator import GeneratorLosses, drawn_frames, frames_of
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.places import SHARED
 from tests.training.losses.reference import SEED, images, shapes, shapes_of
 from training.losses.i3d import BATCH_NORM_EPSILON, I3D, SamePool, pad_same, resize_frames
 
@@ -78,7 +79,7 @@ def test_i3d_agrees_with_its_table_spelled_out(i3d: I3D) -> None:
 
 @pytest.mark.parametrize("path", ["parity/i3d_features.npz"])
 def test_i3d_agrees_with_the_reference_features(i3d: I3D, path: str) -> None:
-    file = Path(__file__).parents[2].parent / "shared" / path
+    file = SHARED / path
     if not file.exists():
         pytest.skip(f"{path} is not at hand")
     generator = np.random.Generator(np.random.PCG64(SEED))

@@ -12,8 +12,8 @@ from tests.training.prepare.conftest import textured
 from tests.videos import make_video
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source
+from training.prepare.journal import Record, Stamp
 from training.prepare.settings import PrepareSettings
-from training.prepare.spool import Record, Stamp
 
 SETTINGS = PrepareSettings(clip_frames=4, image_size=(32, 32), scene_threshold=0)
 

@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
+from training.prepare.journal import Record, Stamp
 from training.prepare.packing import sample_prefix, split_sources
-from training.prepare.spool import Record, Stamp
 
 
 def record(name: str) -> Record:

@@ -23,8 +23,8 @@ from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
 from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import find_sources
+from training.prepare.journal import Record, Spool, Stamp
 from training.prepare.run import result_of
-from training.prepare.spool import Record, Spool, Stamp
 
 SMALL = PrepareSettings(clip_frames=5, image_size=(32, 32), clips_per_shard=4, validation=0.3)
 

@@ -1,0 +1,1 @@
+"""The `cvivit` command line."""

@@ -1,0 +1,1 @@
+"""What runs the network fast on one device: runners, precision, memory and forking."""

@@ -1,0 +1,1 @@
+"""The runner for CPUs: packed weights, and one clip per core."""

@@ -1,0 +1,154 @@
+"""The safetensors form of tokens: one tensor, `indices`, and the fields as metadata. See FORMAT.md.
+
+Read and written here rather than by the safetensors package, which gives no metadata for bytes in memory,
+offers no limit to compare a header's sizes with, and promises no order of bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from cvivit.errors import (
+    TokenFieldError,
+    TokenFormatError,
+    TokenRangeError,
+    TokensError,
+    TokenShapeError,
+    TooManyTokensError,
+)
+from cvivit.tokens.strict_json import parse, shown
+
+FORMAT, VERSION = "cvivit-tokens", "1"
+TENSOR = "indices"
+MAX_HEADER_BYTES = 64 * 1024
+"""Ours are some 250 bytes; the rest is room for metadata of others."""
+CHUNK_BYTES = 1024 * 1024
+"""What is read at once: a header that claims terabytes allocates this much."""
+RANKS = (3, 4)
+DTYPES = {
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+}
+"""What is read. U16 and U32 are written; the rest is what a generator may have sampled in."""
+MAX_REPORTED = 2**53
+"""A header may claim a number too long to be printed."""
+INTEGER = re.compile(r"[0-9]{1,16}")
+NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,3})?")
+
+
+def write(indices: np.ndarray, fields: dict[str, Any]) -> bytes:
+    """Return the safetensors form of `(clips, T, H, W)` uint16 or uint32 and `model`, `frames` and `fps`."""
+    dtype = {np.dtype(np.uint16): "U16", np.dtype(np.uint32): "U32"}[indices.dtype]
+    metadata = {"format": FORMAT, "version": VERSION, "model": fields["model"]}
+    metadata |= {"frames": str(fields["frames"]), "fps": repr(fields["fps"])}
+    tensor = {"dtype": dtype, "shape": list(indices.shape), "data_offsets": [0, indices.nbytes]}
+    header = json.dumps({"__metadata__": metadata, TENSOR: tensor}, separators=(",", ":")).encode("ascii")
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + indices.astype(DTYPES[dtype]).tobytes()
+
+
+def read(file: BinaryIO, *, max_tokens: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return integers `(clips, T, H, W)` and those of `model`, `frames` and `fps` that are there.
+
+    Nothing is believed before it is checked: the memory taken is that of the tokens that are really there,
+    and no more than `max_tokens` of them.
+
+    Raises:
+        TokensError: one of its subclasses for each cause.
+    """
+    length = int.from_bytes(_read(file, 8, "the header's length"), "little")
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        raise TokenFormatError(f"not a token file: a header of {length} bytes, not 2 to {MAX_HEADER_BYTES}")
+    tensor, metadata = _header(_read(file, length, "the header"))
+    fields = _fields(metadata)
+    dtype, shape = _layout(tensor, max_tokens)
+    data = _read(file, math.prod(shape) * dtype.itemsize, "the indices")
+    if file.read(1):
+        raise TokenFormatError("there are bytes after the indices")
+    return np.frombuffer(data, dtype=dtype).reshape(-1, *shape[-3:]), fields
+
+
+def _read(file: BinaryIO, count: int, what: str) -> bytearray:
+    data = bytearray()
+    while len(data) < count:
+        piece = file.read(min(count - len(data), CHUNK_BYTES))
+        if not piece:
+            raise TokenFormatError(f"the file ends within {what}")
+        data += piece
+    return data
+
+
+def _header(raw: bytearray) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the description of the one tensor, and the metadata."""
+    try:
+        header = parse(bytes(raw))
+    except TokensError as error:
+        raise TokenFormatError(f"not a token file: the header is {error}") from None
+    if not isinstance(header, dict):
+        raise TokenFormatError("not a token file: the header is not an object")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise TokenFormatError("not a token file: the metadata must map names to strings")
+    other = next((name for name in header if name != TENSOR), None)
+    if other is not None:
+        raise TokenFormatError(f"there is a tensor {shown(other)} beside {TENSOR}")
+    tensor = header.get(TENSOR)
+    if not isinstance(tensor, dict) or set(tensor) != {"dtype", "shape", "data_offsets"}:
+        raise TokenFormatError(
+            f"not a token file: {TENSOR} is not described by dtype, shape and data_offsets"
+        )
+    return tensor, metadata
+
+
+def _layout(tensor: dict[str, Any], max_tokens: int | None) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return type and shape of the tensor, which must be all that the file holds."""
+    name, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
+    if not isinstance(name, str) or name not in DTYPES:
+        raise TokenRangeError(f"indices are of type {shown(name)}, not integers")
+    if not _sizes(shape) or len(shape) not in RANKS:
+        raise TokenShapeError("indices must be (clips, T, H, W), or (T, H, W) for one clip")
+    if 0 in shape:
+        raise TokenShapeError(f"there are no indices in a grid of {'x'.join(map(shown, shape))}")
+    tokens = math.prod(shape)
+    if max_tokens is not None and tokens > max_tokens:
+        claimed = min(tokens, MAX_REPORTED)
+        raise TooManyTokensError(f"more than {max_tokens} tokens", limit=max_tokens, actual=claimed)
+    dtype = np.dtype(DTYPES[name])
+    if not _sizes(offsets) or offsets != [0, tokens * dtype.itemsize]:
+        raise TokenFormatError("not a token file: data_offsets do not agree with dtype and shape")
+    return dtype, tuple(shape)
+
+
+def _sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+
+
+def _fields(metadata: dict[str, str]) -> dict[str, Any]:
+    """Return the fields in their own types. Metadata of other names is left to whoever wrote it."""
+    if (format_ := metadata.get("format", FORMAT)) != FORMAT:
+        raise TokenFormatError(f"a file of format {shown(format_)}, not {FORMAT}")
+    if (version := metadata.get("version", VERSION)) != VERSION:
+        raise TokenFormatError(f"version {shown(version)} of the token file; this program reads {VERSION}")
+    fields: dict[str, Any] = {}
+    if (model := metadata.get("model")) is not None:
+        fields["model"] = model
+    if (frames := metadata.get("frames")) is not None:
+        if not INTEGER.fullmatch(frames):
+            raise TokenFieldError(f"frames must be an integer in digits, not {shown(frames)}")
+        fields["frames"] = int(frames)
+    if (fps := metadata.get("fps")) is not None:
+        if not NUMBER.fullmatch(fps):
+            raise TokenFieldError(f"fps must be a number in digits, not {shown(fps)}")
+        fields["fps"] = float(fps)
+    return fields

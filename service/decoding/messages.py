@@ -1,0 +1,106 @@
+"""What the server and a decoding process say to each other: one JSON object a message, and never a pickle.
+
+The process may have been taken over by the video it read. So the server takes from it nothing but numbers,
+the name of an error that it knows, and pixels in a file whose length it checks.
+
+Server to process: a `Job`, with two descriptors beside it: the video, and the file for the clips.
+Process to server: `{"ready": 1}` once, then for each job `{"started": 1}`, any number of
+`{"clips": n, "frames": n}`, and `{"end": 1}` or `{"error": {...}}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from cvivit import errors
+from cvivit.errors import CViViTError, VideoError, VideoTooLargeError
+from cvivit.video.settings import ClipFormat, VideoLimits
+from service.decoding.decoding_errors import (
+    DecoderCrashedError,
+    DecodingMemoryError,
+    DecodingStorageError,
+)
+
+MESSAGE_BYTES: Final = 8192
+"""A message is no longer than this."""
+
+_LIMITS: Final = frozenset(VideoLimits.__dataclass_fields__)
+_TEXT_CHARACTERS: Final = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One video to decode."""
+
+    clip_format: ClipFormat
+    limits: VideoLimits
+
+    def pack(self) -> bytes:
+        """Return the message."""
+        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits)})
+
+    @classmethod
+    def unpack(cls, message: bytes) -> Job:
+        """Read the message."""
+        data = json.loads(message)
+        size = tuple(data["format"].pop("image_size"))
+        return cls(
+            clip_format=ClipFormat(image_size=size, **data["format"]), limits=VideoLimits(**data["limits"])
+        )
+
+
+def pack(message: Mapping[str, Any]) -> bytes:
+    """Return an object as the bytes of a message."""
+    return json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+
+
+def unpack(message: bytes) -> dict[str, Any]:
+    """Read a message of a process. Raises DecoderCrashedError where it is none."""
+    try:
+        data = json.loads(message)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise DecoderCrashedError("the decoder died over this video")
+    return data
+
+
+def pack_error(error: BaseException) -> bytes:
+    """Return the message that tells of an error."""
+    if isinstance(error, VideoTooLargeError):
+        details = {"limit_name": error.limit_name, "limit": error.limit, "actual": error.actual}
+        return pack({"error": {"type": type(error).__name__, "text": str(error), **details}})
+    if isinstance(error, VideoError):
+        return pack({"error": {"type": type(error).__name__, "text": str(error)}})
+    if isinstance(error, MemoryError):
+        return pack({"error": {"type": "MemoryError"}})
+    if isinstance(error, OSError):
+        return pack({"error": {"type": "OSError"}})
+    return pack({"error": {"type": "Exception"}})
+
+
+def unpack_error(data: Any, *, memory_bytes: int) -> CViViTError:
+    """Return the error that a process tells of."""
+    name = data.get("type") if isinstance(data, dict) else None
+    if name == "MemoryError":
+        return DecodingMemoryError("the video needs too much memory", limit=memory_bytes)
+    if name == "OSError":
+        return DecodingStorageError("there is no room for the clips of the video")
+    kind = getattr(errors, name, None) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, VideoError)):
+        return DecoderCrashedError("the decoder died over this video")
+    text = str(data.get("text"))[:_TEXT_CHARACTERS]
+    if not issubclass(kind, VideoTooLargeError):
+        return kind(text)
+    limit, actual = _number(data.get("limit")), _number(data.get("actual"))
+    limit_name = data.get("limit_name")
+    if limit is None or limit_name not in _LIMITS:
+        return DecoderCrashedError("the decoder died over this video")
+    return kind(text, limit_name=limit_name, limit=limit, actual=actual)
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,1 @@
+"""The middleware, from access to admission."""

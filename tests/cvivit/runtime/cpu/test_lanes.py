@@ -1,0 +1,159 @@
+"""Lanes share out work and cores, and leave the rest of the process its threads."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from cvivit.network import CViViT
+from cvivit.runtime.cpu.lanes import MOST_LANES, Lanes
+from cvivit.runtime.runner import ClipRunner
+
+
+@pytest.fixture
+def threads() -> Iterator[int]:
+    """Let torch compute with three threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield 3
+    torch.set_num_threads(before)
+
+
+def test_each_lane_has_its_share_of_the_threads(threads: int) -> None:
+    lanes = Lanes()
+    assert lanes.count == threads
+    seen: dict[str, int] = {}
+    together = threading.Barrier(threads)
+
+    def look(_: int) -> None:
+        together.wait(timeout=10)
+        seen[threading.current_thread().name] = torch.get_num_threads()
+
+    lanes.map(look, range(threads))
+    assert list(seen.values()) == [1] * threads
+
+
+def test_many_threads_share_the_lanes_there_are(threads: int) -> None:
+    torch.set_num_threads(2 * MOST_LANES + 3)
+    lanes = Lanes()
+    assert lanes.count == MOST_LANES
+    seen: list[int] = []
+    together = threading.Barrier(MOST_LANES)
+
+    def look(_: int) -> None:
+        together.wait(timeout=10)
+        seen.append(torch.get_num_threads())
+
+    lanes.map(look, range(MOST_LANES))
+    assert sorted(seen) == [2] * (MOST_LANES - 3) + [3] * 3
+
+
+def test_other_threads_keep_theirs(threads: int) -> None:
+    Lanes()
+    assert torch.get_num_threads() == threads
+    with ThreadPoolExecutor(1) as newcomer:
+        assert newcomer.submit(torch.get_num_threads).result() == threads
+
+
+def test_an_error_is_raised_once_every_lane_has_finished(threads: int) -> None:
+    finished = []
+
+    def work(piece: int) -> None:
+        if piece == 0:
+            raise ValueError("the first piece")
+        time.sleep(0.05)
+        finished.append(piece)
+
+    with pytest.raises(ValueError, match="the first piece"):
+        Lanes().map(work, range(4))
+    assert sorted(finished) == [1, 2, 3]
+
+
+def test_an_error_does_not_keep_the_work_in_memory(threads: int) -> None:
+    lanes, piece = Lanes(), torch.zeros(1)
+
+    def work(_: torch.Tensor) -> None:
+        raise ValueError
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError):  # noqa: PT011 - its message does not matter
+            lanes.map(work, [piece])
+        gone = weakref.ref(piece)
+        del piece
+        lanes.map(
+            lambda _: None, range(lanes.count)
+        )  # the lane has let go of it once it has done something else
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_dropped_lanes_leave_no_thread(threads: int) -> None:
+    before = set(threading.enumerate())
+    lanes = Lanes()
+    own = set(threading.enumerate()) - before
+    assert len(own) == threads
+    del lanes
+    for thread in own:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_a_lane_that_hangs_does_not_keep_the_process() -> None:
+    script = """
+import threading, torch
+from cvivit.runtime.cpu.lanes import Lanes
+torch.set_num_threads(2)
+lanes = Lanes()
+threading.Thread(target=lanes.map, args=(lambda _: threading.Event().wait(), [1, 2]), daemon=True).start()
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_threads_that_cannot_be_started_are_an_error(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        actually(thread)
+
+    actually = threading.Thread.start
+    before = set(threading.enumerate())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            Lanes()
+    assert torch.get_num_threads() == threads
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViViT, clips: np.ndarray) -> None:
+    runner = ClipRunner(tiny_model, device="cpu", precision="fast")
+    assert runner.batch_sizes == (1, threads)
+    alone = np.concatenate([runner.encode_clips(clip[None]) for clip in clips])
+    together = runner.encode_clips(clips)
+    assert (together == alone).mean() > 0.99
+    pictures = runner.decode_clips(alone)
+    expected = np.concatenate([runner.decode_clips(tokens[None]) for tokens in alone])
+    assert np.abs(pictures.astype(int) - expected).max() <= 2
+
+
+def test_exact_clips_share_the_cores(threads: int, tiny_model: CViViT) -> None:
+    assert ClipRunner(tiny_model, device="cpu", precision="exact").batch_sizes == (1,)

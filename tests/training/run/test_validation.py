@@ -1,0 +1,65 @@
+"""How many clips are validated, however many processes share them, and what is said of unusable ones."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cvivit import CViViTConfig
+from cvivit.network import CViViT
+from tests.training.tiny_run import Noise, tiny_config
+from training.config.schema import ValidationConfig
+from training.data import ClipEpoch, StreamSettings
+from training.run import distributed
+from training.run.batch import Batch
+from training.run.loop import train
+from training.run.tracking.step_log import read_log
+from training.run.validation import validate
+
+
+def batches(config: CViViTConfig) -> Iterator[Batch]:
+    for number in range(10):
+        yield Batch(video=torch.zeros(3, *config.clip_shape, dtype=torch.uint8), keys=(str(number),) * 3)
+
+
+@pytest.mark.parametrize("clips", [1, 7, 12])
+def test_ranks_together_measure_as_many_clips_as_were_asked_for(
+    tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch, clips: int
+) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: 5)
+    measured = 0.0
+    for rank in range(5):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        config = ValidationConfig(clips=clips, lpips=False)
+        found = validate(tiny_model, batches(tiny_model.config), config, device=torch.device("cpu"))
+        measured += found.figures["clips"]
+    assert measured == clips
+
+
+def test_held_out_clips_that_cannot_be_used_are_counted_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = tmp_path / "junk.tar"
+    with tarfile.open(shard, "w") as tar:
+        for number in range(3):
+            info = tarfile.TarInfo(f"{number}.mp4.mp4")
+            info.size = 8
+            tar.addfile(info, io.BytesIO(b"no video"))
+    config = tiny_config(tmp_path / "run", "loop.steps=1", "tracking.progress=true")
+    junk = StreamSettings(
+        clips=(str(shard),), batch_size=2, clip_frames=5, image_size=(32, 32), max_bad_samples=5
+    )
+    train(config, lambda *_: Noise(config), lambda *_: ClipEpoch(junk))
+    (record,) = read_log(tmp_path / "run/log.jsonl")
+    assert (record["validation_clips"], record["validation_bad_samples"]) == (0, 3)
+    said = "".join(capsys.readouterr().out.split())  # the note is wrapped, by the length of the path in it
+    for part in (
+        "validation measured nothing: no held-out clip could be used;",
+        "junk.tar#0: not a sound video",
+    ):
+        assert part.replace(" ", "") in said

@@ -1,0 +1,169 @@
+"""Everything of a run that learns, put together for one process or many: networks, optimizers, averages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from cvivit.config import CViViTConfig
+from cvivit.errors import CheckpointMismatchError, ConfigError
+from cvivit.network.model import CViViT
+from training.config.schema import TrainingConfig
+from training.losses.adversarial import DiscriminatorLoss
+from training.losses.discriminator import Discriminator
+from training.losses.generator import GeneratorLosses
+from training.run import distributed
+from training.run.autoencoder import Autoencoder, freeze_unused, trainable
+from training.run.optimization.codebook_update import CodebookTraining
+from training.run.optimization.ema import averaged
+from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
+
+State = dict[str, Tensor]
+
+
+def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
+    """Return accelerate's view of the processes and the device that a configuration asks for.
+
+    Buffers are not broadcast: only the codebook's change, and it is kept alike by its own training step.
+    Precision is the training step's: one autocast over networks and losses, float32 weights.
+
+    Raises:
+        ConfigError: `loop.device` is cuda, and there is none: accelerate would take the CPU in silence.
+    """
+    if config.loop.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
+    distributed.join(cpu=config.loop.device == "cpu")
+    return Accelerator(
+        cpu=config.loop.device == "cpu",
+        mixed_precision="no",  # by default accelerate takes it from its launcher or the environment
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        **options,
+    )
+
+
+class Learner:
+    """The networks that learn, wrapped for this process, beside what makes them learn.
+
+    Generator and discriminator are two modules in two wrappers with two optimizers: neither's gradients,
+    clipping or synchronisation reaches the other.
+
+    Args:
+        config: the run.
+        accelerator: the processes it runs in.
+        losses: the autoencoder's losses with their frozen networks.
+        weights: weights to start from, rather than from random ones of `config.loop.seed`.
+
+    Raises:
+        ConfigError: the discriminator cannot take this image size.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        losses: GeneratorLosses,
+        *,
+        weights: State | None = None,
+    ) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        device: torch.device = accelerator.device
+        torch.manual_seed(config.loop.seed)
+        self.model = CViViT(config.model).to(device)
+        self.losses = losses.to(device)
+        self.codebook = CodebookTraining(self.model.vq, config.quantizer, seed=config.loop.seed)
+        if weights is not None:
+            self.model.load_state_dict(weights)
+        autoencoder = Autoencoder(self.model, self.codebook, compile=config.loop.compile)
+        if config.loop.compile:
+            self.losses.compile()
+        self.optimizer = make_optimizer(
+            trainable(autoencoder), config.optimizer, learning_rate=config.optimizer.learning_rate
+        )
+        self.autoencoder: nn.Module = accelerator.prepare_model(autoencoder)
+        self.discriminator: Discriminator | None = None
+        self.discriminator_loss: nn.Module | None = None
+        self.discriminator_optimizer: AnyOptimizer | None = None
+        if config.losses.adversarial:
+            self._add_discriminator(device)
+        self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
+        # Drawn on by dropout: processes must differ, and a run must repeat.
+        torch.manual_seed(config.loop.seed + accelerator.process_index)
+
+    @property
+    def evaluated(self) -> CViViT:
+        """The network to validate: the averaged one where there is one."""
+        if self.ema is None:
+            return self.model
+        model = self.ema.module
+        assert isinstance(model, CViViT)
+        return model
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Return what learns by the name of its file in a checkpoint, without wrappers."""
+        modules: dict[str, nn.Module] = {"model": self.model}
+        if self.ema is not None:
+            modules["ema"] = self.ema.module
+        if self.discriminator is not None:
+            modules["discriminator"] = self.discriminator
+        return modules
+
+    def optimizers(self) -> dict[str, AnyOptimizer]:
+        """Return the optimizers by name."""
+        optimizers: dict[str, AnyOptimizer] = {"generator": self.optimizer}
+        if self.discriminator_optimizer is not None:
+            optimizers["discriminator"] = self.discriminator_optimizer
+        return optimizers
+
+    def extra_state(self) -> dict[str, Any]:
+        """Return what is neither weights nor a position: optimizers, and how often the average moved."""
+        return {
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
+            "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
+        }
+
+    def load_state(self, modules: dict[str, State], extra: dict[str, Any]) -> None:
+        """Take over what a checkpoint holds.
+
+        Raises:
+            CheckpointMismatchError: a network or an optimizer of this run is absent from it, or differs.
+        """
+        try:
+            for name, module in self.modules().items():
+                module.load_state_dict(modules[name])
+            for name, optimizer in self.optimizers().items():
+                load_optimizer(optimizer, extra["optimizers"][name])
+        except KeyError as error:
+            raise CheckpointMismatchError(f"the checkpoint holds no {error.args[0]}") from None
+        except (RuntimeError, ValueError) as error:
+            summary = " ".join(str(error).split())[:200]
+            raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
+        if self.ema is not None:
+            self.ema.n_averaged.fill_(extra["ema_updates"])
+
+    def _add_discriminator(self, device: torch.device) -> None:
+        config = self.config
+        try:
+            self.discriminator = Discriminator(
+                config.model.image_size, base_width=config.losses.discriminator_width
+            ).to(device)
+        except ValueError as error:
+            raise ConfigError(f"losses.adversarial: no discriminator for this model.{error}") from None
+        loss = DiscriminatorLoss(self.discriminator, penalty_weight=config.losses.gradient_penalty)
+        freeze_unused(loss)
+        self.discriminator_optimizer = make_optimizer(
+            trainable(loss),
+            config.optimizer,
+            learning_rate=config.optimizer.discriminator_learning_rate,
+        )
+        self.discriminator_loss = self.accelerator.prepare_model(loss)
+
+
+def network_fields_that_differ(mine: CViViTConfig, theirs: dict[str, Any]) -> list[str]:
+    """Return the names of the fields in which a saved network is another than this run's."""
+    ours = mine.model_dump(mode="json")
+    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

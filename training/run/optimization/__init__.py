@@ -1,0 +1,1 @@
+"""Optimizers, learning rates, averaged weights and codebook updates."""

@@ -1,0 +1,47 @@
+"""The learning rate as a pure function of the optimizer step: nothing to save, nothing to step twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from training.config.schema import ScheduleConfig
+
+Schedule = Callable[[int], float]
+"""Maps a step, counted from 0, to the share of the peak learning rate in force at it."""
+
+
+def make_schedule(config: ScheduleConfig) -> Schedule:
+    """Return the schedule that a configuration describes."""
+    if config.kind == "chained":
+        return _chained(config)
+    return lambda step: _warmup_then(config, step)
+
+
+def _warmup_then(config: ScheduleConfig, step: int) -> float:
+    if step < config.warmup_steps:
+        return config.warmup_from + (1 - config.warmup_from) * step / config.warmup_steps
+    held = step - config.warmup_steps - config.hold_steps
+    if config.kind == "constant" or held < 0:
+        return 1.0
+    progress = min(held / config.decay_steps, 1.0)
+    return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _chained(config: ScheduleConfig) -> Schedule:
+    """Return what torch's LinearLR and CosineAnnealingLR make when one is stepped by hand after the other.
+
+    The cosine's counter starts when the warm-up has ended, so the peak holds for one step more, and it only
+    ever sees steps after the warm-up: over a run of `decay_steps` it does not reach its floor.
+    """
+    start = config.warmup_steps + 1
+
+    def share(step: int) -> float:
+        if step < start:
+            grown = min(step, config.warmup_steps)
+            span = 1 - config.warmup_from
+            return config.warmup_from + (span * grown / config.warmup_steps if config.warmup_steps else span)
+        progress = (step - start) / config.decay_steps
+        return config.floor + (1 - config.floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return share

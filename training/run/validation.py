@@ -1,0 +1,138 @@
+"""Measuring the network on held-out clips while it trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from cvivit.network.model import CViViT
+from training.config.schema import ValidationConfig
+from training.evaluate.frechet import frechet_distance
+from training.evaluate.metrics import clip_lpips, clip_mse, clip_ssim, psnr
+from training.losses.i3d import I3D, resize_frames
+from training.losses.lpips import LPIPS
+from training.run import distributed
+from training.run.batch import Batch
+
+LOWER_IS_BETTER = frozenset({"lpips", "fvd"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What a validation found."""
+
+    figures: dict[str, float]
+    """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`; `lpips`, `fvd` if asked for."""
+    shown: list[tuple[Tensor, Tensor]]
+    """The first clips of this process and their reconstructions, uint8 `t h w c`."""
+    skipped: Sequence[str] = ()
+    """What this process could not use, and why."""
+
+
+def is_better(metric: str, value: float, than: float | None) -> bool:
+    """Return whether a figure beats another. One that is not a number never does."""
+    if math.isnan(value):
+        return False
+    if than is None:
+        return True
+    return value < than if metric in LOWER_IS_BETTER else value > than
+
+
+@torch.no_grad()
+def validate(
+    model: CViViT,
+    clips: Iterable[Batch],
+    config: ValidationConfig,
+    *,
+    device: torch.device,
+    lpips: LPIPS | None = None,
+    i3d: I3D | None = None,
+) -> Validation:
+    """Measure a network on this process's share of the held-out clips, together with the other processes.
+
+    Clips are encoded to tokens and decoded, and measured as the uint8 that a viewer would see.
+
+    Args:
+        model: the network.
+        clips: uint8 batches of this process, which may tell what it `skipped`, as `ClipEpoch` does.
+        config: how many clips, and which figures.
+        device: of the model and the frozen networks.
+        lpips: where `config.lpips`.
+        i3d: where `config.fvd`; it sees [-1, 1].
+    """
+    share, left_over = divmod(config.clips, distributed.world_size())
+    limit = share + (distributed.rank() < left_over)
+    counts = torch.zeros(model.config.codebook_size, device=device)
+    rows: list[Tensor] = []
+    features: list[Tensor] = []
+    shown: list[tuple[Tensor, Tensor]] = []
+    with evaluating(model, lpips, i3d):
+        for batch in clips:
+            room = limit - sum(len(row) for row in rows)
+            if room <= 0:
+                break
+            original = batch.video[:room].to(device)
+            indices = model.encode(rearrange(original, "b t h w c -> b c t h w").float() / 255)
+            counts += torch.bincount(indices.flatten(), minlength=len(counts))
+            levels = (model.decode(indices).float().clamp(0, 1) * 255).round().to(torch.uint8)
+            reconstruction = rearrange(levels, "b c t h w -> b t h w c")
+            measured = [psnr(clip_mse(original, reconstruction)), clip_ssim(original, reconstruction)]
+            if lpips is not None:
+                measured.append(clip_lpips(lpips, original, reconstruction))
+            if i3d is not None and original.shape[1] > 1:
+                pair = [_video_features(i3d, video) for video in (reconstruction, original)]
+                features.append(torch.stack(pair, dim=1).cpu())
+            rows.append(torch.stack([row.float() for row in measured], dim=1).cpu())
+            shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
+            del shown[config.videos :]
+    names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
+    skipped = [str(one) for one in getattr(clips, "skipped", ())]
+    figures = _together(names, rows, features, counts)
+    figures["bad_samples"] = sum(distributed.gather(len(skipped)))
+    return Validation(figures=figures, shown=shown, skipped=skipped)
+
+
+@contextmanager
+def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
+    """Put modules in eval mode, and back in the mode they were in."""
+    present = [module for module in modules if module is not None]
+    modes = [module.training for module in present]
+    for module in present:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(present, modes, strict=True):
+            module.train(mode)
+
+
+def _video_features(i3d: I3D, video: Tensor) -> Tensor:
+    signed = rearrange(video, "b t h w c -> b c t h w").float() / 127.5 - 1
+    features: Tensor = i3d(resize_frames(signed))
+    return features.mean(dim=2)
+
+
+def _together(
+    names: tuple[str, ...], rows: list[Tensor], features: list[Tensor], counts: Tensor
+) -> dict[str, float]:
+    """Return figures over the clips of all processes, of which some may have had none."""
+    gathered = [part for part in distributed.gather(torch.cat(rows) if rows else None) if part is not None]
+    counts = distributed.sum_(counts)
+    frequencies = counts / counts.sum().clamp(min=1)
+    figures = {"clips": float(sum(len(part) for part in gathered))}
+    if gathered:
+        figures |= dict(zip(names, torch.cat(gathered).mean(dim=0).tolist(), strict=True))
+        figures["codebook_use"] = (counts > 0).float().mean().item()
+        figures["perplexity"] = torch.special.entr(frequencies).sum().exp().item()
+    measured = distributed.gather(torch.cat(features) if features else None)
+    pairs = [part for part in measured if part is not None]
+    if pairs and sum(len(part) for part in pairs) > 1:
+        reconstructed, real = torch.cat(pairs).unbind(dim=1)
+        figures["fvd"] = frechet_distance(reconstructed.numpy(), real.numpy())
+    return figures
