@@ -11,7 +11,7 @@ import numpy as np
 
 from cvivit.errors import VideoError
 from cvivit.network import CViViT
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.runner import make_runner
 from cvivit.video import ClipFormat, read_clips
 
 
@@ -47,7 +47,7 @@ def agreement(
     """
     if not len(clips):
         raise ValueError("there are no clips")
-    exact = ClipRunner(model, device=device, precision="exact")
+    exact = make_runner(model, device=device, precision="exact")
     alone = np.concatenate([exact.encode_clips(clip[None]) for clip in clips])
     random = np.random.default_rng(seed)
     compared = differing = 0
@@ -64,7 +64,7 @@ def agreement(
         "exact_psnr": _psnr(clips, exact.decode_clips(alone)),
     }
     del exact
-    fast = ClipRunner(model, device=device, precision="fast")
+    fast = make_runner(model, device=device, precision="fast")
     tokens = fast.encode_clips(clips)
     return report | {
         "fast_differing_share": float(np.mean(tokens != alone)),
