@@ -33,7 +33,7 @@ from cvivit.errors import WeightsCorruptError, WeightsError, WeightsMismatchErro
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 RELEASED_REPOSITORY = "obvious-research/phenaki-cvivit"
@@ -71,7 +71,7 @@ def load_i3d(i3d_weights: str | None = None) -> I3D:
     return _frozen(I3D(), state, "I3D")
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path) -> StateDict:
     """Return the tensors of a `.safetensors` file or of what torch.save wrote; code in it is never run.
 
     Raises:
@@ -92,7 +92,7 @@ def read_state(path: Path) -> State:
     return {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
 
 
-def lpips_heads() -> State:
+def lpips_heads() -> StateDict:
     """Return the heads of LPIPS 0.1 for VGG16, from torchmetrics.
 
     Raises:
@@ -109,8 +109,8 @@ def _find(
     setting: str,
     named: str | None,
     places: Sequence[Callable[[], Path]],
-    select: Callable[[State], State],
-) -> State:
+    select: Callable[[StateDict], StateDict],
+) -> StateDict:
     if named is not None:
         state = select(read_state(Path(named)))
         if not state:
@@ -176,13 +176,13 @@ def _torchvision() -> Path:
     return path
 
 
-def _vgg16_state(state: State) -> State:
+def _vgg16_state(state: StateDict) -> StateDict:
     """Take VGG16's convolutions from torchvision's layout or from that of the lpips package."""
     matches = ((_VGG16_KEY.search(key), tensor) for key, tensor in state.items())
     return {f"features.{found[1]}.{found[2]}": tensor for found, tensor in matches if found}
 
 
-def _i3d_state(state: State) -> State:
+def _i3d_state(state: StateDict) -> StateDict:
     """Take I3D, alone in the file or under `i3d.`, with or without `module.` before it."""
     bare = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     inner = {key.removeprefix("i3d."): tensor for key, tensor in bare.items() if key.startswith("i3d.")}
@@ -190,7 +190,7 @@ def _i3d_state(state: State) -> State:
     return chosen if "Conv3d_1a_7x7.conv3d.weight" in chosen else {}
 
 
-def _frozen(network: Network, state: State, name: str) -> Network:
+def _frozen(network: Network, state: StateDict, name: str) -> Network:
     """Load every tensor, counters of batches aside, which files from before they existed lack."""
     wanted = network.state_dict()
     for key, tensor in wanted.items():
