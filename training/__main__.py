@@ -129,7 +129,7 @@ def _end(code: int) -> NoReturn:
     if "torch" in sys.modules:
         from training.run import distributed
 
-        distributed.leave(code)
+        distributed.exit_process(code)
     sys.exit(code)
 
 

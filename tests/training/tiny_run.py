@@ -100,8 +100,8 @@ def main(directory: str, at: str, number: str, *overrides: str) -> None:
     try:
         train(config, source)
     except TrainingInterrupted:
-        distributed.leave(REQUEUE_EXIT_CODE)
-    distributed.leave(0)
+        distributed.exit_process(REQUEUE_EXIT_CODE)
+    distributed.exit_process(0)
 
 
 if __name__ == "__main__":

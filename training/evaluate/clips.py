@@ -23,7 +23,7 @@ from training.prepare.packing import STILLS_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
+class EvaluationClip:
     """One clip, uint8 (t h w c). Frames after the first `real` pad it: they are not measured."""
 
     key: str
@@ -72,7 +72,7 @@ class EvaluationClips:
         paths = {source.path for source in videos if source.kind == "video"}
         self._videos = sorted(paths - left_out)
 
-    def __iter__(self) -> Iterator[Clip]:
+    def __iter__(self) -> Iterator[EvaluationClip]:
         """Yield clips.
 
         Raises:
@@ -88,12 +88,12 @@ class EvaluationClips:
             reasons = "; ".join(f"{entry['source']}: {entry['message']}" for entry in self.unreadable[:3])
             raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
-    def _of_both(self) -> Generator[Clip]:
+    def _of_both(self) -> Generator[EvaluationClip]:
         if self._shards:
             yield from self._of_shards()
         yield from self._of_videos()
 
-    def _of_shards(self) -> Generator[Clip]:
+    def _of_shards(self) -> Generator[EvaluationClip]:
         settings = StreamSettings(
             clips=tuple(self._shards),
             batch_size=1,
@@ -104,18 +104,22 @@ class EvaluationClips:
         epoch = ClipEpoch(settings)
         try:
             for batch in epoch:
-                yield Clip(key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames)
+                yield EvaluationClip(
+                    key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames
+                )
         finally:
             self.unreadable += map(asdict, epoch.skipped)
 
-    def _of_videos(self) -> Generator[Clip]:
+    def _of_videos(self) -> Generator[EvaluationClip]:
         clip_format = ClipFormat.of(self.config)
         for path, name in zip(self._videos, _names(self._videos), strict=True):
             before = 0
             try:
                 with read_clips(path, clip_format) as reader:
                     for number, frames in enumerate(reader):
-                        yield Clip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
+                        yield EvaluationClip(
+                            key=f"{name}#{number}", frames=frames, real=reader.frames - before
+                        )
                         before = reader.frames
             except MemoryError:
                 self.unreadable.append({"source": path, "message": "needs more memory than there is"})

@@ -12,7 +12,7 @@ from torch import Tensor
 from cvivit.config import CViViTConfig
 from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import Clip
+from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.frechet import frechet_distance
 from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, lpips_features, psnr
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Networks:
+class PerceptualNetworks:
     """The frozen networks that some figures need; without one, its figures are left out."""
 
     lpips: LPIPS | None = None
@@ -41,7 +41,7 @@ class Networks:
         with arithmetic("exact", self.device):
             return clip_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
 
-    def wanted(self, clip: Clip) -> list[Tensor] | None:
+    def wanted(self, clip: EvaluationClip) -> list[Tensor] | None:
         """Return what LPIPS makes of an original, for `distance`, or None without it."""
         if self.lpips is None:
             return None
@@ -57,7 +57,7 @@ class Networks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipMeasure:
+class ClipMetrics:
     """One clip's figures: a row of the CSV."""
 
     key: str
@@ -72,11 +72,11 @@ class ClipMeasure:
 
 
 @dataclass(kw_only=True)
-class Measures:
+class SetMetrics:
     """What is known of a set of clips."""
 
     codebook: CodeCounts
-    clips: list[ClipMeasure] = field(default_factory=list)
+    clips: list[ClipMetrics] = field(default_factory=list)
     rfvd: float | None = None
 
     def mean(self, name: str) -> float | None:
@@ -97,26 +97,26 @@ class Measures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstructed:
+class ReconstructedClip:
     """A clip, what came back, and what that is worth."""
 
-    clip: Clip
+    clip: EvaluationClip
     frames: np.ndarray
     """uint8 (t h w c)."""
-    measure: ClipMeasure
+    measure: ClipMetrics
 
 
 def measure(
     tokenizer: VideoTokenizer,
-    clips: Iterable[Clip],
-    networks: Networks,
-    see: Callable[[Reconstructed], None],
-) -> Measures:
+    clips: Iterable[EvaluationClip],
+    networks: PerceptualNetworks,
+    see: Callable[[ReconstructedClip], None],
+) -> SetMetrics:
     """Tokenize and reconstruct every clip, measure it, and let `see` have it.
 
     Frames that pad a clip are not measured, though I3D sees them.
     """
-    measures = Measures(codebook=CodeCounts(tokenizer.config.codebook_size))
+    measures = SetMetrics(codebook=CodeCounts(tokenizer.config.codebook_size))
     features: tuple[list[Tensor], list[Tensor]] = [], []
     for batch in _batches(clips):
         indices = tokenizer.encode_clips(np.stack([clip.frames for clip in batch]))
@@ -125,7 +125,7 @@ def measure(
         for clip, tokens, reconstruction in zip(batch, indices, reconstructions, strict=True):
             figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
             measures.clips.append(figures)
-            see(Reconstructed(clip=clip, frames=reconstruction, measure=figures))
+            see(ReconstructedClip(clip=clip, frames=reconstruction, measure=figures))
             for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
                 if (seen := networks.features(frames)) is not None:
                     side.append(seen)
@@ -135,13 +135,13 @@ def measure(
 
 
 def measure_clip(
-    clip: Clip,
+    clip: EvaluationClip,
     reconstruction: np.ndarray,
-    networks: Networks,
+    networks: PerceptualNetworks,
     *,
     codes: int = 0,
     wanted: Sequence[Tensor] | None = None,
-) -> ClipMeasure:
+) -> ClipMetrics:
     """Return the figures of one clip.
 
     Args:
@@ -154,7 +154,7 @@ def measure_clip(
     video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
     mse = clip_mse(video, returned)
     lpips = networks.distance(video, returned, wanted)
-    return ClipMeasure(
+    return ClipMetrics(
         key=clip.key,
         frames=clip.real,
         mse=float(mse),
@@ -165,7 +165,7 @@ def measure_clip(
     )
 
 
-def _measured(clip: Clip, frames: np.ndarray) -> Tensor:
+def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
     """Return the frames that do not pad the clip, `1 t h w c`."""
     return torch.from_numpy(frames[: clip.real])[None]
 
@@ -175,8 +175,8 @@ def clip_bits(config: CViViTConfig) -> float:
     return config.tokens_per_clip * float(np.log2(config.codebook_size))
 
 
-def _batches(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
-    batch: list[Clip] = []
+def _batches(clips: Iterable[EvaluationClip]) -> Iterator[list[EvaluationClip]]:
+    batch: list[EvaluationClip] = []
     for clip in clips:
         batch.append(clip)
         if len(batch) == BATCH_CLIPS:
