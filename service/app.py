@@ -25,7 +25,8 @@ from service.middleware.access import (
 from service.middleware.admission import AdmissionMiddleware
 from service.middleware.head import HeadMiddleware
 from service.middleware.observation import ObserveMiddleware, ProblemMiddleware
-from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
+from service.openapi.document import DESCRIPTION, OPENAPI_PATH, describe
+from service.record import is_request_id
 from service.routes import decode, encode, health, info, page, reconstruct
 from service.settings import Settings
 from service.telemetry.tracing import trace_requests

@@ -13,7 +13,7 @@ from service.app_state import Runtime
 from service.bodies.spool import raise_if_full
 from service.engine.pipeline import Clip
 from service.errors import StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.threads import close, drop, make_on_thread
 
 Container = Literal["mp4", "webm", "gif"]
@@ -23,7 +23,7 @@ DEPTH = 4
 
 
 async def write_clips(
-    runtime: Runtime, record: Record, clips: AsyncIterable[Clip], *, fps: float, container: Container
+    runtime: Runtime, record: RequestRecord, clips: AsyncIterable[Clip], *, fps: float, container: Container
 ) -> BinaryIO:
     """Return a file object that holds `clips`, (t h w 3) each, one after the other. The caller closes it.
 

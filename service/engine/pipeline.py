@@ -13,7 +13,7 @@ import numpy.typing as npt
 from service.app_state import Runtime
 from service.decoding import DecodedClips
 from service.engine import Operation
-from service.record import Record
+from service.record import RequestRecord
 
 Clip = npt.NDArray[np.uint8]
 """(t h w c)"""
@@ -30,7 +30,7 @@ class Encoding:
         source: the video, at its start.
     """
 
-    def __init__(self, runtime: Runtime, record: Record, source: BinaryIO) -> None:
+    def __init__(self, runtime: Runtime, record: RequestRecord, source: BinaryIO) -> None:
         self._runtime = runtime
         self._record = record
         self._reader: DecodedClips = runtime.read(source)
@@ -65,7 +65,7 @@ class Encoding:
 
 async def run(
     runtime: Runtime,
-    record: Record,
+    record: RequestRecord,
     operation: Operation,
     clips: AsyncIterable[Indices] | Iterable[Indices],
     *,
@@ -86,7 +86,7 @@ async def run(
 
 
 async def reconstruct_clips(
-    runtime: Runtime, record: Record, encoding: Encoding
+    runtime: Runtime, record: RequestRecord, encoding: Encoding
 ) -> AsyncGenerator[tuple[Clip, Clip], None]:
     """Yield each clip of a video (t h w c) beside its reconstruction."""
     originals: deque[Clip] = deque()

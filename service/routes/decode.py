@@ -11,26 +11,17 @@ from fastapi import APIRouter, Request, Response
 from cvivit.tokens.grid import TokenGrid
 from service.app_state import Runtime, runtime_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import GIF, JSON, MP4, TOKENS, WEBM
 from service.bodies.negotiation import choose
 from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_body
 from service.bodies.video_writing import Container, write_clips
 from service.engine import Operation
 from service.engine.pipeline import Clip, run
-from service.errors import ContentTypeError
-from service.openapi import (
-    GIF,
-    JSON,
-    MP4,
-    TOKEN_ERRORS,
-    TOKENS,
-    WEBM,
-    WORK_ERRORS,
-    answers,
-    problem_responses,
-    tokens_body,
-)
-from service.record import Record, record_of
+from service.errors import ContentTypeError, Routes
+from service.openapi.body_schemas import success_response, tokens_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 from service.threads import close
 
 router = APIRouter(tags=["tokens"])
@@ -43,10 +34,10 @@ CONTAINERS: dict[str, Container] = {MP4: "mp4", WEBM: "webm", GIF: "gif"}
     summary="Tokens to a video",
     response_class=Response,
     responses={
-        200: answers(
+        200: success_response(
             *CONTAINERS, description="The video: every frame, but past 50 `fps` a GIF leaves pictures out."
         ),
-        **problem_responses(*WORK_ERRORS, *TOKEN_ERRORS),
+        **problem_responses(Routes.WORK, Routes.TOKENS),
     },
     openapi_extra={"requestBody": tokens_body()},
 )
@@ -93,12 +84,12 @@ def _parse(body: BinaryIO, kind: str, runtime: Runtime) -> TokenGrid:
     return TokenGrid.load(body, config=config, model=model, max_tokens=limit)
 
 
-async def _decode(runtime: Runtime, record: Record, grid: TokenGrid, container: Container) -> BinaryIO:
+async def _decode(runtime: Runtime, record: RequestRecord, grid: TokenGrid, container: Container) -> BinaryIO:
     async with aclosing(_clips(runtime, record, grid)) as clips:
         return await write_clips(runtime, record, clips, fps=grid.fps, container=container)
 
 
-async def _clips(runtime: Runtime, record: Record, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
+async def _clips(runtime: Runtime, record: RequestRecord, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
     """Yield the clips of `grid`, the last without its padding."""
     left = grid.frames
     running = run(runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices))

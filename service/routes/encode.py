@@ -13,24 +13,17 @@ from fastapi import APIRouter, Request, Response
 from cvivit.tokens.grid import TokenGrid
 from service.app_state import Runtime, runtime_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import JSON, LINES, TOKENS
 from service.bodies.negotiation import choose
 from service.bodies.spool import Spool
 from service.bodies.streaming import GeneratorResponse
 from service.bodies.uploads import receive_file
 from service.engine.pipeline import Encoding
+from service.errors import Routes
 from service.middleware.observation import tell
-from service.openapi import (
-    JSON,
-    LINES,
-    READING_ERRORS,
-    TOKENS,
-    WORK_ERRORS,
-    answers,
-    problem_responses,
-    tokens_schema,
-    video_body,
-)
-from service.record import Record, record_of
+from service.openapi.body_schemas import success_response, tokens_schema, video_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 
 router = APIRouter(tags=["tokens"])
 
@@ -42,8 +35,8 @@ OFFERED = (JSON, TOKENS, LINES)
     summary="A video to its tokens",
     response_class=Response,
     responses={
-        200: answers(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
-        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+        200: success_response(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
+        **problem_responses(Routes.WORK, Routes.VIDEO),
     },
     openapi_extra={"requestBody": video_body()},
 )
@@ -88,7 +81,7 @@ async def _safetensors(runtime: Runtime, encoding: Encoding) -> bytes:
     return await runtime.run_blocking(save)
 
 
-async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spool) -> Response:
+async def _stream(request: Request, runtime: Runtime, record: RequestRecord, spool: Spool) -> Response:
     """Answer once there is a first line, so that what fails before it has a status of its own."""
     lines = _lines(runtime, record, spool)
     try:
@@ -110,7 +103,7 @@ async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spo
     return GeneratorResponse(body(), lines, media_type=LINES)
 
 
-async def _lines(runtime: Runtime, record: Record, spool: Spool) -> AsyncGenerator[bytes, None]:
+async def _lines(runtime: Runtime, record: RequestRecord, spool: Spool) -> AsyncGenerator[bytes, None]:
     with spool:
         encoding = Encoding(runtime, record, await spool.finish())
         clips = 0

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from service.app_state import runtime_of
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 from service.telemetry.prometheus_metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from service.app_state import runtime_of
 from service.errors import NotReadyError
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 
 router = APIRouter(tags=["information"])
 

@@ -12,14 +12,17 @@ from fastapi import APIRouter, Request, Response
 
 from service.app_state import Runtime, runtime_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import MP4
 from service.bodies.negotiation import choose
 from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_file
 from service.bodies.video_writing import write_clips
 from service.engine.pipeline import Clip, Encoding, reconstruct_clips
-from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
+from service.errors import Routes
+from service.openapi.body_schemas import success_response, video_body
+from service.openapi.problem_responses import problem_responses
 from service.quality import Quality
-from service.record import Record, record_of
+from service.record import RequestRecord, record_of
 from service.threads import close
 
 router = APIRouter(tags=["tokens"])
@@ -42,10 +45,10 @@ QUALITY_HEADERS = {
     response_class=Response,
     responses={
         200: {
-            **answers(MP4, description="The original on the left, its reconstruction on the right."),
+            **success_response(MP4, description="The original on the left, its reconstruction on the right."),
             "headers": QUALITY_HEADERS,
         },
-        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+        **problem_responses(Routes.WORK, Routes.VIDEO),
     },
     openapi_extra={"requestBody": video_body()},
 )
@@ -68,13 +71,15 @@ async def reconstruct(request: Request) -> Response:
     )
 
 
-async def _side_by_side(runtime: Runtime, record: Record, encoding: Encoding, quality: Quality) -> BinaryIO:
+async def _side_by_side(
+    runtime: Runtime, record: RequestRecord, encoding: Encoding, quality: Quality
+) -> BinaryIO:
     async with aclosing(_pairs(runtime, record, encoding, quality)) as clips:
         return await write_clips(runtime, record, clips, fps=runtime.tokenizer.config.fps, container="mp4")
 
 
 async def _pairs(
-    runtime: Runtime, record: Record, encoding: Encoding, quality: Quality
+    runtime: Runtime, record: RequestRecord, encoding: Encoding, quality: Quality
 ) -> AsyncGenerator[Clip, None]:
     """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
     shown = 0

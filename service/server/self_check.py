@@ -11,7 +11,7 @@ import numpy as np
 from cvivit.video import write_video
 from service.app_state import Runtime, load
 from service.engine.pipeline import Encoding
-from service.record import Record
+from service.record import RequestRecord
 from service.settings import Settings
 
 
@@ -33,7 +33,7 @@ async def _check(settings: Settings) -> str:
         file = io.BytesIO()
         write_video(frames, file, fps=config.fps, container="mp4")
         file.seek(0)
-        encoding = Encoding(runtime, Record(method="CHECK", route="check"), file)
+        encoding = Encoding(runtime, RequestRecord(method="CHECK", route="check"), file)
         clips = [indices.shape async for indices in encoding.indices()]
     seconds = time.perf_counter() - began
     return f"ok: {encoding.frames} frames to {len(clips)} clip of {clips[0]} tokens, {seconds:.1f} s in all"

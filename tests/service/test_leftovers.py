@@ -19,7 +19,7 @@ from service.bodies.spool import Spool
 from service.bodies.video_writing import write_clips
 from service.engine.pipeline import Clip
 from service.errors import ClientGoneError, StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.settings import Settings
 
 CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
@@ -62,7 +62,7 @@ async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[Cli
 
 async def write(threads: Threads, source: AsyncGenerator[Clip, None], **settings: Any) -> None:
     runtime = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
-    record = Record(method="", route="")
+    record = RequestRecord(method="", route="")
     file = await write_clips(cast(Runtime, runtime), record, source, fps=8, container="gif")
     file.close()
 
