@@ -9,7 +9,7 @@ from typing import BinaryIO
 from fastapi import APIRouter, Request, Response
 
 from cvivit.tokens.grid import TokenGrid
-from service.app_state import Runtime, runtime_of
+from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
 from service.bodies.media_types import GIF, JSON, MP4, TOKENS, WEBM
 from service.bodies.negotiation import choose
@@ -48,16 +48,16 @@ async def decode(request: Request) -> Response:
     `fps` the model's where they are left out. A `model` that is not the one served is refused. A GIF shows
     each picture for two hundredths of a second at least: past 50 `fps` it leaves some out.
     """
-    runtime, record = runtime_of(request.app), record_of(request)
+    app_state, record = app_state_of(request.app), record_of(request)
     media_type = choose(request.headers.getlist("accept"), tuple(CONTAINERS))
     kind = _body_type(request)
     with record.stage("upload"):
-        spool = await receive_body(request, runtime.settings, runtime.run_blocking)
+        spool = await receive_body(request, app_state.settings, app_state.run_blocking)
     with spool, record.stage("parse"):
-        async with runtime.parsing:
+        async with app_state.parsing:
             body = await spool.finish()
-            grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
-    work = _decode(runtime, record, grid, CONTAINERS[media_type])
+            grid = await app_state.run_blocking(lambda: _parse(body, kind, app_state))
+    work = _decode(app_state, record, grid, CONTAINERS[media_type])
     file = await while_connected(request, work, discard=close)
     return OpenFileResponse(file, media_type=media_type, filename=f"video.{CONTAINERS[media_type]}")
 
@@ -76,23 +76,25 @@ def _body_type(request: Request) -> str:
     raise ContentTypeError(f"tokens are sent as {JSON} or {TOKENS}; Content-Type says otherwise")
 
 
-def _parse(body: BinaryIO, kind: str, runtime: Runtime) -> TokenGrid:
-    config, model = runtime.tokenizer.config, runtime.tokenizer.fingerprint
-    limit = runtime.settings.max_tokens
+def _parse(body: BinaryIO, kind: str, app_state: AppState) -> TokenGrid:
+    config, model = app_state.tokenizer.config, app_state.tokenizer.fingerprint
+    limit = app_state.settings.max_tokens
     if kind == JSON:
         return TokenGrid.from_json(body.read(), config=config, model=model, max_tokens=limit)
     return TokenGrid.load(body, config=config, model=model, max_tokens=limit)
 
 
-async def _decode(runtime: Runtime, record: RequestRecord, grid: TokenGrid, container: Container) -> BinaryIO:
-    async with aclosing(_clips(runtime, record, grid)) as clips:
-        return await write_clips(runtime, record, clips, fps=grid.fps, container=container)
+async def _decode(
+    app_state: AppState, record: RequestRecord, grid: TokenGrid, container: Container
+) -> BinaryIO:
+    async with aclosing(_clips(app_state, record, grid)) as clips:
+        return await write_clips(app_state, record, clips, fps=grid.fps, container=container)
 
 
-async def _clips(runtime: Runtime, record: RequestRecord, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
+async def _clips(app_state: AppState, record: RequestRecord, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
     """Yield the clips of `grid`, the last without its padding."""
     left = grid.frames
-    running = run(runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices))
+    running = run(app_state, record, Operation.DECODE, grid.indices, count=len(grid.indices))
     async with aclosing(running) as decoded:
         async for clip in decoded:
             yield clip[:left]
