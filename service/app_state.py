@@ -31,7 +31,7 @@ SPARE_THREADS = 8
 """Threads beyond one for each request in flight, for short work such as a spool's writes."""
 
 
-class Runtime:
+class AppState:
     """Everything that lives as long as the app. Entering starts it, leaving stops it.
 
     Args:
@@ -219,7 +219,7 @@ def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]
             yield str(device), torch.cuda.memory_reserved(device)
 
 
-def runtime_of(app: FastAPI) -> Runtime:
-    """Return the runtime of an app made by `create_app`."""
-    runtime: Runtime = app.state.runtime
-    return runtime
+def app_state_of(app: FastAPI) -> AppState:
+    """Return the state of an app made by `create_app`."""
+    app_state: AppState = app.state.app_state
+    return app_state

@@ -23,7 +23,7 @@ from cvivit.runtime.runner import Runner
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import write_video
 from service.app import create_app
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.server.run import Server
 from service.settings import Settings
 from tests.processes import remember_bystanders
@@ -106,8 +106,8 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
 
     @property
-    def runtime(self) -> Runtime:
-        return self.server.runtime
+    def app_state(self) -> AppState:
+        return self.server.app_state
 
     def post(self, body: bytes, *, path: str = "/encode", announced: int | None = None) -> socket.socket:
         """Send a request on a connection of its own, and return that; `announced` is its Content-Length."""
