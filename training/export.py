@@ -7,12 +7,13 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, CViViTError, OutputMismatchError, WeightsNotFoundError
+from cvivit.errors import CViViTError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
+from training.errors import CheckpointCorruptError, OutputMismatchError
 from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 

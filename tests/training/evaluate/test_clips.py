@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import NoDataError
 from cvivit.video import ClipFormat, encode_video, read_clips
+from training.errors import NoDataError
 from training.evaluate.clips import EvaluationClips
 
 
