@@ -11,9 +11,9 @@ from typing import BinaryIO, Self, TypeVar
 
 from fastapi import FastAPI
 
+from cvivit.metrics import prepare_ssim
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video.settings import ClipFormat, VideoLimits
-from service import quality
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.errors import NotReadyError
@@ -152,7 +152,7 @@ class AppState:
         self.lifecycle.become(Phase.FAILED)
 
     async def _start(self) -> None:
-        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
+        preparing = asyncio.ensure_future(self.run_blocking(prepare_ssim))
         if not self._tokenizers:
             self._tokenizers = await on_daemon(lambda: load(self.settings))
         self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
+from cvivit.metrics import ReconstructionQuality
 from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
 from service.bodies.media_types import MP4
@@ -21,7 +22,6 @@ from service.engine.pipeline import Clip, Encoding, reconstruct_clips
 from service.errors import Routes
 from service.openapi.body_schemas import success_response, video_body
 from service.openapi.problem_responses import problem_responses
-from service.quality import Quality
 from service.record import RequestRecord, record_of
 from service.threads import close
 
@@ -58,7 +58,7 @@ async def reconstruct(request: Request) -> Response:
     choose(request.headers.getlist("accept"), (MP4,))
     with record.stage("upload"):
         spool = await receive_file(request, app_state.settings, app_state.run_blocking)
-    quality = Quality()
+    quality = ReconstructionQuality()
     with spool:
         encoding = Encoding(app_state, record, await spool.finish())
         work = _side_by_side(app_state, record, encoding, quality)
@@ -72,7 +72,7 @@ async def reconstruct(request: Request) -> Response:
 
 
 async def _side_by_side(
-    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: Quality
+    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: ReconstructionQuality
 ) -> BinaryIO:
     async with aclosing(_pairs(app_state, record, encoding, quality)) as clips:
         return await write_clips(
@@ -81,7 +81,7 @@ async def _side_by_side(
 
 
 async def _pairs(
-    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: Quality
+    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: ReconstructionQuality
 ) -> AsyncGenerator[Clip, None]:
     """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
     shown = 0
