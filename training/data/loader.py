@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,7 +20,7 @@ from urllib.parse import urlparse
 import torch
 from torch.utils.data import DataLoader
 
-from training.data.bad import Skipped
+from training.data.bad import SkippedSample
 from training.data.stream import ClipStream, StreamSettings, WorkerMessage
 from training.data.urls import PIPE
 from training.data.workers import forkserver_context, outlive_signals
@@ -141,9 +141,6 @@ class ClipEpoch:
     gather what was measured after the last of them, not batch by batch.
     """
 
-    skipped: Sequence[Skipped] = ()
-    """What could not be used of the part of the epoch that was gone through last."""
-
     def __init__(
         self,
         settings: StreamSettings,
@@ -163,16 +160,14 @@ class ClipEpoch:
         self._workers = workers
         self._prefetch = prefetch
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the epoch's batches, the same each time.
+    def __iter__(self) -> Iterator[Batch | SkippedSample]:
+        """Yield the epoch's batches, the same each time, and what could not be used where it was found.
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.
         """
-        skipped: list[Skipped] = []
-        self.skipped = skipped
         for message in _messages(self._stream, self._workers, self._prefetch):
-            skipped += message.skipped
+            yield from message.skipped
             if message.video is not None or message.error is not None:
                 yield _batch(message)
 

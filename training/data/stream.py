@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from cvivit.errors import CViViTError
 from training.data.augment import augment, centre, pick_window
-from training.data.bad import BadSamples, Skipped
+from training.data.bad import BadSamples, SkippedSample
 from training.data.decode import decode_clip, decode_still
 from training.data.order import Reader, is_stills
 from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
@@ -49,7 +49,7 @@ class WorkerMessage:
     video: torch.Tensor | None = None
     keys: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedSample, ...] = ()
     """What its worker could not use since the message before."""
     error: CViViTError | None = None
 
@@ -141,7 +141,7 @@ class _BatchMaker:
             "ceilings": {"clips": self._clips.bad.state_dict(), "stills": self._stills.bad.state_dict()},
         }
 
-    def skipped(self) -> tuple[Skipped, ...]:
+    def skipped(self) -> tuple[SkippedSample, ...]:
         return self._clips.bad.take() + self._stills.bad.take()
 
     def forever(self, worker: int, workers: int) -> Iterator[_Arrays]:

@@ -13,6 +13,7 @@ from cvivit.config import CViViTConfig
 from cvivit.metrics import frechet_distance, mse_by_clip, psnr_capped, ssim_by_clip
 from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
+from training.data import SkippedSample
 from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.metrics import clip_features, clip_lpips, lpips_features
@@ -77,6 +78,8 @@ class SetMetrics:
 
     codebook: CodeCounts
     clips: list[ClipMetrics] = field(default_factory=list)
+    skipped: list[SkippedSample] = field(default_factory=list)
+    """Videos, shards and their samples that could not be read to their end."""
     rfvd: float | None = None
 
     def mean(self, name: str) -> float | None:
@@ -108,17 +111,23 @@ class ReconstructedClip:
 
 def measure(
     tokenizer: VideoTokenizer,
-    clips: Iterable[EvaluationClip],
+    clips: Iterable[EvaluationClip | SkippedSample],
     networks: PerceptualNetworks,
     see: Callable[[ReconstructedClip], None],
 ) -> SetMetrics:
-    """Tokenize and reconstruct every clip, measure it, and let `see` have it.
+    """Tokenize and reconstruct every clip, measure it, and pass it to `see`.
 
     Frames that pad a clip are not measured, though I3D sees them.
+
+    Args:
+        tokenizer: the weights, on a device, in a precision.
+        clips: the clips, and between them what could not be read.
+        networks: the frozen networks.
+        see: called with each clip and its reconstruction.
     """
     measures = SetMetrics(codebook=CodeCounts(tokenizer.config.codebook_size))
     features: tuple[list[Tensor], list[Tensor]] = [], []
-    for batch in _batches(clips):
+    for batch in _batches(_without_skipped(clips, measures.skipped)):
         indices = tokenizer.encode_clips(np.stack([clip.frames for clip in batch]))
         reconstructions = tokenizer.decode_clips(indices)
         measures.codebook.add(indices)
@@ -173,6 +182,16 @@ def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
 def clip_bits(config: CViViTConfig) -> float:
     """Return the bits of a clip's tokens, each stored in as many as the codebook needs."""
     return config.tokens_per_clip * float(np.log2(config.codebook_size))
+
+
+def _without_skipped(
+    items: Iterable[EvaluationClip | SkippedSample], skipped: list[SkippedSample]
+) -> Iterator[EvaluationClip]:
+    for item in items:
+        if isinstance(item, SkippedSample):
+            skipped.append(item)
+        else:
+            yield item
 
 
 def _batches(clips: Iterable[EvaluationClip]) -> Iterator[list[EvaluationClip]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import torch
 from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import EvaluationClip, EvaluationClips
+from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips
 from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, clip_bits, measure
@@ -81,9 +81,8 @@ def evaluate(
     options = options or EvaluationOptions()
     config = tokenizer.config
     refuse_foreign(output)
-    clips = EvaluationClips(
-        data, config, limit=options.max_clips, leave_out=[output / name for name in FILES]
-    )
+    inputs = find_inputs(data, leave_out=[output / name for name in FILES])
+    clips = read_evaluation_clips(inputs, config, limit=options.max_clips)
     with holding(output):
         missing: dict[str, str] = {}
         networks = _networks(options, tokenizer.device, missing)
@@ -107,7 +106,7 @@ def evaluate(
             codecs=codecs,
             tokens=tokens,
             missing=missing,
-            unreadable=clips.unreadable,
+            unreadable=[asdict(one) for one in measures.skipped],
         )
         shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
         with replacing_report(output) as folder:

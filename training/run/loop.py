@@ -13,6 +13,7 @@ from cvivit.errors import ConfigError, CViViTError, WeightsMismatchError
 from cvivit.weights import load_weights
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig
+from training.data.bad import SkippedSample
 from training.errors import TrainingInterrupted
 from training.folders import lock_folder, typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
@@ -34,7 +35,7 @@ from training.run.validation import Validation, is_better, validate
 
 SourceFactory = Callable[[int, int], BatchSource]
 """Makes the batches of one process from its rank and the number of processes."""
-HeldOutFactory = Callable[[int, int], Iterable[Batch]]
+HeldOutFactory = Callable[[int, int], Iterable[Batch | SkippedSample]]
 """Makes the held-out clips of one process, which can be gone through again and again."""
 
 

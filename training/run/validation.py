@@ -21,6 +21,7 @@ from cvivit.metrics import (
 )
 from cvivit.network.model import CViViT
 from training.config.schema import ValidationConfig
+from training.data.bad import SkippedSample
 from training.evaluate.metrics import clip_features, clip_lpips
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
@@ -38,7 +39,7 @@ class Validation:
     """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`; `lpips`, `fvd` if asked for."""
     shown: list[tuple[Tensor, Tensor]]
     """The first clips of this process and their reconstructions, uint8 `t h w c`."""
-    skipped: Sequence[str] = ()
+    skipped: Sequence[SkippedSample] = ()
     """What this process could not use, and why."""
 
 
@@ -54,7 +55,7 @@ def is_better(metric: str, value: float, than: float | None) -> bool:
 @torch.no_grad()
 def validate(
     model: CViViT,
-    clips: Iterable[Batch],
+    clips: Iterable[Batch | SkippedSample],
     config: ValidationConfig,
     *,
     device: torch.device,
@@ -67,7 +68,8 @@ def validate(
 
     Args:
         model: the network.
-        clips: uint8 batches of this process, which may tell what it `skipped`, as `ClipEpoch` does.
+        clips: uint8 batches of this process, and between them what could not be used, as `ClipEpoch`
+            yields them.
         config: how many clips, and which figures.
         device: of the model and the frozen networks.
         lpips: where `config.lpips`.
@@ -79,8 +81,12 @@ def validate(
     rows: list[Tensor] = []
     features: list[Tensor] = []
     shown: list[tuple[Tensor, Tensor]] = []
+    skipped: list[SkippedSample] = []
     with evaluating(model, lpips, i3d):
         for batch in clips:
+            if isinstance(batch, SkippedSample):
+                skipped.append(batch)
+                continue
             room = limit - sum(len(row) for row in rows)
             if room <= 0:
                 break
@@ -102,7 +108,6 @@ def validate(
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
             del shown[config.videos :]
     names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
-    skipped = [str(one) for one in getattr(clips, "skipped", ())]
     figures = _together(names, rows, features, counts)
     figures["bad_samples"] = sum(distributed.gather(len(skipped)))
     return Validation(figures=figures, shown=shown, skipped=skipped)
