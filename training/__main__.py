@@ -10,7 +10,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from cvivit.errors import CViViTError, TrainingInterrupted
+from cvivit.errors import CViViTError
+from training.errors import TrainingInterrupted
 from training.evaluate.command import evaluate_command
 from training.prepare.command import prepare_command
 from training.run.interruption import REQUEUE_EXIT_CODE
@@ -129,7 +130,7 @@ def _end(code: int) -> NoReturn:
     if "torch" in sys.modules:
         from training.run import distributed
 
-        distributed.leave(code)
+        distributed.exit_process(code)
     sys.exit(code)
 
 

@@ -7,13 +7,14 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, CViViTError, OutputMismatchError, WeightsNotFoundError
+from cvivit.errors import CViViTError, WeightsNotFoundError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
-from training.folders import writing
+from training.errors import CheckpointCorruptError, OutputMismatchError
+from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 
 CARD = "README.md"
@@ -58,10 +59,10 @@ def export(
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file() or _is_foreign(output / CONFIG):
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
     card = output / CARD
-    with writing(output):
+    with typed_write_errors(output):
         words = _words(card, name, license)
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
-    with writing(output):
+    with typed_write_errors(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
         if words is None:
             text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)

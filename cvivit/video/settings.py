@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from cvivit.config import MAX_FPS, MIN_FPS
 from cvivit.errors import ConfigError
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig

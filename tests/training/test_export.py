@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cvivit import CViViT, CViViTConfig, VideoTokenizer
-from cvivit.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError, WeightsNotFoundError
+from cvivit.errors import WeightsNotFoundError
 from cvivit.weights import load_weights, save_pretrained
+from training.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError
 from training.export import export
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
 

@@ -48,7 +48,7 @@ def _several(value: Any) -> Any:
 
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(_several)]
-Network = Annotated[CViViTConfig, BeforeValidator(_network)]
+NetworkConfig = Annotated[CViViTConfig, BeforeValidator(_network)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -271,7 +271,7 @@ class ValidationConfig(Section):
 class TrainingConfig(Section):
     """A whole run."""
 
-    model: Network = CViViTConfig()
+    model: NetworkConfig = CViViTConfig()
     """Fields of CViViTConfig, on top of the one of its presets that `preset` names."""
     data: DataConfig = DataConfig()
     losses: LossesConfig = LossesConfig()

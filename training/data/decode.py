@@ -1,4 +1,4 @@
-"""Bytes of a shard's sample to frames, as they are stored: no picking, no resizing."""
+"""Decode the bytes of a shard's sample to frames as they are stored: all of them, at their own size."""
 
 from __future__ import annotations
 
@@ -6,39 +6,47 @@ import io
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import SampleError
+from cvivit.errors import VideoError
+from cvivit.video import VideoLimits
 from cvivit.video.colour import to_rgb
+from cvivit.video.opening import open_video
 from training.data.shards import RawSample
+from training.errors import SampleError
 
 MAX_FRAMES = 1024
-"""A sample is a clip: a film that found its way into a shard must not fill the memory."""
+"""A sample is a clip: a film that was packed into a shard by mistake must not fill the memory."""
 MAX_PIXELS = 4096 * 4096
+"""Height times width of one frame or still."""
+
+_LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
 
 
 def decode_clip(sample: RawSample) -> np.ndarray:
     """Return the frames of a video as uint8 (t h w c).
 
+    The file is opened as the library opens any stranger's: it can refer to no other file, and only the
+    containers and codecs of `cvivit.video.containers` are read.
+
     Raises:
-        SampleError: it is not a video, is broken, changes its size, or is far larger than a clip.
+        SampleError: it is not a video, is broken or truncated, changes its size, or is far larger than a
+            clip.
     """
     frames: list[np.ndarray] = []
     reformatter = VideoReformatter()
     try:
-        with av.open(io.BytesIO(sample.data), mode="r") as container:
-            if not container.streams.video:
-                raise SampleError(f"{sample.name}: no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"  # as many workers as cores do better than threads on tiny frames
-            for frame in container.decode(stream):
+        # One thread: as many workers as cores are faster than threads on frames this small.
+        with open_video(io.BytesIO(sample.data), _LIMITS, threads=1) as video:
+            for frame in video.container.decode(video.stream):
                 _check_size(sample, frame.width, frame.height)
                 frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
-    except (FFmpegError, ValueError) as error:
+    except VideoError as error:
+        raise SampleError(f"{sample.name}: not a sound video ({error})") from error
+    except (av.FFmpegError, ValueError) as error:
         raise SampleError(f"{sample.name}: not a sound video ({type(error).__name__})") from error
     if not frames:
         raise SampleError(f"{sample.name}: no frames")

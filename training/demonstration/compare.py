@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.run.tracking.step_log import Record, read_log
+from training.run.tracking.step_log import StepRecord, read_log
 
 LOSSES = ("loss", "reconstruction", "lpips", "i3d", "commitment")
 WINDOW_STEPS = 25
@@ -27,7 +27,7 @@ Difference = tuple[int, float]
 
 
 def differences(
-    logged: Sequence[Record], rerun: Sequence[Record], steps: int, *, window: int = 1
+    logged: Sequence[StepRecord], rerun: Sequence[StepRecord], steps: int, *, window: int = 1
 ) -> dict[str, Difference]:
     """Return by loss where two logs are furthest apart.
 

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.run.tracking.step_log import Record, read_log
+from training.run.tracking.step_log import StepRecord, read_log
 
 PANELS = {
     "reconstruction": "mean squared error",
@@ -28,7 +28,7 @@ VALIDATION = {"reconstruction": "validation_psnr", "lpips": "validation_lpips"}
 SMOOTHING_STEPS = 25
 
 
-def draw(records: Sequence[Record], path: Path) -> None:
+def draw(records: Sequence[StepRecord], path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
@@ -58,7 +58,7 @@ def draw(records: Sequence[Record], path: Path) -> None:
     FigureCanvasAgg(figure).print_figure(path, dpi=100, format="png")
 
 
-def _series(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(records: Sequence[StepRecord], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the steps that recorded a figure, and the figure."""
     pairs = [(record["step"], record[name]) for record in records if name in record]
     steps, values = np.array(pairs, dtype=float).reshape(-1, 2).T

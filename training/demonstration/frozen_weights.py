@@ -42,7 +42,7 @@ BRANCHES = {
 }
 NUMPY_GLOBALS = re.compile(r"numpy(\.core|\._core)?(\.multiarray)?\.(_reconstruct|ndarray|dtype|scalar)")
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 class _Arrays(pickle.Unpickler):
@@ -63,7 +63,7 @@ def read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
     return dict(_leaves(_Arrays(file).load(), ()))
 
 
-def vgg16_state(arrays: Mapping[str, np.ndarray]) -> State:
+def vgg16_state(arrays: Mapping[str, np.ndarray]) -> StateDict:
     """Return `features.N.weight` and `features.N.bias` of torchvision's VGG16."""
     state = {}
     for number, layer in enumerate(VGG16_LAYERS):
@@ -72,7 +72,7 @@ def vgg16_state(arrays: Mapping[str, np.ndarray]) -> State:
     return state
 
 
-def i3d_state(arrays: Mapping[str, np.ndarray]) -> State:
+def i3d_state(arrays: Mapping[str, np.ndarray]) -> StateDict:
     """Return the state dict of piergiaj's InceptionI3d."""
     state = {}
     for path, array in arrays.items():
