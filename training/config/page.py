@@ -82,9 +82,8 @@ def _section(name: str, section: type[BaseModel], defaults: BaseModel) -> str:
     for key, annotation in _annotations(section):
         default = getattr(defaults, key)
         assert default is not PydanticUndefined
-        lines.append(
-            f"| `{name}.{key}` | {_type(annotation)} | {_value(default)} | {meanings.get(key) or _SELF_EXPLANATORY[key]} |"
-        )
+        meaning = meanings.get(key) or _SELF_EXPLANATORY[key]
+        lines.append(f"| `{name}.{key}` | {_type(annotation)} | {_value(default)} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +101,7 @@ def _annotations(section: type[BaseModel]) -> Iterator[tuple[str, str]]:
 
 
 def _meanings(section: type[BaseModel]) -> dict[str, str]:
-    """Return the text below each field. Python does not keep these strings, so they are read from the code."""
+    """Return the text below each field, which Python does not keep: it is read from the code."""
     found: dict[str, str] = {}
     body = _body(section)
     for statement, following in itertools.pairwise(body):
@@ -131,9 +130,8 @@ def _simple_type(annotation: str) -> str:
     if bounded := re.fullmatch(r"Annotated\[(\w+), Field\((.*)\)\]", annotation):
         words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
         bounds = [part.strip().split("=") for part in bounded[2].split(",")]
-        return f"{_TYPES[bounded[1]]} " + ", ".join(
-            f"{words[name]} {_BOUNDS.get(value, value)}" for name, value in bounds
-        )
+        limits = ", ".join(f"{words[name]} {_BOUNDS.get(value, value)}" for name, value in bounds)
+        return f"{_TYPES[bounded[1]]} {limits}"
     return _TYPES[annotation]
 
 

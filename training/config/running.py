@@ -25,7 +25,7 @@ class LoopConfig(Section):
     compile: bool = False
     """Whether networks and losses go through torch.compile."""
     ema_decay: Decay = 0.999
-    """Decay of the averaged weights, which validation and export use. With 0, no averaged weights are kept."""
+    """Decay of the averaged weights, which validation and export use. With 0, none are kept."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, of the order of the data, and of every random choice."""
     crop_size: Annotated[int, Field(ge=8)] | None = None
