@@ -12,8 +12,9 @@ import torch
 
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
+from cvivit.runtime.arrays import Clips
 from cvivit.runtime.precision import Precision, PrecisionChoice
-from cvivit.runtime.runner import ClipRunner, Clips
+from cvivit.runtime.runner import Runner, make_runner
 from cvivit.tokens.grid import TokenGrid
 from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, read_clips
 from cvivit.weights import LoadedWeights, fingerprint, load_weights
@@ -48,7 +49,7 @@ class VideoTokenizer:
         self.name: str = weights.name
         self.model = CViViT(weights.config).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
-        self.runner = ClipRunner(self.model, device=device, precision=precision)
+        self.runner: Runner = make_runner(self.model, device=device, precision=precision)
 
     @classmethod
     def from_pretrained(
@@ -146,11 +147,11 @@ class VideoTokenizer:
             yield from frames
 
     def encode_clips(self, clips: Clips) -> Clips:
-        """Return the tokens `n T H W` of uint8 clips `n f h w c`; see `ClipRunner.encode_clips`."""
+        """Return the tokens `n T H W` of uint8 clips `n f h w c`; see `Runner.encode_clips`."""
         return self.runner.encode_clips(clips)
 
     def decode_clips(self, indices: Clips) -> Clips:
-        """Return the uint8 clips `n f h w c` of tokens `n T H W`; see `ClipRunner.decode_clips`."""
+        """Return the uint8 clips `n f h w c` of tokens `n T H W`; see `Runner.decode_clips`."""
         return self.runner.decode_clips(indices)
 
     def save_pretrained(self, directory: str | PathLike[str]) -> None:

@@ -52,8 +52,8 @@ def _serve(settings: Settings) -> int:
     configure_logs(settings.log_level)
     server = Server(create_app(settings, in_background=True), settings)
     server.run()
-    if server.runtime.failure is not None:
-        raise server.runtime.failure
+    if server.app_state.failure is not None:
+        raise server.app_state.failure
     return server.exit_code
 
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from cvivit import __version__
 from cvivit.tokenizer import VideoTokenizer
 from service import problems
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.middleware.access import (
     AccessMiddleware,
     CrossOriginMiddleware,
@@ -25,7 +25,8 @@ from service.middleware.access import (
 from service.middleware.admission import AdmissionMiddleware
 from service.middleware.head import HeadMiddleware
 from service.middleware.observation import ObserveMiddleware, ProblemMiddleware
-from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
+from service.openapi.document import DESCRIPTION, OPENAPI_PATH, describe
+from service.record import is_request_id
 from service.routes import decode, encode, health, info, page, reconstruct
 from service.settings import Settings
 from service.telemetry.tracing import trace_requests
@@ -51,11 +52,11 @@ def create_app(
         ConfigError: a setting names a file that does not serve.
     """
     settings = settings or Settings()
-    runtime = Runtime(settings, tokenizers=tokenizers, in_background=in_background)
+    app_state = AppState(settings, tokenizers=tokenizers, in_background=in_background)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with runtime:
+        async with app_state:
             yield
         if flush_spans is not None:
             await asyncio.to_thread(flush_spans)
@@ -66,29 +67,29 @@ def create_app(
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(settings, runtime),
+        middleware=_middleware(settings, app_state),
         openapi_url=OPENAPI_PATH,
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
         redirect_slashes=False,  # a redirect would name whatever host the client said
     )
-    app.state.runtime = runtime
+    app.state.app_state = app_state
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
     unlocked = None if settings.api_keys_file is None else open_paths(metrics_open=settings.metrics_open)
-    describe(app, open_paths=unlocked, tokenizer=lambda: runtime.tokenizer)
+    describe(app, open_paths=unlocked, tokenizer=lambda: app_state.tokenizer)
     flush_spans = trace_requests(app, settings.otel_endpoint) if settings.otel_endpoint else None
     return app
 
 
-def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
+def _middleware(settings: Settings, app_state: AppState) -> list[Middleware]:
     """Return the middleware, outermost first."""
     routes = {route.path for router in ROUTERS for route in router.routes if isinstance(route, Route)}
     listed = [
         Middleware(CorrelationIdMiddleware, header_name="X-Request-ID", validator=is_request_id),
-        Middleware(ObserveMiddleware, metrics=runtime.metrics, routes=routes | {OPENAPI_PATH}),
+        Middleware(ObserveMiddleware, metrics=app_state.metrics, routes=routes | {OPENAPI_PATH}),
         Middleware(SecurityHeadersMiddleware),
     ]
     if settings.cors_origins:
@@ -105,6 +106,6 @@ def _middleware(settings: Settings, runtime: Runtime) -> list[Middleware]:
     if settings.api_keys_file is not None:
         keys = Keys.from_file(settings.api_keys_file)
         listed.append(Middleware(AccessMiddleware, keys=keys, metrics_open=settings.metrics_open))
-    listed.append(Middleware(AdmissionMiddleware, lifecycle=runtime.lifecycle))
+    listed.append(Middleware(AdmissionMiddleware, lifecycle=app_state.lifecycle))
     listed.append(Middleware(HeadMiddleware))
     return listed

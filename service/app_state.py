@@ -11,9 +11,9 @@ from typing import BinaryIO, Self, TypeVar
 
 from fastapi import FastAPI
 
+from cvivit.metrics import prepare_ssim
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video.settings import ClipFormat, VideoLimits
-from service import quality
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.errors import NotReadyError
@@ -31,7 +31,7 @@ SPARE_THREADS = 8
 """Threads beyond one for each request in flight, for short work such as a spool's writes."""
 
 
-class Runtime:
+class AppState:
     """Everything that lives as long as the app. Entering starts it, leaving stops it.
 
     Args:
@@ -152,7 +152,7 @@ class Runtime:
         self.lifecycle.become(Phase.FAILED)
 
     async def _start(self) -> None:
-        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
+        preparing = asyncio.ensure_future(self.run_blocking(prepare_ssim))
         if not self._tokenizers:
             self._tokenizers = await on_daemon(lambda: load(self.settings))
         self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
@@ -219,7 +219,7 @@ def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]
             yield str(device), torch.cuda.memory_reserved(device)
 
 
-def runtime_of(app: FastAPI) -> Runtime:
-    """Return the runtime of an app made by `create_app`."""
-    runtime: Runtime = app.state.runtime
-    return runtime
+def app_state_of(app: FastAPI) -> AppState:
+    """Return the state of an app made by `create_app`."""
+    app_state: AppState = app.state.app_state
+    return app_state

@@ -10,7 +10,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from cvivit.errors import CViViTError, TrainingInterrupted
+from cvivit.errors import CViViTError
+from training.errors import TrainingInterrupted
 from training.evaluate.command import evaluate_command
 from training.prepare.command import prepare_command
 from training.run.interruption import REQUEUE_EXIT_CODE

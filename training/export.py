@@ -7,13 +7,7 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import (
-    CheckpointCorruptError,
-    CViViTError,
-    OutputMismatchError,
-    WeightsNotFoundError,
-    WeightsUnavailableError,
-)
+from cvivit.errors import CViViTError, WeightsNotFoundError, WeightsUnavailableError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
@@ -21,6 +15,7 @@ from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
 from cvivit.weights.source import DEMO
 from training.config.loading import preset_names
+from training.errors import CheckpointCorruptError, OutputMismatchError
 from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cvivit.errors import VideoError
+from cvivit.metrics import psnr_pooled
 from cvivit.network import CViViT
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.runner import make_runner
 from cvivit.video import ClipFormat, read_clips
 
 
@@ -47,7 +47,7 @@ def agreement(
     """
     if not len(clips):
         raise ValueError("there are no clips")
-    exact = ClipRunner(model, device=device, precision="exact")
+    exact = make_runner(model, device=device, precision="exact")
     alone = np.concatenate([exact.encode_clips(clip[None]) for clip in clips])
     random = np.random.default_rng(seed)
     compared = differing = 0
@@ -61,14 +61,14 @@ def agreement(
         "compositions": compositions,
         "compared_tokens": compared,
         "differing_tokens": differing,
-        "exact_psnr": _psnr(clips, exact.decode_clips(alone)),
+        "exact_psnr": psnr_pooled(clips, exact.decode_clips(alone)),
     }
     del exact
-    fast = ClipRunner(model, device=device, precision="fast")
+    fast = make_runner(model, device=device, precision="fast")
     tokens = fast.encode_clips(clips)
     return report | {
         "fast_differing_share": float(np.mean(tokens != alone)),
-        "fast_psnr": _psnr(clips, fast.decode_clips(tokens)),
+        "fast_psnr": psnr_pooled(clips, fast.decode_clips(tokens)),
     }
 
 
@@ -119,9 +119,3 @@ def _clips(path: Path, clip_format: ClipFormat, *, forgiving: bool) -> Generator
     except VideoError:
         if not forgiving:
             raise
-
-
-def _psnr(originals: np.ndarray, reconstructions: np.ndarray) -> float:
-    pairs = zip(originals, reconstructions, strict=True)
-    error = np.mean([np.square(original.astype(np.float32) - other).mean() for original, other in pairs])
-    return 10 * math.log10(255**2 / error) if error else math.inf

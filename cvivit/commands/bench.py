@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.network.flops import decode_flops, encode_flops
 from cvivit.runtime.precision import Precision
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.runner import Runner, make_runner
 
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 """Side of the square matrices whose product is the yardstick."""
@@ -54,7 +55,7 @@ def benchmark(
     tokens: dict[str, np.ndarray] = {}
     clips = moving_waves(max(batches), model.config.clip_shape)
     for precision in precisions:
-        runner = ClipRunner(model, device=device, precision=precision)
+        runner = make_runner(model, device=device, precision=precision)
         runner.warm_up()
         tokens[precision] = runner.encode_clips(clips)
         matrix = _matrix_product(runner.device, precision)
@@ -68,7 +69,7 @@ def benchmark(
                 },
                 repeats,
             )
-            rows += _rows(runner, precision, batch, timed)
+            rows += _rows(model.config, runner, precision, batch, timed)
     report: dict[str, Any] = {
         "device": _name(runner.device),
         "threads": torch.get_num_threads(),
@@ -144,13 +145,13 @@ def _in_turn(operations: dict[str, Callable[[], object]], repeats: int) -> dict[
 
 
 def _rows(
-    runner: ClipRunner, precision: Precision, batch: int, timed: dict[str, float]
+    config: CViViTConfig, runner: Runner, precision: Precision, batch: int, timed: dict[str, float]
 ) -> list[dict[str, Any]]:
     matrix = 2 * MATRIX_SIZE[runner.device.type] ** 3 / timed["matrix"]
     rows = []
     for operation, flops in (("encode", encode_flops), ("decode", decode_flops)):
         seconds = timed[operation]
-        rate = flops(runner.config) * batch / seconds
+        rate = flops(config) * batch / seconds
         rows.append(
             {
                 "precision": precision,

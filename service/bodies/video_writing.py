@@ -9,11 +9,11 @@ from queue import SimpleQueue
 from typing import BinaryIO, Literal, cast
 
 from cvivit.video import write_video
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.bodies.spool import raise_if_full
 from service.engine.pipeline import Clip
 from service.errors import StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.threads import close, drop, make_on_thread
 
 Container = Literal["mp4", "webm", "gif"]
@@ -23,7 +23,12 @@ DEPTH = 4
 
 
 async def write_clips(
-    runtime: Runtime, record: Record, clips: AsyncIterable[Clip], *, fps: float, container: Container
+    app_state: AppState,
+    record: RequestRecord,
+    clips: AsyncIterable[Clip],
+    *,
+    fps: float,
+    container: Container,
 ) -> BinaryIO:
     """Return a file object that holds `clips`, (t h w 3) each, one after the other. The caller closes it.
 
@@ -31,7 +36,7 @@ async def write_clips(
         StageTimeoutError: the encoder took longer than `writing_seconds` after the last clip.
         Exception: whatever iterating `clips` raises.
     """
-    settings = runtime.settings
+    settings = app_state.settings
     folder = None if settings.spool_dir is None else str(settings.spool_dir)
     pipe = _Pipe()
 
@@ -45,7 +50,7 @@ async def write_clips(
             raise
         return file
 
-    writing = asyncio.ensure_future(make_on_thread(runtime.run_blocking, write, close))
+    writing = asyncio.ensure_future(make_on_thread(app_state.run_blocking, write, close))
     writing.add_done_callback(lambda _: pipe.let_go())
     try:
         async for clip in clips:

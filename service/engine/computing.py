@@ -21,7 +21,7 @@ Outcome = Array | CViViTError
 
 
 class Runner(Protocol):
-    """A device as the engine sees it (`cvivit.runtime.runner.ClipRunner`). One thread calls it.
+    """A device as the engine sees it (`cvivit.runtime.runner.Runner`). One thread calls it.
 
     What it returns is the caller's: the next call leaves it alone.
     """

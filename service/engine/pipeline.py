@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.decoding import DecodedClips
 from service.engine import Operation
-from service.record import Record
+from service.record import RequestRecord
 
 Clip = npt.NDArray[np.uint8]
 """(t h w c)"""
@@ -25,15 +25,15 @@ class Encoding:
     """One video on its way to tokens. Iterate `indices` to its end, then read `frames`.
 
     Args:
-        runtime: of the app.
+        app_state: of the app.
         record: of the request.
         source: the video, at its start.
     """
 
-    def __init__(self, runtime: Runtime, record: Record, source: BinaryIO) -> None:
-        self._runtime = runtime
+    def __init__(self, app_state: AppState, record: RequestRecord, source: BinaryIO) -> None:
+        self._runtime = app_state
         self._record = record
-        self._reader: DecodedClips = runtime.read(source)
+        self._reader: DecodedClips = app_state.read(source)
 
     @property
     def frames(self) -> int:
@@ -64,16 +64,16 @@ class Encoding:
 
 
 async def run(
-    runtime: Runtime,
-    record: Record,
+    app_state: AppState,
+    record: RequestRecord,
     operation: Operation,
     clips: AsyncIterable[Indices] | Iterable[Indices],
     *,
     count: int | None = None,
 ) -> AsyncGenerator[npt.NDArray[Any], None]:
     """Yield what the engine makes of each of `clips`, in order. `count` is how many they are, where known."""
-    async with runtime.engine.open(
-        operation, clips=count, deadline_seconds=runtime.settings.compute_seconds
+    async with app_state.engine.open(
+        operation, clips=count, deadline_seconds=app_state.settings.compute_seconds
     ) as session:
         session.feed(clips)
         try:
@@ -86,12 +86,12 @@ async def run(
 
 
 async def reconstruct_clips(
-    runtime: Runtime, record: Record, encoding: Encoding
+    app_state: AppState, record: RequestRecord, encoding: Encoding
 ) -> AsyncGenerator[tuple[Clip, Clip], None]:
     """Yield each clip of a video (t h w c) beside its reconstruction."""
     originals: deque[Clip] = deque()
     async with aclosing(
-        run(runtime, record, Operation.DECODE, encoding.indices(originals=originals))
+        run(app_state, record, Operation.DECODE, encoding.indices(originals=originals))
     ) as decoded:
         async for reconstruction in decoded:
             yield originals.popleft(), reconstruction

@@ -9,28 +9,19 @@ from typing import BinaryIO
 from fastapi import APIRouter, Request, Response
 
 from cvivit.tokens.grid import TokenGrid
-from service.app_state import Runtime, runtime_of
+from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import GIF, JSON, MP4, TOKENS, WEBM
 from service.bodies.negotiation import choose
 from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_body
 from service.bodies.video_writing import Container, write_clips
 from service.engine import Operation
 from service.engine.pipeline import Clip, run
-from service.errors import ContentTypeError
-from service.openapi import (
-    GIF,
-    JSON,
-    MP4,
-    TOKEN_ERRORS,
-    TOKENS,
-    WEBM,
-    WORK_ERRORS,
-    answers,
-    problem_responses,
-    tokens_body,
-)
-from service.record import Record, record_of
+from service.errors import ContentTypeError, Routes
+from service.openapi.body_schemas import success_response, tokens_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 from service.threads import close
 
 router = APIRouter(tags=["tokens"])
@@ -43,10 +34,10 @@ CONTAINERS: dict[str, Container] = {MP4: "mp4", WEBM: "webm", GIF: "gif"}
     summary="Tokens to a video",
     response_class=Response,
     responses={
-        200: answers(
+        200: success_response(
             *CONTAINERS, description="The video: every frame, but past 50 `fps` a GIF leaves pictures out."
         ),
-        **problem_responses(*WORK_ERRORS, *TOKEN_ERRORS),
+        **problem_responses(Routes.WORK, Routes.TOKENS),
     },
     openapi_extra={"requestBody": tokens_body()},
 )
@@ -57,16 +48,16 @@ async def decode(request: Request) -> Response:
     `fps` the model's where they are left out. A `model` that is not the one served is refused. A GIF shows
     each picture for two hundredths of a second at least: past 50 `fps` it leaves some out.
     """
-    runtime, record = runtime_of(request.app), record_of(request)
+    app_state, record = app_state_of(request.app), record_of(request)
     media_type = choose(request.headers.getlist("accept"), tuple(CONTAINERS))
     kind = _body_type(request)
     with record.stage("upload"):
-        spool = await receive_body(request, runtime.settings, runtime.run_blocking)
+        spool = await receive_body(request, app_state.settings, app_state.run_blocking)
     with spool, record.stage("parse"):
-        async with runtime.parsing:
+        async with app_state.parsing:
             body = await spool.finish()
-            grid = await runtime.run_blocking(lambda: _parse(body, kind, runtime))
-    work = _decode(runtime, record, grid, CONTAINERS[media_type])
+            grid = await app_state.run_blocking(lambda: _parse(body, kind, app_state))
+    work = _decode(app_state, record, grid, CONTAINERS[media_type])
     file = await while_connected(request, work, discard=close)
     return OpenFileResponse(file, media_type=media_type, filename=f"video.{CONTAINERS[media_type]}")
 
@@ -85,23 +76,25 @@ def _body_type(request: Request) -> str:
     raise ContentTypeError(f"tokens are sent as {JSON} or {TOKENS}; Content-Type says otherwise")
 
 
-def _parse(body: BinaryIO, kind: str, runtime: Runtime) -> TokenGrid:
-    config, model = runtime.tokenizer.config, runtime.tokenizer.fingerprint
-    limit = runtime.settings.max_tokens
+def _parse(body: BinaryIO, kind: str, app_state: AppState) -> TokenGrid:
+    config, model = app_state.tokenizer.config, app_state.tokenizer.fingerprint
+    limit = app_state.settings.max_tokens
     if kind == JSON:
         return TokenGrid.from_json(body.read(), config=config, model=model, max_tokens=limit)
     return TokenGrid.load(body, config=config, model=model, max_tokens=limit)
 
 
-async def _decode(runtime: Runtime, record: Record, grid: TokenGrid, container: Container) -> BinaryIO:
-    async with aclosing(_clips(runtime, record, grid)) as clips:
-        return await write_clips(runtime, record, clips, fps=grid.fps, container=container)
+async def _decode(
+    app_state: AppState, record: RequestRecord, grid: TokenGrid, container: Container
+) -> BinaryIO:
+    async with aclosing(_clips(app_state, record, grid)) as clips:
+        return await write_clips(app_state, record, clips, fps=grid.fps, container=container)
 
 
-async def _clips(runtime: Runtime, record: Record, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
+async def _clips(app_state: AppState, record: RequestRecord, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
     """Yield the clips of `grid`, the last without its padding."""
     left = grid.frames
-    running = run(runtime, record, Operation.DECODE, grid.indices, count=len(grid.indices))
+    running = run(app_state, record, Operation.DECODE, grid.indices, count=len(grid.indices))
     async with aclosing(running) as decoded:
         async for clip in decoded:
             yield clip[:left]

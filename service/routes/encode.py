@@ -11,26 +11,19 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from cvivit.tokens.grid import TokenGrid
-from service.app_state import Runtime, runtime_of
+from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import JSON, LINES, TOKENS
 from service.bodies.negotiation import choose
 from service.bodies.spool import Spool
 from service.bodies.streaming import GeneratorResponse
 from service.bodies.uploads import receive_file
 from service.engine.pipeline import Encoding
+from service.errors import Routes
 from service.middleware.observation import tell
-from service.openapi import (
-    JSON,
-    LINES,
-    READING_ERRORS,
-    TOKENS,
-    WORK_ERRORS,
-    answers,
-    problem_responses,
-    tokens_schema,
-    video_body,
-)
-from service.record import Record, record_of
+from service.openapi.body_schemas import success_response, tokens_schema, video_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 
 router = APIRouter(tags=["tokens"])
 
@@ -42,8 +35,8 @@ OFFERED = (JSON, TOKENS, LINES)
     summary="A video to its tokens",
     response_class=Response,
     responses={
-        200: answers(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
-        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+        200: success_response(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
+        **problem_responses(Routes.WORK, Routes.VIDEO),
     },
     openapi_extra={"requestBody": video_body()},
 )
@@ -54,49 +47,51 @@ async def encode(request: Request) -> Response:
     `application/x-ndjson` sends a line `{"clip", "indices"}` for each clip as soon as it is ready and then a
     line `{"model", "shape", "frames", "fps"}`. Where that stream fails midway its last line is a problem.
     """
-    runtime, record = runtime_of(request.app), record_of(request)
+    app_state, record = app_state_of(request.app), record_of(request)
     media_type = choose(request.headers.getlist("accept"), OFFERED)
     with record.stage("upload"):
-        spool = await receive_file(request, runtime.settings, runtime.run_blocking)
+        spool = await receive_file(request, app_state.settings, app_state.run_blocking)
     if media_type == LINES:
-        return await _stream(request, runtime, record, spool)
+        return await _stream(request, app_state, record, spool)
     with spool:
         work = _json if media_type == JSON else _safetensors
-        body = await while_connected(request, work(runtime, Encoding(runtime, record, await spool.finish())))
+        body = await while_connected(
+            request, work(app_state, Encoding(app_state, record, await spool.finish()))
+        )
     return Response(body, media_type=media_type)
 
 
-async def _json(runtime: Runtime, encoding: Encoding) -> bytes:
+async def _json(app_state: AppState, encoding: Encoding) -> bytes:
     """Return the JSON form of a TokenGrid, a clip at a time: the event loop is not held up for long."""
     clips = [_dump(indices.tolist()) async for indices in encoding.indices()]
-    summary = _dump(_summary(runtime, encoding, len(clips)))
+    summary = _dump(_summary(app_state, encoding, len(clips)))
     return b"".join([summary[:-1], b',"indices":[', b",".join(clips), b"]}"])
 
 
-async def _safetensors(runtime: Runtime, encoding: Encoding) -> bytes:
+async def _safetensors(app_state: AppState, encoding: Encoding) -> bytes:
     clips = [indices async for indices in encoding.indices()]
 
     def save() -> bytes:
         grid = TokenGrid(
             indices=np.stack(clips),
             frames=encoding.frames,
-            fps=runtime.tokenizer.config.fps,
-            model=runtime.tokenizer.fingerprint,
+            fps=app_state.tokenizer.config.fps,
+            model=app_state.tokenizer.fingerprint,
         )
         return grid.to_bytes()
 
-    return await runtime.run_blocking(save)
+    return await app_state.run_blocking(save)
 
 
-async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spool) -> Response:
+async def _stream(request: Request, app_state: AppState, record: RequestRecord, spool: Spool) -> Response:
     """Answer once there is a first line, so that what fails before it has a status of its own."""
-    lines = _lines(runtime, record, spool)
+    lines = _lines(app_state, record, spool)
     try:
         first = await while_connected(request, _next(lines))
     except BaseException:
         spool.close()  # also where it was never begun to read
         raise
-    rest = runtime.lifecycle.until_dropped(lines)
+    rest = app_state.lifecycle.until_dropped(lines)
 
     async def body() -> AsyncGenerator[bytes, None]:
         yield first
@@ -110,25 +105,25 @@ async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spo
     return GeneratorResponse(body(), lines, media_type=LINES)
 
 
-async def _lines(runtime: Runtime, record: Record, spool: Spool) -> AsyncGenerator[bytes, None]:
+async def _lines(app_state: AppState, record: RequestRecord, spool: Spool) -> AsyncGenerator[bytes, None]:
     with spool:
-        encoding = Encoding(runtime, record, await spool.finish())
+        encoding = Encoding(app_state, record, await spool.finish())
         clips = 0
         async with aclosing(encoding.indices()) as tokens:
             async for indices in tokens:
                 yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
                 clips += 1
-        yield _dump(_summary(runtime, encoding, clips)) + b"\n"
+        yield _dump(_summary(app_state, encoding, clips)) + b"\n"
 
 
 async def _next(lines: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(lines)
 
 
-def _summary(runtime: Runtime, encoding: Encoding, clips: int) -> dict[str, Any]:
-    config = runtime.tokenizer.config
+def _summary(app_state: AppState, encoding: Encoding, clips: int) -> dict[str, Any]:
+    config = app_state.tokenizer.config
     return {
-        "model": runtime.tokenizer.fingerprint,
+        "model": app_state.tokenizer.fingerprint,
         "shape": [clips, *config.grid],
         "frames": encoding.frames,
         "fps": config.fps,

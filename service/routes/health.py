@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from service.app_state import runtime_of
+from service.app_state import app_state_of
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 from service.telemetry.prometheus_metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"])
@@ -26,7 +26,7 @@ async def livez() -> dict[str, str]:
 )
 async def readyz(request: Request) -> dict[str, str]:
     """Answer 200 once the model is warm; 503 while starting, stopping, or without an engine."""
-    lifecycle = runtime_of(request.app).lifecycle
+    lifecycle = app_state_of(request.app).lifecycle
     if lifecycle.phase is Phase.DRAINING:
         raise DrainingError("the server is stopping")
     if not lifecycle.ready:
@@ -42,4 +42,4 @@ async def readyz(request: Request) -> dict[str, str]:
 )
 async def metrics(request: Request) -> Response:
     """Answer the meters of this process."""
-    return Response(runtime_of(request.app).metrics.page(), media_type=CONTENT_TYPE)
+    return Response(app_state_of(request.app).metrics.page(), media_type=CONTENT_TYPE)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.app_state import runtime_of
+from service.app_state import app_state_of
 from service.errors import NotReadyError
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 
 router = APIRouter(tags=["information"])
 
@@ -30,8 +30,8 @@ class Info(BaseModel):
 @router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
 async def info(request: Request) -> Info:
     """Describe the model that is served and the limits of this server."""
-    runtime = runtime_of(request.app)
-    tokenizer = runtime.tokenizer
+    app_state = app_state_of(request.app)
+    tokenizer = app_state.tokenizer
     config = tokenizer.config
     return Info(
         version=request.app.version,
@@ -43,5 +43,5 @@ async def info(request: Request) -> Info:
         fps=config.fps,
         grid=list(config.grid),
         codebook_size=config.codebook_size,
-        limits=runtime.settings.limits(),
+        limits=app_state.settings.limits(),
     )

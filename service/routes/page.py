@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from service.errors import NotFoundError
-from service.openapi import OPENAPI_PATH
-from service.problems import STATUSES, catalogue, meaning_of
+from service.openapi.document import OPENAPI_PATH
+from service.problems import catalogue, meaning_of, status_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -109,7 +109,7 @@ async def asset(name: str) -> Response:
 async def errors() -> Response:
     """Answer the list of errors, which a problem's `type` links to."""
     rows = [
-        f'<tr id="{kind.code}"><td>{STATUSES[kind]}<td>{kind.code}<td>{html.escape(meaning_of(kind))}'
+        f'<tr id="{kind.code}"><td>{status_of(kind)}<td>{kind.code}<td>{html.escape(meaning_of(kind))}'
         for kind in catalogue()
     ]
     return HTMLResponse(ERRORS + "\n".join(rows), headers={"Content-Security-Policy": ERRORS_POLICY})

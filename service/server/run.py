@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from service.app_state import runtime_of
+from service.app_state import app_state_of
 from service.lifecycle import Phase
 from service.server.connection import guarded
 from service.settings import Settings
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                http=guarded(settings, runtime_of(app).metrics),
+                http=guarded(settings, app_state_of(app).metrics),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -59,8 +59,8 @@ class Server(uvicorn.Server):
             )
         )
         self.settings = settings
-        self.runtime = runtime_of(app)
-        self.lifecycle = self.runtime.lifecycle
+        self.app_state = app_state_of(app)
+        self.lifecycle = self.app_state.lifecycle
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._hurried = False
@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
         if self.lifecycle.ready:
             host, port, *_ = self.servers[0].sockets[0].getsockname()
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            log.info("serving", url=url, model=self.runtime.tokenizer.fingerprint)
+            log.info("serving", url=url, model=self.app_state.tokenizer.fingerprint)
 
     async def _drain(self) -> None:
         await self.lifecycle.ending()

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from fastapi import Request
 
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.bodies.disconnect import while_connected
 from service.bodies.spool import Spool
 from service.bodies.video_writing import write_clips
 from service.engine.pipeline import Clip
 from service.errors import ClientGoneError, StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.settings import Settings
 
 CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
@@ -61,9 +61,9 @@ async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[Cli
 
 
 async def write(threads: Threads, source: AsyncGenerator[Clip, None], **settings: Any) -> None:
-    runtime = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
-    record = Record(method="", route="")
-    file = await write_clips(cast(Runtime, runtime), record, source, fps=8, container="gif")
+    app_state = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
+    record = RequestRecord(method="", route="")
+    file = await write_clips(cast(AppState, app_state), record, source, fps=8, container="gif")
     file.close()
 
 

@@ -6,15 +6,9 @@ import pytest
 import torch
 
 from cvivit import CViViT, CViViTConfig, VideoTokenizer
-from cvivit.errors import (
-    CheckpointCorruptError,
-    DataWriteError,
-    OutputMismatchError,
-    WeightsError,
-    WeightsNotFoundError,
-    WeightsUnavailableError,
-)
+from cvivit.errors import WeightsError, WeightsNotFoundError, WeightsUnavailableError
 from cvivit.weights import hub, load_weights, save_pretrained
+from training.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError
 from training.export import export
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
 

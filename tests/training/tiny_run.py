@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from cvivit.errors import TrainingInterrupted
 from training.config.loading import load_config
 from training.config.schema import TrainingConfig
+from training.errors import TrainingInterrupted
 from training.run import distributed
 from training.run.batch import Batch
 from training.run.interruption import REQUEUE_EXIT_CODE

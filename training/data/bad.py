@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvivit.errors import CViViTError, TooManyBadSamplesError
+from cvivit.errors import CViViTError
+from training.errors import TooManyBadSamplesError
 
 
 @dataclass(frozen=True, kw_only=True)

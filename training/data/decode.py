@@ -9,11 +9,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import SampleError, VideoError
+from cvivit.errors import VideoError
 from cvivit.video import VideoLimits
 from cvivit.video.colour import to_rgb
 from cvivit.video.opening import open_video
 from training.data.shards import RawSample
+from training.errors import SampleError
 
 MAX_FRAMES = 1024
 """A sample is a clip: a film that was packed into a shard by mistake must not fill the memory."""

@@ -20,11 +20,11 @@ from urllib.parse import urlparse
 import torch
 from torch.utils.data import DataLoader
 
-from cvivit.errors import CheckpointMismatchError, DataError
 from training.data.bad import SkippedSample
 from training.data.stream import ClipStream, StreamSettings, WorkerMessage
 from training.data.urls import PIPE
 from training.data.workers import forkserver_context, outlive_signals
+from training.errors import CheckpointMismatchError, DataError
 from training.run.batch import Batch
 
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")

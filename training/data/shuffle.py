@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from cvivit.errors import ShardError
 from training.data.bad import BadSamples
 from training.data.order import Reader, ShardPart, order_of_block, parts_of_epoch
 from training.data.shards import RawSample, read_shard
+from training.errors import ShardError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from cvivit.errors import CViViTError, SampleError
+from cvivit.errors import CViViTError
 from training.data.augment import augment, centre, pick_window
 from training.data.bad import BadSamples, SkippedSample
 from training.data.decode import decode_clip, decode_still
 from training.data.order import Reader, is_stills
 from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
 from training.data.shuffle import ShuffledSamples
+from training.errors import SampleError
 
 
 @dataclass(frozen=True, kw_only=True)

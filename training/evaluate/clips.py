@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CViViTError, NoDataError
+from cvivit.errors import CViViTError
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, SkippedSample, StreamSettings
 from training.data.urls import PIPE, distinct, expand_shards, is_remote
+from training.errors import NoDataError
 from training.prepare.inputs import Source, find_sources
 from training.prepare.packing import STILLS_PREFIX
 

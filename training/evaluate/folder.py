@@ -8,8 +8,8 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, TemporaryFile
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import SIBLING_PREFIX
+from training.errors import OutputMismatchError
 from training.evaluate.report import is_report
 from training.folders import lock_folder, typed_write_errors
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from cvivit.config import CViViTConfig
+from cvivit.metrics import frechet_distance, mse_by_clip, psnr_capped, ssim_by_clip
 from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
 from training.data import SkippedSample
 from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
-from training.evaluate.frechet import frechet_distance
-from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, lpips_features, psnr
+from training.evaluate.metrics import clip_features, clip_lpips, lpips_features
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
@@ -96,7 +96,7 @@ class SetMetrics:
     def psnr_pooled(self) -> float:
         """PSNR of the mean squared error of all pixels."""
         error = sum(clip.mse * clip.frames for clip in self.clips) / self.frames
-        return float(psnr(torch.tensor(error)))
+        return float(psnr_capped(torch.tensor(error)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +161,14 @@ def measure_clip(
         wanted: `networks.wanted` of the clip, where there are several reconstructions of it.
     """
     video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
-    mse = clip_mse(video, returned)
+    mse = mse_by_clip(video, returned)
     lpips = networks.distance(video, returned, wanted)
     return ClipMetrics(
         key=clip.key,
         frames=clip.real,
         mse=float(mse),
-        psnr=float(psnr(mse)),
-        ssim=float(clip_ssim(video, returned)),
+        psnr=float(psnr_capped(mse)),
+        ssim=float(ssim_by_clip(video, returned)),
         lpips=None if lpips is None else float(lpips),
         codes=codes,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cvivit.errors import DataError, NoDataError
+from training.errors import DataError, NoDataError
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
+from training.errors import OutputMismatchError
 from training.prepare.inputs import Source
 from training.prepare.settings import PrepareSettings
 

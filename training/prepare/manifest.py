@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
+from training.errors import OutputMismatchError
 from training.prepare.journal import FORMAT, FileStamp, SourceOutcome
 from training.prepare.packing import Split, WrittenShard, sample_prefix
 from training.prepare.settings import PrepareSettings

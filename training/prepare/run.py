@@ -15,8 +15,8 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cvivit.errors import NoDataError, OutputMismatchError
 from cvivit.files import SIBLING_PREFIX
+from training.errors import NoDataError, OutputMismatchError
 from training.folders import lock_folder, typed_write_errors
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources

@@ -10,9 +10,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CheckpointMismatchError, ConfigError
+from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
 from training.config.schema import TrainingConfig
+from training.errors import CheckpointMismatchError
 from training.losses.adversarial import DiscriminatorLoss
 from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses

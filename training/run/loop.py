@@ -9,11 +9,12 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, CViViTError, TrainingInterrupted, WeightsMismatchError
+from cvivit.errors import ConfigError, CViViTError, WeightsMismatchError
 from cvivit.weights import load_weights
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig
 from training.data.bad import SkippedSample
+from training.errors import TrainingInterrupted
 from training.folders import lock_folder, typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from cvivit.errors import NonFiniteLossError
+from training.errors import NonFiniteLossError
 from training.losses.adversarial import generator_hinge
 from training.losses.generator import frames_of
 from training.run import distributed

@@ -11,12 +11,19 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cvivit.metrics import (
+    codebook_use,
+    frechet_distance,
+    mse_by_clip,
+    perplexity,
+    psnr_capped,
+    ssim_by_clip,
+)
 from cvivit.network.model import CViViT
 from training.config.schema import ValidationConfig
 from training.data.bad import SkippedSample
-from training.evaluate.frechet import frechet_distance
-from training.evaluate.metrics import clip_lpips, clip_mse, clip_ssim, psnr
-from training.losses.i3d import I3D, resize_frames
+from training.evaluate.metrics import clip_features, clip_lpips
+from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch
@@ -88,11 +95,14 @@ def validate(
             counts += torch.bincount(indices.flatten(), minlength=len(counts))
             levels = (model.decode(indices).float().clamp(0, 1) * 255).round().to(torch.uint8)
             reconstruction = rearrange(levels, "b c t h w -> b t h w c")
-            measured = [psnr(clip_mse(original, reconstruction)), clip_ssim(original, reconstruction)]
+            measured = [
+                psnr_capped(mse_by_clip(original, reconstruction)),
+                ssim_by_clip(original, reconstruction),
+            ]
             if lpips is not None:
                 measured.append(clip_lpips(lpips, original, reconstruction))
             if i3d is not None and original.shape[1] > 1:
-                pair = [_video_features(i3d, video) for video in (reconstruction, original)]
+                pair = [clip_features(i3d, video) for video in (reconstruction, original)]
                 features.append(torch.stack(pair, dim=1).cpu())
             rows.append(torch.stack([row.float() for row in measured], dim=1).cpu())
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
@@ -117,24 +127,17 @@ def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
             module.train(mode)
 
 
-def _video_features(i3d: I3D, video: Tensor) -> Tensor:
-    signed = rearrange(video, "b t h w c -> b c t h w").float() / 127.5 - 1
-    features: Tensor = i3d(resize_frames(signed))
-    return features.mean(dim=2)
-
-
 def _together(
     names: tuple[str, ...], rows: list[Tensor], features: list[Tensor], counts: Tensor
 ) -> dict[str, float]:
     """Return figures over the clips of all processes, of which some may have had none."""
     gathered = [part for part in distributed.gather(torch.cat(rows) if rows else None) if part is not None]
-    counts = distributed.sum_(counts)
-    frequencies = counts / counts.sum().clamp(min=1)
+    counts_of_all = distributed.sum_(counts).cpu().numpy()
     figures = {"clips": float(sum(len(part) for part in gathered))}
     if gathered:
         figures |= dict(zip(names, torch.cat(gathered).mean(dim=0).tolist(), strict=True))
-        figures["codebook_use"] = (counts > 0).float().mean().item()
-        figures["perplexity"] = torch.special.entr(frequencies).sum().exp().item()
+        figures["codebook_use"] = codebook_use(counts_of_all)
+        figures["perplexity"] = perplexity(counts_of_all)
     measured = distributed.gather(torch.cat(features) if features else None)
     pairs = [part for part in measured if part is not None]
     if pairs and sum(len(part) for part in pairs) > 1:

@@ -14,7 +14,7 @@ from cvivit.commands.agreement import agreement, clips_of, text
 from cvivit.commands.app import app
 from cvivit.errors import VideoError
 from cvivit.network import CViViT
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.cpu.runner import CPURunner
 from cvivit.video import ClipFormat
 from tests.places import DATA, SHARED
 
@@ -23,7 +23,7 @@ FOLDER = SHARED / "clips"
 
 
 def test_no_token_depends_on_company(tiny_model: CViViT, clips: np.ndarray) -> None:
-    report = agreement(tiny_model, clips, device="cpu", compositions=20, largest=5)
+    report = agreement(tiny_model, clips, compositions=20, largest=5)
     assert report["differing_tokens"] == 0
     assert report["compared_tokens"] >= 20 * 48
     assert 0 <= report["fast_differing_share"] < 0.2
@@ -33,15 +33,15 @@ def test_no_token_depends_on_company(tiny_model: CViViT, clips: np.ndarray) -> N
 def test_tokens_that_depend_on_company_are_counted(
     tiny_model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = ClipRunner.encode_clips
+    encode = CPURunner.encode_clips
 
-    def sociable(self: ClipRunner, clips: np.ndarray) -> np.ndarray:
+    def sociable(self: CPURunner, clips: np.ndarray) -> np.ndarray:
         tokens = encode(self, clips)
         tokens[1:, 0, 0, 0] ^= 1
         return tokens
 
-    monkeypatch.setattr(ClipRunner, "encode_clips", sociable)
-    assert agreement(tiny_model, clips, device="cpu", compositions=20)["differing_tokens"] > 0
+    monkeypatch.setattr(CPURunner, "encode_clips", sociable)
+    assert agreement(tiny_model, clips, compositions=20)["differing_tokens"] > 0
 
 
 def test_no_clips_are_refused(tiny_model: CViViT, clips: np.ndarray) -> None:

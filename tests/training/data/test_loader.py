@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cvivit.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
 from training.data import ClipEpoch, ClipLoader, SkippedSample, StreamSettings
+from training.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
 from training.run.batch import Batch
 
 # torch advises against more workers than cores: here they are to be many, not fast.

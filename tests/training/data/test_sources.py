@@ -5,9 +5,9 @@ from itertools import islice
 import pytest
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import DataError, NoDataError
 from training.config.schema import DataConfig, TrainingConfig
 from training.data import training_clips, validation_clips
+from training.errors import DataError, NoDataError
 from training.run.batch import Batch
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import NoDataError
 from cvivit.video import ClipFormat, encode_video, read_clips
 from training.data import SkippedSample
+from training.errors import NoDataError
 from training.evaluate.clips import find_inputs, read_evaluation_clips
 
 

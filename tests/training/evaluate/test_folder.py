@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import OutputMismatchError
+from training.errors import OutputMismatchError
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.report import write_json
 from training.folders import lock_folder

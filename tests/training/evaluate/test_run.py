@@ -16,9 +16,10 @@ import torch
 from typer.testing import CliRunner
 
 from cvivit import VideoTokenizer
-from cvivit.errors import DataWriteError, NoDataError, WeightsError
+from cvivit.errors import WeightsError
 from cvivit.video import write_video
 from training.__main__ import app
+from training.errors import DataWriteError, NoDataError
 from training.evaluate import run
 from training.evaluate.run import EvaluationOptions, evaluate
 from training.losses.i3d import I3D

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from pebble import ProcessExpired
 
-from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
 from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
+from training.errors import DataWriteError, NoDataError, OutputMismatchError
 from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import find_sources

@@ -12,15 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from cvivit.errors import (
-    CheckpointWriteError,
-    DataWriteError,
-    OutputMismatchError,
-    WeightsMismatchError,
-)
+from cvivit.errors import WeightsMismatchError
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config
+from training.errors import CheckpointWriteError, DataWriteError, OutputMismatchError
 from training.folders import lock_folder
 from training.run.batch import Batch
 from training.run.saving.checkpoint import CheckpointStore

@@ -34,8 +34,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cvivit.errors import CheckpointCorruptError, CheckpointWriteError
 from cvivit.files import replacing
+from training.errors import CheckpointCorruptError, CheckpointWriteError
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"

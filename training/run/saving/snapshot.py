@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.config.schema import TrainingConfig
+from training.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.run import distributed
 from training.run.batch import BatchSource
 from training.run.learner import Learner, network_fields_that_differ

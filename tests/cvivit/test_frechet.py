@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from training.evaluate.frechet import frechet_distance
+from cvivit.metrics import frechet_distance
 
 
 def textbook(left: np.ndarray, right: np.ndarray) -> float:
