@@ -1,16 +1,16 @@
-"""What a request may be told instead of its result, as one branch of the error tree.
+"""The errors that a request may get instead of its results, as one branch of the error tree.
 
 ::
 
     CViViTError
     └── EngineError
-        ├── QueueFullError           no room, or not in time: try again after `retry_after_seconds`
-        ├── DeadlineExceededError    the request's own time ran out
+        ├── QueueFullError           there is no room, or no time: try again after `retry_after_seconds`
+        ├── DeadlineExceededError    the request took longer than it may
         ├── ClipFailedError          the network raised on this clip, alone in its batch
-        └── EngineUnavailableError   the engine takes no requests
-            ├── EngineStartingError  not yet: it warms up
-            ├── EngineDrainingError  no longer: it stops
-            └── EngineFailedError    a device or a thread of the engine is lost
+        └── EngineUnavailableError   the engine accepts no requests
+            ├── EngineStartingError  it is still warming up
+            ├── EngineDrainingError  it is being stopped
+            └── EngineFailedError    it has lost a device or a thread
 """
 
 from __future__ import annotations
