@@ -19,7 +19,7 @@ from service.engine import Engine
 from service.errors import NotReadyError
 from service.lifecycle import Lifecycle, Phase
 from service.settings import Settings
-from service.telemetry.engine_metrics import EngineMeters, LiveState
+from service.telemetry.engine_metrics import EngineMetrics, LiveState
 from service.telemetry.prometheus_metrics import Metrics
 from service.threads import on_daemon
 
@@ -55,7 +55,7 @@ class AppState:
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
-        self._meters = EngineMeters(self.metrics)
+        self._engine_metrics = EngineMetrics(self.metrics)
         self._tokenizers = list(tokenizers)
         self.parsing: asyncio.Semaphore
         """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
@@ -155,7 +155,9 @@ class AppState:
         preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
         if not self._tokenizers:
             self._tokenizers = await on_daemon(lambda: load(self.settings))
-        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
+        self._engine = Engine(
+            [tokenizer.runner for tokenizer in self._tokenizers], observer=self._engine_metrics
+        )
         self._pool = DecodingPool(decoding_limits(self.settings))
         self._engine.start()
         await self._pool.start()

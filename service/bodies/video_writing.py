@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, cast
 from cvivit.video import write_video
 from service.app_state import AppState
 from service.bodies.spool import raise_if_full
-from service.engine.pipeline import Clip
+from service.engine.pipeline import ClipFrames
 from service.errors import StageTimeoutError
 from service.record import RequestRecord
 from service.threads import close, drop, make_on_thread
@@ -25,7 +25,7 @@ DEPTH = 4
 async def write_clips(
     app_state: AppState,
     record: RequestRecord,
-    clips: AsyncIterable[Clip],
+    clips: AsyncIterable[ClipFrames],
     *,
     fps: float,
     container: Container,
@@ -82,9 +82,9 @@ class _Pipe:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._slots = asyncio.Semaphore(DEPTH)
-        self._queue: SimpleQueue[Clip | type[_BrokenOffError] | None] = SimpleQueue()
+        self._queue: SimpleQueue[ClipFrames | type[_BrokenOffError] | None] = SimpleQueue()
 
-    async def put(self, clip: Clip) -> None:
+    async def put(self, clip: ClipFrames) -> None:
         """Hand a clip over, once there is room."""
         await self._slots.acquire()
         self._queue.put(clip)
@@ -101,7 +101,7 @@ class _Pipe:
         """Let `put` through: the thread takes nothing any more."""
         self._slots.release()
 
-    def frames(self) -> Iterator[Clip]:
+    def frames(self) -> Iterator[ClipFrames]:
         """Yield the frames of the clips, on the thread."""
         while (clip := self._queue.get()) is not None:
             if isinstance(clip, type):

@@ -3,7 +3,7 @@
 The process may have been taken over by the video it read. So the server takes from it nothing but numbers,
 the name of an error that it knows, and pixels in a file whose length it checks.
 
-Server to process: a `Job`, with two descriptors beside it: the video, and the file for the clips.
+Server to process: a `DecodingJob`, with two descriptors beside it: the video, and the file for the clips.
 Process to server: `{"ready": 1}` once, then for each job `{"started": 1}`, any number of
 `{"clips": n, "frames": n}`, and `{"end": 1}` or `{"error": {...}}`.
 """
@@ -32,7 +32,7 @@ _TEXT_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class DecodingJob:
     """One video to decode."""
 
     clip_format: ClipFormat
@@ -43,7 +43,7 @@ class Job:
         return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits)})
 
     @classmethod
-    def unpack(cls, message: bytes) -> Job:
+    def unpack(cls, message: bytes) -> DecodingJob:
         """Read the message."""
         data = json.loads(message)
         size = tuple(data["format"].pop("image_size"))

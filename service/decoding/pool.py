@@ -23,7 +23,7 @@ from service.decoding.decoding_errors import (
     DecodingTimeoutError,
 )
 from service.decoding.decoding_limits import DecodingLimits
-from service.decoding.messages import Job
+from service.decoding.messages import DecodingJob
 from service.decoding.process import DecodingProcess
 from service.decoding.reading import DecodedClips
 
@@ -134,7 +134,10 @@ class DecodingPool:
             DecodingStoppedError: the pool is not running.
         """
         return DecodedClips(
-            self, source, Job(clip_format=clip_format, limits=limits or VideoLimits()), self.limits
+            self.process,
+            source,
+            DecodingJob(clip_format=clip_format, limits=limits or VideoLimits()),
+            self.limits,
         )
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_body
 from service.bodies.video_writing import Container, write_clips
 from service.engine import Operation
-from service.engine.pipeline import Clip, run
+from service.engine.pipeline import ClipFrames, run_clips
 from service.errors import ContentTypeError, Routes
 from service.openapi.body_schemas import success_response, tokens_body
 from service.openapi.problem_responses import problem_responses
@@ -91,10 +91,12 @@ async def _decode(
         return await write_clips(app_state, record, clips, fps=grid.fps, container=container)
 
 
-async def _clips(app_state: AppState, record: RequestRecord, grid: TokenGrid) -> AsyncGenerator[Clip, None]:
+async def _clips(
+    app_state: AppState, record: RequestRecord, grid: TokenGrid
+) -> AsyncGenerator[ClipFrames, None]:
     """Yield the clips of `grid`, the last without its padding."""
     left = grid.frames
-    running = run(app_state, record, Operation.DECODE, grid.indices, count=len(grid.indices))
+    running = run_clips(app_state, record, Operation.DECODE, grid.indices, count=len(grid.indices))
     async with aclosing(running) as decoded:
         async for clip in decoded:
             yield clip[:left]

@@ -18,7 +18,7 @@ from service.bodies.negotiation import choose
 from service.bodies.spool import Spool
 from service.bodies.streaming import GeneratorResponse
 from service.bodies.uploads import receive_file
-from service.engine.pipeline import Encoding
+from service.engine.pipeline import EncodedClip, encode_video
 from service.errors import Routes
 from service.middleware.observation import tell
 from service.openapi.body_schemas import success_response, tokens_schema, video_body
@@ -55,26 +55,31 @@ async def encode(request: Request) -> Response:
         return await _stream(request, app_state, record, spool)
     with spool:
         work = _json if media_type == JSON else _safetensors
-        body = await while_connected(
-            request, work(app_state, Encoding(app_state, record, await spool.finish()))
-        )
+        clips = encode_video(app_state, record, app_state.read(await spool.finish()))
+        body = await while_connected(request, work(app_state, clips))
     return Response(body, media_type=media_type)
 
 
-async def _json(app_state: AppState, encoding: Encoding) -> bytes:
-    """Return the JSON form of a TokenGrid, a clip at a time: the event loop is not held up for long."""
-    clips = [_dump(indices.tolist()) async for indices in encoding.indices()]
-    summary = _dump(_summary(app_state, encoding, len(clips)))
-    return b"".join([summary[:-1], b',"indices":[', b",".join(clips), b"]}"])
+async def _json(app_state: AppState, clips: AsyncGenerator[EncodedClip, None]) -> bytes:
+    """Return the JSON form of a TokenGrid. It is written clip by clip, so as not to block the event loop."""
+    frames = 0
+    written = []
+    async with aclosing(clips):
+        async for clip in clips:
+            frames += clip.frames
+            written.append(_dump(clip.indices.tolist()))
+    summary = _dump(_summary(app_state, clips=len(written), frames=frames))
+    return b"".join([summary[:-1], b',"indices":[', b",".join(written), b"]}"])
 
 
-async def _safetensors(app_state: AppState, encoding: Encoding) -> bytes:
-    clips = [indices async for indices in encoding.indices()]
+async def _safetensors(app_state: AppState, clips: AsyncGenerator[EncodedClip, None]) -> bytes:
+    async with aclosing(clips):
+        encoded = [clip async for clip in clips]
 
     def save() -> bytes:
         grid = TokenGrid(
-            indices=np.stack(clips),
-            frames=encoding.frames,
+            indices=np.stack([clip.indices for clip in encoded]),
+            frames=sum(clip.frames for clip in encoded),
             fps=app_state.tokenizer.config.fps,
             model=app_state.tokenizer.fingerprint,
         )
@@ -107,25 +112,26 @@ async def _stream(request: Request, app_state: AppState, record: RequestRecord, 
 
 async def _lines(app_state: AppState, record: RequestRecord, spool: Spool) -> AsyncGenerator[bytes, None]:
     with spool:
-        encoding = Encoding(app_state, record, await spool.finish())
-        clips = 0
-        async with aclosing(encoding.indices()) as tokens:
-            async for indices in tokens:
-                yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
+        reader = app_state.read(await spool.finish())
+        clips = frames = 0
+        async with aclosing(encode_video(app_state, record, reader)) as encoded:
+            async for clip in encoded:
+                yield _dump({"clip": clips, "indices": clip.indices.tolist()}) + b"\n"
                 clips += 1
-        yield _dump(_summary(app_state, encoding, clips)) + b"\n"
+                frames += clip.frames
+        yield _dump(_summary(app_state, clips=clips, frames=frames)) + b"\n"
 
 
 async def _next(lines: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(lines)
 
 
-def _summary(app_state: AppState, encoding: Encoding, clips: int) -> dict[str, Any]:
+def _summary(app_state: AppState, *, clips: int, frames: int) -> dict[str, Any]:
     config = app_state.tokenizer.config
     return {
         "model": app_state.tokenizer.fingerprint,
         "shape": [clips, *config.grid],
-        "frames": encoding.frames,
+        "frames": frames,
         "fps": config.fps,
     }
 

@@ -17,7 +17,8 @@ from service.bodies.negotiation import choose
 from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_file
 from service.bodies.video_writing import write_clips
-from service.engine.pipeline import Clip, Encoding, reconstruct_clips
+from service.decoding import DecodedClips
+from service.engine.pipeline import ClipFrames, reconstruct_video
 from service.errors import Routes
 from service.openapi.body_schemas import success_response, video_body
 from service.openapi.problem_responses import problem_responses
@@ -60,8 +61,8 @@ async def reconstruct(request: Request) -> Response:
         spool = await receive_file(request, app_state.settings, app_state.run_blocking)
     quality = Quality()
     with spool:
-        encoding = Encoding(app_state, record, await spool.finish())
-        work = _side_by_side(app_state, record, encoding, quality)
+        reader = app_state.read(await spool.finish())
+        work = _side_by_side(app_state, record, reader, quality)
         file = await while_connected(request, work, discard=close)
     return OpenFileResponse(
         file,
@@ -72,23 +73,19 @@ async def reconstruct(request: Request) -> Response:
 
 
 async def _side_by_side(
-    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: Quality
+    app_state: AppState, record: RequestRecord, reader: DecodedClips, quality: Quality
 ) -> BinaryIO:
-    async with aclosing(_pairs(app_state, record, encoding, quality)) as clips:
+    async with aclosing(_pairs(app_state, record, reader, quality)) as clips:
         return await write_clips(
             app_state, record, clips, fps=app_state.tokenizer.config.fps, container="mp4"
         )
 
 
 async def _pairs(
-    app_state: AppState, record: RequestRecord, encoding: Encoding, quality: Quality
-) -> AsyncGenerator[Clip, None]:
+    app_state: AppState, record: RequestRecord, reader: DecodedClips, quality: Quality
+) -> AsyncGenerator[ClipFrames, None]:
     """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
-    shown = 0
-    async with aclosing(reconstruct_clips(app_state, record, encoding)) as pairs:
-        async for original, reconstruction in pairs:
-            real = encoding.frames - shown
-            original, reconstruction = original[:real], reconstruction[:real]
-            await app_state.run_blocking(partial(quality.add, original, reconstruction))
-            yield np.concatenate([original, reconstruction], axis=2)
-            shown += len(original)
+    async with aclosing(reconstruct_video(app_state, record, reader)) as clips:
+        async for clip in clips:
+            await app_state.run_blocking(partial(quality.add, clip.original, clip.reconstruction))
+            yield np.concatenate([clip.original, clip.reconstruction], axis=2)

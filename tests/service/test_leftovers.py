@@ -17,12 +17,12 @@ from service.app_state import AppState
 from service.bodies.disconnect import while_connected
 from service.bodies.spool import Spool
 from service.bodies.video_writing import write_clips
-from service.engine.pipeline import Clip
+from service.engine.pipeline import ClipFrames
 from service.errors import ClientGoneError, StageTimeoutError
 from service.record import RequestRecord
 from service.settings import Settings
 
-CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
+CLIP: ClipFrames = np.zeros((5, 32, 32, 3), np.uint8)
 
 
 def descriptors() -> int:
@@ -53,14 +53,14 @@ def threads() -> Iterator[Threads]:
     assert descriptors() == before
 
 
-async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[Clip, None]:
+async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[ClipFrames, None]:
     for _ in range(count):
         yield CLIP
     if then is not None:
         raise then
 
 
-async def write(threads: Threads, source: AsyncGenerator[Clip, None], **settings: Any) -> None:
+async def write(threads: Threads, source: AsyncGenerator[ClipFrames, None], **settings: Any) -> None:
     app_state = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
     record = RequestRecord(method="", route="")
     file = await write_clips(cast(AppState, app_state), record, source, fps=8, container="gif")
