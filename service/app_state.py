@@ -12,7 +12,7 @@ from typing import BinaryIO, Self, TypeVar
 from fastapi import FastAPI
 
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.video.settings import ClipFormat, VideoLimits
+from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from service import quality
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
@@ -93,11 +93,10 @@ class AppState:
         assert self._pool is not None, "the app is not running"
         return self._pool
 
-    def read(self, source: BinaryIO) -> DecodedClips:
+    def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
         """Return the clips of a stranger's video, read within the limits of the settings."""
-        return self.pool.read(
-            source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
-        )
+        clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
+        return self.pool.read(source, clip_format, limits=video_limits(self.settings))
 
     def backlog_seconds(self) -> float:
         """Return how long the clips that wait for a batch will take, at the measured rates."""
