@@ -99,6 +99,8 @@ class VideoTokenizer:
         source: VideoSource,
         *,
         fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
         limits: VideoLimits | None = None,
         read: ReadClips = read_clips,
     ) -> TokenGrid:
@@ -107,16 +109,21 @@ class VideoTokenizer:
         Args:
             source: a path, the file's bytes, or a binary file object.
             fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
+            start: seconds after the first frame appeared, where reading begins.
+            seconds: how much is read from there on, at most; by default everything.
             limits: what to refuse; by default nothing is too large.
             read: opens the video; by default this process does. One that decodes elsewhere, such as
                 `service.decoding.blocking.IsolatedReader.read_clips`, is for videos of strangers.
 
         Raises:
-            VideoError: the file cannot be read, or passes a limit.
+            VideoError: the file cannot be read, passes a limit, or ends before `start`.
+            ConfigError: (a ValueError) `start` or `seconds` is out of range.
             OSError: the path cannot be opened.
         """
         clip_format = ClipFormat.of(self.config, fit=fit)
-        with read(source, clip_format, limits=limits or VideoLimits()) as reader:
+        with read(
+            source, clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
+        ) as reader:
             parts = [self.encode_clips(batch) for batch in _batches(reader, CLIPS_AT_ONCE)]
             frames = reader.frames
         return TokenGrid(

@@ -13,13 +13,13 @@ from fastapi import FastAPI
 
 from cvivit.metrics import prepare_ssim
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.video.settings import ClipFormat, VideoLimits
+from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.errors import NotReadyError
 from service.lifecycle import Lifecycle, Phase
 from service.settings import Settings
-from service.telemetry.engine_metrics import EngineMeters, LiveState
+from service.telemetry.engine_metrics import EngineMetrics, LiveState
 from service.telemetry.prometheus_metrics import Metrics
 from service.threads import on_daemon
 
@@ -55,7 +55,7 @@ class AppState:
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
-        self._meters = EngineMeters(self.metrics)
+        self._engine_metrics = EngineMetrics(self.metrics)
         self._tokenizers = list(tokenizers)
         self.parsing: asyncio.Semaphore
         """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
@@ -93,11 +93,10 @@ class AppState:
         assert self._pool is not None, "the app is not running"
         return self._pool
 
-    def read(self, source: BinaryIO) -> DecodedClips:
+    def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
         """Return the clips of a stranger's video, read within the limits of the settings."""
-        return self.pool.read(
-            source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
-        )
+        clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
+        return self.pool.read(source, clip_format, limits=video_limits(self.settings))
 
     def backlog_seconds(self) -> float:
         """Return how long the clips that wait for a batch will take, at the measured rates."""
@@ -155,7 +154,9 @@ class AppState:
         preparing = asyncio.ensure_future(self.run_blocking(prepare_ssim))
         if not self._tokenizers:
             self._tokenizers = await on_daemon(lambda: load(self.settings))
-        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
+        self._engine = Engine(
+            [tokenizer.runner for tokenizer in self._tokenizers], observer=self._engine_metrics
+        )
         self._pool = DecodingPool(decoding_limits(self.settings))
         self._engine.start()
         await self._pool.start()

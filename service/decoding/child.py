@@ -12,7 +12,7 @@ import socket
 from typing import Final
 
 from cvivit.video import read_clips
-from service.decoding.messages import MESSAGE_BYTES, Job, pack, pack_error
+from service.decoding.messages import MESSAGE_BYTES, DecodingJob, pack, pack_error
 
 _OPEN_FILES: Final = 32
 
@@ -32,7 +32,7 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
             _allow_cpu(cpu_seconds)
             channel.send(pack({"started": 1}))
             try:
-                _decode(channel, Job.unpack(message), *descriptors)
+                _decode(channel, DecodingJob.unpack(message), *descriptors)
             except MemoryError as error:
                 channel.send(pack_error(error))
                 return
@@ -42,11 +42,14 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
                 channel.send(pack({"end": 1}))
 
 
-def _decode(channel: socket.socket, job: Job, source: int, destination: int) -> None:
+def _decode(channel: socket.socket, job: DecodingJob, source: int, destination: int) -> None:
     with (
         open(source, "rb") as video,
         open(destination, "wb", buffering=0) as clips,
-        read_clips(video, job.clip_format, limits=job.limits, threads=1) as reader,
+        # One thread: the pool has a process for each core.
+        read_clips(
+            video, job.clip_format, limits=job.limits, start=job.start, seconds=job.seconds, threads=1
+        ) as reader,
     ):
         for clip in reader:
             rest = clip.reshape(-1).data

@@ -3,7 +3,7 @@
 The process may have been taken over by the video it read. So the server takes from it nothing but numbers,
 the name of an error that it knows, and pixels in a file whose length it checks.
 
-Server to process: a `Job`, with two descriptors beside it: the video, and the file for the clips.
+Server to process: a `DecodingJob`, with two descriptors beside it: the video, and the file for the clips.
 Process to server: `{"ready": 1}` once, then for each job `{"started": 1}`, any number of
 `{"clips": n, "frames": n}`, and `{"end": 1}` or `{"error": {...}}`.
 """
@@ -32,23 +32,31 @@ _TEXT_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class DecodingJob:
     """One video to decode."""
 
     clip_format: ClipFormat
     limits: VideoLimits
+    start: float = 0.0
+    """Seconds after the first frame appeared, where reading begins."""
+    seconds: float | None = None
+    """How much is read from there on, at most."""
 
     def pack(self) -> bytes:
         """Return the message."""
-        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits)})
+        span = {"start": self.start, "seconds": self.seconds}
+        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits), **span})
 
     @classmethod
-    def unpack(cls, message: bytes) -> Job:
+    def unpack(cls, message: bytes) -> DecodingJob:
         """Read the message."""
         data = json.loads(message)
         size = tuple(data["format"].pop("image_size"))
         return cls(
-            clip_format=ClipFormat(image_size=size, **data["format"]), limits=VideoLimits(**data["limits"])
+            clip_format=ClipFormat(image_size=size, **data["format"]),
+            limits=VideoLimits(**data["limits"]),
+            start=data["start"],
+            seconds=data["seconds"],
         )
 
 

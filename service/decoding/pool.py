@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from cvivit.video.settings import ClipFormat, VideoLimits
+from cvivit.video.settings import ClipFormat, VideoLimits, check_span
 from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodersBusyError,
@@ -23,7 +23,7 @@ from service.decoding.decoding_errors import (
     DecodingTimeoutError,
 )
 from service.decoding.decoding_limits import DecodingLimits
-from service.decoding.messages import Job
+from service.decoding.messages import DecodingJob
 from service.decoding.process import DecodingProcess
 from service.decoding.reading import DecodedClips
 
@@ -117,12 +117,18 @@ class DecodingPool:
         )
 
     def read(
-        self, source: BinaryIO, clip_format: ClipFormat, *, limits: VideoLimits | None = None
+        self,
+        source: BinaryIO,
+        clip_format: ClipFormat,
+        *,
+        limits: VideoLimits | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
     ) -> DecodedClips:
         """Return the clips of a video, to be iterated once and closed.
 
         `source` is a file object at any position, which must stay open; it is read through a descriptor of
-        its own where it has one, and copied where it has none.
+        its own where it has one, and copied where it has none. `start` and `seconds` choose a part of it.
 
         Iterating raises what `cvivit.video.read_clips` raises, and:
 
@@ -133,9 +139,11 @@ class DecodingPool:
             DecodingStorageError: there is no room for its clips.
             DecodingStoppedError: the pool is not running.
         """
-        return DecodedClips(
-            self, source, Job(clip_format=clip_format, limits=limits or VideoLimits()), self.limits
+        check_span(start, seconds)
+        job = DecodingJob(
+            clip_format=clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
         )
+        return DecodedClips(self.process, source, job, self.limits)
 
     @asynccontextmanager
     async def process(self, job: bytes, *descriptors: int) -> AsyncGenerator[DecodingProcess]:

@@ -8,8 +8,9 @@ import math
 import os
 import tempfile
 import time
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +23,20 @@ from service.decoding.decoding_errors import (
     DecodingTimeoutError,
 )
 from service.decoding.decoding_limits import DecodingLimits
-from service.decoding.messages import Job, unpack_error
+from service.decoding.messages import DecodingJob, unpack_error
+from service.decoding.process import DecodingProcess
 from service.threads import make_on_thread
-
-if TYPE_CHECKING:
-    from service.decoding.pool import DecodingPool
 
 log = logging.getLogger("service")
 
 _COPY_BYTES = 1 << 20
+
+
+class BeginJob(Protocol):
+    """Gives a job to a free process, and lends it for a block (`DecodingPool.process`)."""
+
+    def __call__(self, job: bytes, /, *descriptors: int) -> AbstractAsyncContextManager[DecodingProcess]:
+        """Wait for a free process and send it `job`, a packed DecodingJob, with the descriptors beside it."""
 
 
 class DecodedClips:
@@ -40,8 +46,10 @@ class DecodedClips:
     done, and its clips wait on the disk for whoever takes them. An error is raised as soon as it is known.
     """
 
-    def __init__(self, pool: DecodingPool, source: BinaryIO, job: Job, limits: DecodingLimits) -> None:
-        self._pool = pool
+    def __init__(
+        self, begin_job: BeginJob, source: BinaryIO, job: DecodingJob, limits: DecodingLimits
+    ) -> None:
+        self._begin_job = begin_job
         self._source = source
         self._job = job
         self._limits = limits
@@ -103,7 +111,7 @@ class DecodedClips:
             log.error("no file for a decoder's clips: %s", error)
             raise DecodingStorageError("there is no room to decode the video") from error
         try:
-            async with self._pool.process(self._job.pack(), source, self._clips.fileno()) as process:
+            async with self._begin_job(self._job.pack(), source, self._clips.fileno()) as process:
                 began = time.monotonic()
                 try:
                     async with asyncio.timeout(self._limits.deadline_seconds):

@@ -15,7 +15,7 @@ from service.telemetry.prometheus_metrics import SECONDS, Metrics
 BATCH_CLIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
-class EngineMeters(EngineObserver):
+class EngineMetrics(EngineObserver):
     """The engine's observer. Meters are thread-safe, as its hooks must be."""
 
     def __init__(self, metrics: Metrics) -> None:

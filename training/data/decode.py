@@ -7,12 +7,12 @@ import io
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from cvivit.video.opening import open_video
 from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import VideoError
 from cvivit.video import VideoLimits
 from cvivit.video.colour import to_rgb
-from cvivit.video.opening import open_video
 from training.data.shards import RawSample
 from training.errors import SampleError
 
