@@ -1,14 +1,14 @@
-"""What decoding in another process may end with, beside what the video itself is at fault for.
+"""The errors of decoding in another process, besides the errors of the video itself.
 
 ::
 
     CViViTError
     └── DecodingError
-        ├── DecoderCrashedError    the process died over this video                            422
+        ├── DecoderCrashedError    the process died while it read this video                   422
         ├── DecodingMemoryError    the video needs more memory than a process may have         413
-        ├── DecodingTimeoutError   no end within the time that a video may take                503
-        │   └── DecodersBusyError    no process was free within the time that a video waits    503
-        ├── DecodingStorageError   no room for the clips                                       503
+        ├── DecodingTimeoutError   the video was not read within the time allowed              503
+        │   └── DecodersBusyError    no process became free within the time allowed            503
+        ├── DecodingStorageError   there is no disk space for the clips                        503
         └── DecodingStoppedError   the pool is not running                                     503
 """
 
@@ -18,7 +18,7 @@ from cvivit.errors import CViViTError
 
 
 class DecodingError(CViViTError):
-    """A video was not decoded, for a reason that lies in the process that tried."""
+    """A video was not decoded, for a reason that lies in the decoding process."""
 
     code = "decoding_error"
 
