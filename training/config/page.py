@@ -17,7 +17,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+from cvivit.config import MAX_FPS, MIN_FPS
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 

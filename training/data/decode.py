@@ -7,7 +7,7 @@ import io
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from cvivit.video.opening import open_video
+from cvivit.video.containers.opening import open_video
 from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import VideoError
