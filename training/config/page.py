@@ -17,10 +17,10 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
-from cvivit.config import MAX_FPS, MIN_FPS
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from cvivit.config import MAX_FPS, MIN_FPS
 from training.config.schema import TrainingConfig
 from training.config.section import MODEL_PRESETS, Section
 

@@ -161,7 +161,7 @@ class Timeline:
 
     def _unwrapped(self, time: int, last: Fraction | int) -> int:
         """Return the time that `time` means, which is the one nearest to `last` where the counter wraps."""
-        if self._wrap is None or abs(last - time) <= self._wrap // 2:
+        if self._wrap is None or abs(Fraction(last) - time) <= self._wrap // 2:
             return time
         turns = int((last - time + self._wrap // 2) // self._wrap)
         return time + self._wrap * turns
