@@ -4,10 +4,12 @@ Memory holds one decoded frame and one clip, however long the video is.
 
 What is done with what videos hold:
 
-- display rotation and mirroring are applied, and so is the shape of the pixels (sample aspect ratio);
+- display rotation and mirroring are applied, and so are the shape of the pixels (sample aspect ratio), frame
+  by frame, and the cropping that a container asks for (PixelCrop of Matroska, `clap` of MP4);
 - alpha is dropped: the colours underneath are seen, white where a GIF never drew anything;
 - interlaced frames are taken as they are, both fields woven together;
-- pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is not tone-mapped;
+- pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is mapped to what a display of
+  standard range shows, unless `ClipFormat.tone_map` is False;
 - sound, subtitles and all but one video stream are ignored: the default one, or the largest.
 """
 
@@ -25,7 +27,6 @@ from av import VideoFrame
 from cvivit.errors import CorruptVideoError, EmptyVideoError, ResolutionChangedError, VideoTooLargeError
 from cvivit.video.completeness import TRUNCATED
 from cvivit.video.containers import Container
-from cvivit.video.framing import Framer, Orientation, plausible_aspect
 from cvivit.video.opening import (
     BROKEN,
     OpenVideo,
@@ -34,6 +35,7 @@ from cvivit.video.opening import (
     too_many_frames,
     too_many_pixels,
 )
+from cvivit.video.pictures.framing import Framer, display_size_of
 from cvivit.video.settings import ClipFormat, VideoLimits
 from cvivit.video.source import VideoSource
 from cvivit.video.timeline import Ticks, Timeline
@@ -77,7 +79,7 @@ def read_frames(
     """
     clip_format, limits = clip_format or ClipFormat(), limits or VideoLimits()
     with open_video(source, limits, threads=threads, salvage=salvage) as video:
-        yield from _pick(video, clip_format, limits, threads)
+        yield from _pick(video, clip_format, limits)
         if video.truncated:
             raise CorruptVideoError(TRUNCATED)
 
@@ -193,21 +195,17 @@ def display_size(
         frame = next(_decode(video, limits), None)
         if frame is None:
             raise EmptyVideoError("the video has no frames")
-        aspect = plausible_aspect(float(video.stream.sample_aspect_ratio or 1))
-        size = frame.height, max(1, round(frame.width * aspect))
-        return size[::-1] if Orientation.of(frame).transpose else size
+        return display_size_of(frame, video.stream)
 
 
-def _pick(
-    video: OpenVideo, clip_format: ClipFormat, limits: VideoLimits, threads: int
-) -> Iterator[np.ndarray]:
+def _pick(video: OpenVideo, clip_format: ClipFormat, limits: VideoLimits) -> Iterator[np.ndarray]:
     """Convert the frames that a tick falls on, and no others."""
     stream = video.stream
     rate = stream.average_rate or stream.guessed_rate
     time_base = stream.time_base or Fraction(1, 90_000)
     timeline = Timeline(time_base=time_base, rate=max(rate, 1 / _LONGEST_GUESS) if rate else None)
     ticks = Ticks(fps=clip_format.fps, time_base=time_base)
-    framer = Framer(clip_format, pixel_aspect=float(stream.sample_aspect_ratio or 1), threads=threads)
+    framer = Framer(clip_format, stream)
     current: VideoFrame | None = None
     end = Fraction(0)
     yielded = False
