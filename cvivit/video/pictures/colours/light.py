@@ -24,7 +24,7 @@ from cvivit.video.pictures.colours.transfer import (
     compression_table,
     display_table,
     fourth_root,
-    light_table,
+    light_of,
     look_up,
     signal_table,
     system_gain_table,
@@ -72,14 +72,13 @@ class LightConverter:
         if self._matrix == CONSTANT_LUMINANCE:
             return self._constant_luminance(*values)
         if self._matrix == ICTCP:
-            table = light_table(self._transfer)
-            light = _apply(inverse(LMS_OF_BT2020), [look_up(table, value) for value in values])
+            lms = [light_of(value, self._transfer) for value in values]
+            light = _apply(inverse(LMS_OF_BT2020), lms)
             if not self._tone_map:
                 back = signal_table(self._transfer)
                 return [look_up(back, fourth_root(value)) for value in light]
         else:
-            table = light_table(self._transfer)
-            light = [look_up(table, value) for value in values]
+            light = [light_of(value, self._transfer) for value in values]
         return self._standard_range(light)
 
     def _standard_range(self, light: list[np.ndarray]) -> list[np.ndarray]:
@@ -101,8 +100,7 @@ class LightConverter:
         """Follow ITU-R BT.2020, table 4: Y' is of light itself, so G' comes from the light of the others."""
         blue_signal = luma + blue * np.where(blue < 0, *_BLUE_SPAN)
         red_signal = luma + red * np.where(red < 0, *_RED_SPAN)
-        table = light_table(self._transfer)
-        y, r, b = (look_up(table, signal) for signal in (luma, red_signal, blue_signal))
+        y, r, b = (light_of(signal, self._transfer) for signal in (luma, red_signal, blue_signal))
         of_red, of_blue = (float(weight) for weight in BT2020)
         green = (y - r * of_red - b * of_blue) / (1 - of_red - of_blue)
         return [red_signal, look_up(signal_table(self._transfer), fourth_root(green)), blue_signal]

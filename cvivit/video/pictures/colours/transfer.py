@@ -1,8 +1,8 @@
 """Transfer functions, as tables that hold the same numbers on every machine.
 
 Powers and logarithms differ in their last bits between processors. So each function is tabulated once, and
-its values are rounded far above those bits. Functions of light are tabulated over its fourth root, which
-gives the dark as many entries as the eye sees steps there; a square root is exact to the last bit everywhere.
+its values are rounded far above those bits. Light is tabulated by its fourth root, which gives the dark as
+many entries as the eye sees steps there; a square root is exact to the last bit everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from av.video.reformatter import ColorTrc
 
 _ENTRIES: Final = 1 << 16
 _LAST: Final = _ENTRIES - 1
-_ROUNDING: Final = 2.0**36
+_ROUNDING: Final = 2.0**26
 
 PQ_PEAK: Final = 10_000.0
 """Light in cd/m² at the top of PQ."""
@@ -47,6 +47,13 @@ def look_up(table: np.ndarray, values: np.ndarray) -> np.ndarray:
     clipped = np.minimum(np.maximum(values, 0.0), 1.0)
     found: np.ndarray = table[(clipped * _LAST + 0.5).astype(np.int32)]
     return found
+
+
+def light_of(signal: np.ndarray, transfer: int) -> np.ndarray:
+    """Return the light from 0 to 1 that a signal stands for."""
+    root = look_up(light_table(transfer), signal)
+    square: np.ndarray = root * root
+    return square * square
 
 
 def fourth_root(light: np.ndarray) -> np.ndarray:
@@ -86,22 +93,22 @@ def _camera_signal(light: np.ndarray) -> np.ndarray:
     return np.where(light < _BETA, 4.5 * light, _ALPHA * light**0.45 - (_ALPHA - 1))
 
 
+_LIGHT: Final = {int(ColorTrc.SMPTE2084): pq_light, int(ColorTrc.ARIB_STD_B67): _hlg_scene}
+_SIGNAL: Final = {int(ColorTrc.SMPTE2084): pq_signal, int(ColorTrc.ARIB_STD_B67): _hlg_signal}
+
+
 @cache
 def light_table(transfer: int) -> np.ndarray:
-    """Return the table from a signal to light from 0 to 1: of PQ's peak, or of the scene."""
-    if transfer == ColorTrc.SMPTE2084:
-        return _table(pq_light)
-    return _table(_hlg_scene if transfer == ColorTrc.ARIB_STD_B67 else _camera_light)
+    """Return the table from a signal to the fourth root of light, in parts of PQ's peak or of the scene's."""
+    function = _LIGHT.get(transfer, _camera_light)
+    return _table(lambda signal: function(signal) ** 0.25)
 
 
 @cache
 def signal_table(transfer: int) -> np.ndarray:
     """Return the inverse of `light_table`, over the fourth root of light."""
-    if transfer == ColorTrc.SMPTE2084:
-        return _table(lambda root: pq_signal(root**4))
-    if transfer == ColorTrc.ARIB_STD_B67:
-        return _table(lambda root: _hlg_signal(root**4))
-    return _table(lambda root: _camera_signal(root**4))
+    function = _SIGNAL.get(transfer, _camera_signal)
+    return _table(lambda root: function(root**4))
 
 
 @cache

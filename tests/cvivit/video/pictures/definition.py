@@ -159,6 +159,8 @@ def eetf(light: np.ndarray, peak: float, white: float = 203.0) -> np.ndarray:
     """ITU-R BT.2390, section 5.4.1: light of a display of `peak` on one of `white`, both in cd/m²."""
     top = pq_signal(np.array(peak))
     most = pq_signal(np.array(white)) / top
+    if peak <= white:
+        return np.minimum(light, white)
     e1 = np.minimum(pq_signal(light) / top, 1)
     knee = 1.5 * most - 0.5
     t = (e1 - knee) / (1 - knee)
