@@ -11,9 +11,9 @@ from typing import BinaryIO, Self, TypeVar
 
 from fastapi import FastAPI
 
+from cvivit.metrics import prepare_ssim
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.video.settings import ClipFormat, VideoLimits
-from service import quality
+from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.errors import NotReadyError
@@ -94,11 +94,10 @@ class AppState:
         assert self._pool is not None, "the app is not running"
         return self._pool
 
-    def read(self, source: BinaryIO) -> DecodedClips:
-        """Return the clips of an uploaded video, read within the limits of the settings."""
-        return self.pool.read(
-            source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
-        )
+    def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
+        """Return the clips of a stranger's video, read within the limits of the settings."""
+        clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
+        return self.pool.read(source, clip_format, limits=video_limits(self.settings))
 
     def backlog_seconds(self) -> float:
         """Return how long the clips that wait for a batch will take at the measured rates."""
@@ -152,7 +151,7 @@ class AppState:
 
     async def _start(self) -> None:
         limit_compute_threads(self.sizes)
-        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
+        preparing = asyncio.ensure_future(self.run_blocking(prepare_ssim))
         if not self._tokenizers:
             # On a daemon thread: loading may take minutes, and a signal to stop does not wait for it.
             self._tokenizers = await on_daemon(lambda: load(self.settings))

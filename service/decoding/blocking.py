@@ -60,7 +60,13 @@ class IsolatedReader:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def read_clips(
-        self, source: VideoSource, clip_format: ClipFormat | None = None, *, limits: VideoLimits | None = None
+        self,
+        source: VideoSource,
+        clip_format: ClipFormat | None = None,
+        *,
+        limits: VideoLimits | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
     ) -> IsolatedClips:
         """Cut a video into clips in another process.
 
@@ -70,7 +76,9 @@ class IsolatedReader:
         """
         with ExitStack() as stack:
             file = stack.enter_context(open_source(source))
-            clips = self._pool.read(file, clip_format or ClipFormat(), limits=limits)
+            clips = self._pool.read(
+                file, clip_format or ClipFormat(), limits=limits, start=start, seconds=seconds
+            )
             return IsolatedClips(self, clips, stack.pop_all())
 
 

@@ -55,7 +55,10 @@ def _decode(channel: socket.socket, job: DecodingJob, source: int, destination: 
     with (
         open(source, "rb") as video,
         open(destination, "wb", buffering=0) as clips,
-        read_clips(video, job.clip_format, limits=job.limits, threads=1) as reader,
+        # One thread: the pool has a process for each core.
+        read_clips(
+            video, job.clip_format, limits=job.limits, start=job.start, seconds=job.seconds, threads=1
+        ) as reader,
     ):
         for clip in reader:
             rest = clip.reshape(-1).data

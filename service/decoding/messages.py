@@ -38,10 +38,15 @@ class DecodingJob:
 
     clip_format: ClipFormat
     limits: VideoLimits
+    start: float = 0.0
+    """Seconds after the first frame appeared, where reading begins."""
+    seconds: float | None = None
+    """How much is read from there on, at most."""
 
     def pack(self) -> bytes:
-        """Return the job as a message."""
-        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits)})
+        """Return the message."""
+        span = {"start": self.start, "seconds": self.seconds}
+        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits), **span})
 
     @classmethod
     def unpack(cls, message: bytes) -> DecodingJob:
@@ -49,7 +54,10 @@ class DecodingJob:
         data = json.loads(message)
         size = tuple(data["format"].pop("image_size"))
         return cls(
-            clip_format=ClipFormat(image_size=size, **data["format"]), limits=VideoLimits(**data["limits"])
+            clip_format=ClipFormat(image_size=size, **data["format"]),
+            limits=VideoLimits(**data["limits"]),
+            start=data["start"],
+            seconds=data["seconds"],
         )
 
 

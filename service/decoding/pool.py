@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from cvivit.video.settings import ClipFormat, VideoLimits
+from cvivit.video.settings import ClipFormat, VideoLimits, check_span
 from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodersBusyError,
@@ -124,7 +124,13 @@ class DecodingPool:
         )
 
     def read(
-        self, source: BinaryIO, clip_format: ClipFormat, *, limits: VideoLimits | None = None
+        self,
+        source: BinaryIO,
+        clip_format: ClipFormat,
+        *,
+        limits: VideoLimits | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
     ) -> DecodedClips:
         """Return the clips of a video. Iterate over them once, and close them.
 
@@ -133,6 +139,8 @@ class DecodingPool:
                 through another descriptor of the same file; if not, its contents are copied.
             clip_format: the clips wanted.
             limits: of the video; the library's defaults if None.
+            start: seconds after the first frame appeared, where reading begins.
+            seconds: how much to read from there on; all if None.
 
         Raises, while iterating, whatever `cvivit.video.read_clips` raises, and:
             DecoderCrashedError: the process died while it read this video.
@@ -141,12 +149,11 @@ class DecodingPool:
             DecodingStorageError: there is no disk space for its clips.
             DecodingStoppedError: the pool is not running.
         """
-        return DecodedClips(
-            self.process,
-            source,
-            DecodingJob(clip_format=clip_format, limits=limits or VideoLimits()),
-            self.limits,
+        check_span(start, seconds)
+        job = DecodingJob(
+            clip_format=clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
         )
+        return DecodedClips(self.process, source, job, self.limits)
 
     @asynccontextmanager
     async def process(self, job: bytes, *descriptors: int) -> AsyncGenerator[DecodingProcess]:

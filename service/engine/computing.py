@@ -22,7 +22,7 @@ Outcome = Array | CViViTError
 
 
 class Runner(Protocol):
-    """A device as the engine sees it (`cvivit.runtime.runner.ClipRunner`). One thread at a time calls it.
+    """A device as the engine sees it (`cvivit.runtime.runner.Runner`). One thread at a time calls it.
 
     The arrays that it returns belong to the caller: the next call does not change them.
     """

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from service.app_state import AppState
 from service.decoding import DecodedClips
 from service.engine import Operation
-from service.record import Record
+from service.record import RequestRecord
 
 ClipFrames = npt.NDArray[np.uint8]
 """The frames of a clip (t h w c)."""
@@ -49,7 +49,7 @@ class ReconstructedClip:
 
 
 async def encode_video(
-    app_state: AppState, record: Record, reader: DecodedClips
+    app_state: AppState, record: RequestRecord, reader: DecodedClips
 ) -> AsyncGenerator[EncodedClip, None]:
     """Yield the tokens of each clip of a video, in order. The reader is closed in the end.
 
@@ -72,7 +72,7 @@ async def encode_video(
 
 
 async def reconstruct_video(
-    app_state: AppState, record: Record, reader: DecodedClips
+    app_state: AppState, record: RequestRecord, reader: DecodedClips
 ) -> AsyncGenerator[ReconstructedClip, None]:
     """Yield each clip of a video beside its reconstruction, in order. The reader is closed in the end.
 
@@ -100,7 +100,7 @@ async def reconstruct_video(
 
 async def run_clips(
     app_state: AppState,
-    record: Record,
+    record: RequestRecord,
     operation: Operation,
     clips: AsyncIterable[Indices] | Iterable[Indices],
     *,
@@ -132,7 +132,7 @@ async def run_clips(
             record.add(operation.value, session.timings.compute_seconds)
 
 
-async def _read(record: Record, reader: DecodedClips) -> AsyncGenerator[VideoClip, None]:
+async def _read(record: RequestRecord, reader: DecodedClips) -> AsyncGenerator[VideoClip, None]:
     """Yield the clips of a video, and record how long reading them took."""
     before = 0  # frames of the clips yielded so far, padding included
     try:

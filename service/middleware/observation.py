@@ -8,9 +8,10 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGoneError, DrainingError
-from service.problems import Answer, answer
-from service.record import SCOPE_KEY, Record
+from cvivit.errors import CViViTError
+from service.errors import ClientGoneError
+from service.problems import ProblemAnswer, answer
+from service.record import SCOPE_KEY, RequestRecord
 from service.telemetry.prometheus_metrics import Metrics
 
 log = structlog.get_logger("service")
@@ -21,7 +22,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class ObserveMiddleware:
-    """Keeps a `Record` of each request and reports it when it ends.
+    """Keeps a `RequestRecord` of each request and reports it when it ends.
 
     Args:
         app: what answers.
@@ -39,7 +40,7 @@ class ObserveMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = Record(
+        record = RequestRecord(
             method=scope["method"] if scope["method"] in METHODS else "other",
             route=scope["path"] if scope["path"] in self.routes else "other",
         )
@@ -72,7 +73,7 @@ class ObserveMiddleware:
                 record.status, record.code = record.refused or left
             self._report(record)
 
-    def _report(self, record: Record) -> None:
+    def _report(self, record: RequestRecord) -> None:
         meters = self.metrics
         meters.requests.labels(record.route, record.method, str(record.status)).inc()
         meters.request_seconds.labels(record.route).observe(record.seconds)
@@ -118,15 +119,15 @@ class ProblemMiddleware:
             await self.app(scope, receive, send_noted)
         except Exception as error:
             told = tell(error, scope)
-            if started and isinstance(error, DrainingError):
-                return  # whoever serves cuts an answer off that does not end: it is no bug
+            if started and isinstance(error, CViViTError):
+                return  # This is no bug, and `tell` reported it. The server cuts an unfinished answer off.
             if started:
                 raise
             if not isinstance(error, ClientGoneError):
                 await told.response()(scope, receive, send)
 
 
-def tell(error: BaseException, scope: Scope) -> Answer:
+def tell(error: BaseException, scope: Scope) -> ProblemAnswer:
     """Return what `error` tells the client of a request; its code is kept, and what is a bug is logged."""
     told, record = answer(error, scope["path"]), scope[SCOPE_KEY]
     record.code = told.problem["code"]

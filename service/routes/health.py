@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from service.app_state import app_state_of
+from service.bodies.query_parameters import check_query_parameters
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_parameters)])
 
 METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from service.app_state import app_state_of
+from service.bodies.query_parameters import check_query_parameters
 from service.errors import NotReadyError
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["information"])
+router = APIRouter(tags=["information"], dependencies=[Depends(check_query_parameters)])
 
 
 class Info(BaseModel):

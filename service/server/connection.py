@@ -17,8 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from service.errors import MalformedRequestError, ServiceError, TooManyConnectionsError
 from service.middleware.access import DEFAULT_POLICY, SECURITY_HEADERS
-from service.problems import MEDIA_TYPE, Answer, answer
-from service.record import SCOPE_KEY, Record
+from service.problems import MEDIA_TYPE, ProblemAnswer, answer
+from service.record import SCOPE_KEY, RequestRecord
 from service.server.wire import GentleTransport, StrictConnection
 from service.settings import Settings
 from service.telemetry.prometheus_metrics import Metrics
@@ -122,7 +122,7 @@ class GuardedProtocol(H11Protocol):
     def _refuse(self, error: ServiceError) -> None:
         """Answer here and now, record it, and hang up."""
         handled = self.cycle is not None and self.conn.our_state is h11.SEND_RESPONSE
-        record = cast("Record | None", self.cycle.scope.get(SCOPE_KEY)) if handled else None
+        record = cast("RequestRecord | None", self.cycle.scope.get(SCOPE_KEY)) if handled else None
         # In a context of its own: what runs here was called from that of whichever request came last.
         told = contextvars.Context().run(refusal, error, self.metrics, record)
         body = told.body()
@@ -161,7 +161,7 @@ class GuardedProtocol(H11Protocol):
         self.transport.abort()
 
 
-def refusal(error: ServiceError, metrics: Metrics, record: Record | None) -> Answer:
+def refusal(error: ServiceError, metrics: Metrics, record: RequestRecord | None) -> ProblemAnswer:
     """Return what tells a client that the protocol refuses its request, and see that it is recorded.
 
     Args:
@@ -177,7 +177,9 @@ def refusal(error: ServiceError, metrics: Metrics, record: Record | None) -> Ans
         metrics.requests.labels("other", "other", str(told.status)).inc()
         metrics.rejections.labels(error.code).inc()
         log.info("refused", status=told.status, code=error.code)
-    timing = record.server_timing() if record else Record(method="other", route="other").server_timing()
+    timing = (
+        record.server_timing() if record else RequestRecord(method="other", route="other").server_timing()
+    )
     own = {
         "X-Request-ID": correlation_id.get() or "",
         "Server-Timing": timing,

@@ -11,7 +11,7 @@ import numpy as np
 from cvivit.video import write_video
 from service.app_state import AppState, load
 from service.engine.pipeline import encode_video
-from service.record import Record
+from service.record import RequestRecord
 from service.settings import Settings
 
 
@@ -33,7 +33,7 @@ async def _check(settings: Settings) -> str:
         file = io.BytesIO()
         write_video(frames, file, fps=config.fps, container="mp4")
         file.seek(0)
-        record = Record(method="CHECK", route="check")
+        record = RequestRecord(method="CHECK", route="check")
         clips = [clip async for clip in encode_video(app_state, record, app_state.read(file))]
     seconds = time.perf_counter() - began
     count, shape = sum(clip.frames for clip in clips), clips[0].indices.shape

@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import DrainingError
 from service.middleware.observation import ProblemMiddleware
-from service.record import SCOPE_KEY, Record
+from service.record import SCOPE_KEY, RequestRecord
 from tests.processes import started as decoders
 
 Serve = Callable[..., Any]
@@ -168,7 +168,7 @@ def test_an_answer_that_is_cut_off_is_a_bug_only_where_it_is_one(error: Exceptio
     async def send(message: Message) -> None:
         sent.append(message)
 
-    record = Record(method="POST", route="/decode")
+    record = RequestRecord(method="POST", route="/decode")
     scope = {"type": "http", "path": "/decode", SCOPE_KEY: record}
     is_bug = not isinstance(error, DrainingError)
     with pytest.raises(ValueError, match="a bug") if is_bug else nullcontext():
