@@ -1,4 +1,4 @@
-"""The benchmarks end to end, against a real server with a tiny network: that they run, not what they find."""
+"""The benchmarks run to their end against a real server with a tiny network. Their figures do not matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed loop, and what is made of its answers."""
+"""The closed loop of clients, and the summary of its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak: every kind of request in turn, some of them abandoned, and the memory of a real process."""
+"""The soak sends every kind of request in turn, abandons some, and measures a real process's memory."""
 
 from __future__ import annotations
 
