@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import av
 import numpy as np
@@ -24,8 +25,18 @@ MAX_PIXELS = 4096 * 4096
 _LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
 
 
-def decode_clip(sample: RawSample) -> np.ndarray:
-    """Return the frames of a video as uint8 (t h w c).
+@dataclass(frozen=True, kw_only=True)
+class DecodedClip:
+    """The frames of a sample, and the frame rate that its file states."""
+
+    frames: np.ndarray
+    """uint8 (t h w c)."""
+    fps: float | None
+    """Frames a second; None where the file states no rate, or has a single frame."""
+
+
+def decode_clip(sample: RawSample) -> DecodedClip:
+    """Return all frames of a video.
 
     The file is opened as the library opens any stranger's: it can refer to no other file, and only the
     containers and codecs of `cvivit.video.containers` are read.
@@ -35,10 +46,12 @@ def decode_clip(sample: RawSample) -> np.ndarray:
             clip.
     """
     frames: list[np.ndarray] = []
+    rate = None
     reformatter = VideoReformatter()
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
         with open_video(io.BytesIO(sample.data), _LIMITS, threads=1) as video:
+            rate = video.stream.average_rate
             for frame in video.container.decode(video.stream):
                 _check_size(sample, frame.width, frame.height)
                 frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
@@ -52,7 +65,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         raise SampleError(f"{sample.name}: no frames")
     if any(frame.shape != frames[0].shape for frame in frames):
         raise SampleError(f"{sample.name}: frames of several sizes")
-    return np.stack(frames)
+    return DecodedClip(frames=np.stack(frames), fps=float(rate) if rate and len(frames) > 1 else None)
 
 
 def decode_still(sample: RawSample) -> np.ndarray:

@@ -27,6 +27,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -174,7 +175,7 @@ class CheckpointStore:
                 network=json.loads((folder / NETWORK).read_text(encoding="utf-8")),
                 training=torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise CheckpointCorruptError(f"{folder}: cannot be read ({_summary(error)})") from error
 
     def clean(self) -> None:
