@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from av.error import FFmpegError
@@ -23,8 +24,18 @@ MAX_PIXELS = 4096 * 4096
 _LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
 
 
-def decode_clip(sample: RawSample) -> np.ndarray:
-    """Return the frames of a video as uint8 (t h w c).
+@dataclass(frozen=True, kw_only=True)
+class DecodedClip:
+    """The frames of a sample, and the frame rate that its file states."""
+
+    frames: np.ndarray
+    """uint8 (t h w c)."""
+    fps: float | None
+    """Frames a second; None where the file states no rate, or has a single frame."""
+
+
+def decode_clip(sample: RawSample) -> DecodedClip:
+    """Return all frames of a video.
 
     The file is opened as the library opens any stranger's: it can refer to no other file, and only the
     containers and codecs of `cvivit.video.containers.kinds` are read.
@@ -36,12 +47,14 @@ def decode_clip(sample: RawSample) -> np.ndarray:
     frames: list[np.ndarray] = []
     framer: Framer | None = None
     stored: tuple[int, int] | None = None
+    rate = None
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
         with (
             open_video(io.BytesIO(sample.data), _LIMITS) as video,
             opened_track(video, threads=1) as track,
         ):
+            rate = track.stream.average_rate
             for frame in track.container.decode(track.stream):
                 _check_size(sample, frame.width, frame.height)
                 if stored is not None and (frame.height, frame.width) != stored:
@@ -59,7 +72,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         raise SampleError(f"{sample.name}: not a sound video ({type(error).__name__})") from error
     if not frames:
         raise SampleError(f"{sample.name}: no frames")
-    return np.stack(frames)
+    return DecodedClip(frames=np.stack(frames), fps=float(rate) if rate and len(frames) > 1 else None)
 
 
 def decode_still(sample: RawSample) -> np.ndarray:
