@@ -1,4 +1,4 @@
-"""The tokens import without torch, so that a program which only handles tokens starts fast and stays small."""
+"""The tokens import without torch, so that a program that only handles tokens starts fast."""
 
 from __future__ import annotations
 
