@@ -101,6 +101,8 @@ class VideoTokenizer:
         source: VideoSource,
         *,
         fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
         limits: VideoLimits | None = None,
         read: ReadClips = read_clips,
     ) -> TokenGrid:
@@ -109,17 +111,22 @@ class VideoTokenizer:
         Args:
             source: a path, the file's bytes, or a binary file object.
             fit: how frames become square: "crop" to the middle, "pad" with black, or "stretch".
+            start: where reading begins, in seconds after the first frame.
+            seconds: how much is read from there, at most. By default it is everything.
             limits: the limits of what is read. By default no video is too large.
             read: the function that opens the video. By default this process decodes it. For videos of
                 strangers, pass a function that decodes in another process, such as
                 `service.decoding.blocking.IsolatedReader.read_clips`.
 
         Raises:
-            VideoError: the file cannot be read, or exceeds a limit.
+            VideoError: the file cannot be read, exceeds a limit, or ends before `start`.
+            ConfigError: (a ValueError) `start` or `seconds` is out of range.
             OSError: the path cannot be opened.
         """
         clip_format = ClipFormat.of(self.config, fit=fit)
-        with read(source, clip_format, limits=limits or VideoLimits()) as reader:
+        with read(
+            source, clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
+        ) as reader:
             parts = [self.encode_clips(batch) for batch in _batches(reader, CLIPS_AT_ONCE)]
             frames = reader.frames
         return TokenGrid(

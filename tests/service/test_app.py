@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from cvivit import VideoTokenizer
 from service.app import create_app
+from service.server.sizes import Sizes
 from service.settings import Settings
 
 
@@ -79,4 +81,6 @@ def test_info_says_what_is_served(client: TestClient, tokenizer: VideoTokenizer)
     assert info["model"] == tokenizer.fingerprint
     assert (info["grid"], info["clip_frames"], info["fps"]) == ([3, 4, 4], 5, 8)
     assert info["codebook_size"] == 64
-    assert info["limits"] == Settings().limits()
+    sizes = Sizes.of(Settings())
+    assert info["limits"] == Settings().limits() | {"decoder_memory_bytes": sizes.decoder_memory_bytes}
+    assert info["sizes"] == asdict(sizes)

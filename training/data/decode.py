@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from cvivit.errors import VideoError
 from cvivit.video import VideoLimits
 from cvivit.video.colour import to_rgb
-from cvivit.video.opening import open_video
+from cvivit.video.containers.opening import open_video, opened_track
 from training.data.shards import RawSample
 from training.errors import SampleError
 
@@ -28,7 +28,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
     """Return the frames of a video as uint8 (t h w c).
 
     The file is opened as the library opens any stranger's: it can refer to no other file, and only the
-    containers and codecs of `cvivit.video.containers` are read.
+    containers and codecs of `cvivit.video.containers.kinds` are read.
 
     Raises:
         SampleError: it is not a video, is broken or truncated, changes its size, or is far larger than a
@@ -38,8 +38,11 @@ def decode_clip(sample: RawSample) -> np.ndarray:
     reformatter = VideoReformatter()
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
-        with open_video(io.BytesIO(sample.data), _LIMITS, threads=1) as video:
-            for frame in video.container.decode(video.stream):
+        with (
+            open_video(io.BytesIO(sample.data), _LIMITS) as video,
+            opened_track(video, threads=1) as track,
+        ):
+            for frame in track.container.decode(track.stream):
                 _check_size(sample, frame.width, frame.height)
                 frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
                 if len(frames) > MAX_FRAMES:

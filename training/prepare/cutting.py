@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,8 @@ class _CutProgress:
     """What is known of a source once its pieces are through."""
 
     seconds: float = 0.0
+    pictures: int = 0
+    repeats: int = 0
     reason: str = ""
     message: str = ""
 
@@ -79,6 +82,7 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         stamp=stamp,
         digest=digest,
         seconds=outcome.seconds,
+        repeats=outcome.repeats / max(1, outcome.pictures),
         clips=tuple(sizes[:clips]),
         stills=tuple(sizes[clips:]),
         reason=outcome.reason,
@@ -116,8 +120,14 @@ def _frames(path: str, settings: PrepareSettings, outcome: _CutProgress) -> Iter
         fps=fps,
         fit="crop" if centre else "stretch",
     )
-    for frame in read_frames(path, clip_format, threads=1, salvage=settings.salvage):
+    # At a multiple of the clips' rate, it is the picture of the same clip before this one that counts.
+    latest: deque[np.ndarray] = deque(maxlen=settings.offsets)
+    pictures = read_frames(path, clip_format, threads=1, salvage=settings.salvage, strict=settings.strict)
+    for frame in pictures:
         outcome.seconds += 1 / fps
+        outcome.pictures += 1
+        outcome.repeats += len(latest) == settings.offsets and frame is latest[0]
+        latest.append(frame)
         yield frame
 
 

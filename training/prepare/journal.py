@@ -58,6 +58,8 @@ class SourceOutcome:
     """Of the file's contents, in hex; empty where it could not be read."""
     seconds: float = 0.0
     """Of the video that was read."""
+    repeats: float = 0.0
+    """Share of the pictures, at the rate of clips, that are the one before once more."""
     clips: tuple[int, ...] = ()
     """Bytes of each clip."""
     stills: tuple[int, ...] = ()

@@ -176,7 +176,8 @@ def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | N
 def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
     """Return a copy of `model` for inference on the CPU in `dtype`, its transformer layers packed.
 
-    The quantizer stays float32. The copy cannot be trained or saved: its packed weights are in no state dict.
+    The quantizer and the spatial bias stay float32. The copy cannot be trained or saved: its packed weights
+    are in no state dict.
     """
     packed = copy.deepcopy(model).eval().requires_grad_(False).to("cpu")
     rows = math.prod(model.config.grid)
@@ -184,6 +185,4 @@ def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
         if isinstance(module, Transformer):
             layers: Any = module.layers
             module.layers = nn.ModuleList(PackedLayer(layer, rows, dtype) for layer in layers)
-    packed.to(dtype)
-    packed.vq.float()
-    return packed
+    return packed.compute_in(dtype)

@@ -10,12 +10,11 @@ import os
 from typing import BinaryIO, Final
 
 from cvivit.errors import CorruptVideoError
-from cvivit.video.containers import HEAD_BYTES, ISO_BOXES, Container, transport_layout
+from cvivit.video.containers.ebml import CLUSTER, HEADER_BYTES, SEGMENT, parse_element
+from cvivit.video.containers.kinds import HEAD_BYTES, ISO_BOXES, Container, transport_layout
 
 TRUNCATED: Final = "the video is truncated: the end of the file is missing"
 
-_EBML_SEGMENT: Final = 0x18538067
-_EBML_CLUSTER: Final = 0x1F43B675
 _AVI_SLACK: Final = 8
 """Bytes that sloppy writers of AVI count too many."""
 _MAX_STEPS: Final = 500_000
@@ -83,34 +82,20 @@ def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
     for _ in range(_MAX_STEPS):
         if offset >= size:
             break
-        element = _ebml_element(_read(file, offset, 12))
+        element = parse_element(_read(file, offset, HEADER_BYTES))
         if element is None:
-            return size - offset >= 12  # cut inside a header; or no element, and not for us to judge
+            return (
+                size - offset >= HEADER_BYTES
+            )  # cut inside a header; or no element, and not for us to judge
         identity, header, length = element
         offset += header
         if length is not None:
             offset += length
-        elif identity not in (_EBML_SEGMENT, _EBML_CLUSTER):
+        elif identity not in (SEGMENT, CLUSTER):
             return True
-        if identity == _EBML_SEGMENT and length is not None:
+        if identity == SEGMENT and length is not None:
             break
     return offset <= size
-
-
-def _ebml_element(data: bytes) -> tuple[int, int, int | None] | None:
-    """Return (identifier, bytes of the header, bytes of the content or None for unknown), or None."""
-    if not data or data[0] < 0x10:
-        return None
-    id_bytes = 9 - data[0].bit_length()
-    sized = data[id_bytes:]
-    if not sized or sized[0] == 0:
-        return None
-    size_bytes = 9 - sized[0].bit_length()
-    if len(sized) < size_bytes:
-        return None
-    unknown = (1 << 7 * size_bytes) - 1
-    length = int.from_bytes(sized[:size_bytes]) & unknown
-    return int.from_bytes(data[:id_bytes]), id_bytes + size_bytes, None if length == unknown else length
 
 
 def _avi_is_whole(file: BinaryIO, size: int) -> bool:

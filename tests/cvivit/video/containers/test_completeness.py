@@ -11,8 +11,8 @@ import pytest
 
 from cvivit.errors import CorruptVideoError, UnsupportedMediaError
 from cvivit.video import ClipFormat, encode_video, read_frames
-from cvivit.video.completeness import check_complete
-from cvivit.video.containers import HEAD_BYTES, Container, sniff
+from cvivit.video.containers.completeness import check_complete
+from cvivit.video.containers.kinds import HEAD_BYTES, Container, sniff
 from tests.videos import CONTAINERS, container_video, make_video, staircase
 
 TINY = ClipFormat(image_size=(8, 8))

@@ -1,4 +1,4 @@
-"""A body's bytes: in memory while they are few, in a nameless file once they are many."""
+"""Keeps the bytes of a body: in memory while they are few, in a file without a name once they are many."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from service.errors import StorageFullError
 from service.threads import RunBlocking
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Error numbers that mean that a disk, a quota or a file is full."""
 
 
 def raise_if_full(error: OSError) -> None:
-    """Raise StorageFullError in place of an error that says so."""
+    """Raise StorageFullError if `error` says that there is no disk space left."""
     if error.errno in FULL:
-        raise StorageFullError("the server has no room on its disk; try again later") from error
+        raise StorageFullError(
+            "the server has no disk space left for this request; try again later"
+        ) from error
 
 
-class Spool:
-    """A body on its way in. Use as a context: leaving it frees memory and disk.
+class BodySpool:
+    """Collects a body as it arrives. Use it as a context manager: leaving it frees memory and disk.
 
-    The file has no name, so that nothing is left of it however the process ends.
+    The file has no name, so the system deletes it however the process ends.
 
     Args:
-        threshold: bytes kept in memory.
-        folder: where the file is made; the system's folder for such if None.
-        run_blocking: runs what writes to the disk.
+        threshold: bytes that are kept in memory before they go to the file.
+        folder: where the file is created. None means the system's temporary folder.
+        run_blocking: runs the writes to disk, outside the event loop.
     """
 
     def __init__(self, *, threshold: int, folder: Path | None, run_blocking: RunBlocking) -> None:
@@ -45,21 +48,21 @@ class Spool:
 
     @property
     def size(self) -> int:
-        """Bytes so far."""
+        """Bytes written so far."""
         return self._written + len(self._memory)
 
     async def write(self, chunk: bytes) -> None:
-        """Append `chunk`. The disk sees it once there is a threshold's worth.
+        """Append `chunk`. Once more than `threshold` bytes are in memory, they move to the file.
 
         Raises:
-            StorageFullError: the disk has no room.
+            StorageFullError: there is no disk space left.
         """
         self._memory += chunk
         if len(self._memory) > self._threshold:
             await self._run_blocking(self._flush)
 
     async def finish(self) -> BinaryIO:
-        """Return the whole as a file object at its start; it closes with the spool."""
+        """Return the whole body as a file object at its start. The spool closes it."""
         if self._file is None:
             return io.BytesIO(self._memory)
         await self._run_blocking(self._flush)
@@ -75,7 +78,11 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Free memory and disk, once no thread writes any more. Harmless the second time."""
+        """Free memory and disk. May be called twice.
+
+        Where a thread is still writing (its coroutine was cancelled), that thread frees them when it is done:
+        closing a file under a thread that writes to it could make it write to another file.
+        """
         with self._state:
             self._closed = True
             if not self._flushing:
@@ -88,7 +95,7 @@ class Spool:
 
     def _flush(self) -> None:
         with self._state:
-            if self._closed:  # whoever waited for this thread was cancelled before it ran
+            if self._closed:  # the coroutine was cancelled before this thread ran
                 return
             self._flushing = True
         try:

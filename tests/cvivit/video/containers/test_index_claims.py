@@ -8,7 +8,7 @@ import pytest
 
 from cvivit.errors import VideoTooLargeError
 from cvivit.video import VideoLimits, read_frames
-from cvivit.video.index_claims import claimed_frames
+from cvivit.video.containers.index_claims import claimed_frames
 from tests.videos import container_video, make_video, staircase
 
 
