@@ -151,7 +151,8 @@ class Timeline:
             if self._goes_back(stamp, last, later):
                 return self._join(stamp, time)
             return self._guess(stamp, last, later)
-        if any(last < other < time for other in later):
+        # One period after the last frame is where a frame belongs, so the others are wrong then.
+        if 2 * step > 3 * self._period(stamp) and any(last < other < time for other in later):
             return self._guess(stamp, last, later)
         too_long = self._longest_gap is not None and step > self._longest_gap
         if too_long or (step > self._doubtful_gap and self._decoding_denies(stamp, step)):
@@ -217,4 +218,7 @@ class Timeline:
     def _period(self, stamp: Stamp | None) -> Fraction | int:
         """Return the usual time between two frames, by the frames nearby or by what the file states."""
         near = self._log.usual_gap(stamp.index) if stamp is not None else 0
-        return near or self._stated_period or (stamp.duration if stamp is not None else 0)
+        stated = self._stated_period
+        if near and abs(near - stated) > max(1, stated / 20):
+            return near  # and otherwise the stated one, which is not rounded to the units of the stamps
+        return stated or (stamp.duration if stamp is not None else 0)
