@@ -197,7 +197,7 @@ def remux(
     """Write the packets of a video again, with what `restamp` makes of (index, pts, dts); None drops one."""
     buffer = io.BytesIO()
     with (
-        av.open(io.BytesIO(data), format=source) as video,
+        av.open(io.BytesIO(data), "r", format=source) as video,
         av.open(buffer, "w", format=muxer, options=mux_options or {}) as output,
     ):
         stream = output.add_stream_from_template(video.streams.video[0])
@@ -227,13 +227,13 @@ HAS_FFPROBE = shutil.which("ffprobe") is not None and shutil.which("ffmpeg") is 
 
 def by_ffprobe(path: Path) -> tuple[list[int], list[Fraction | None]]:
     """Return the numbers of the frames that FFmpeg's own programs decode, and the times that they read."""
-    probe = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-of", "json"]
+    probe: list[str | Path] = ["ffprobe", "-v", "error", "-select_streams", "v:0", "-of", "json"]
     entries = ["-show_entries", "frame=best_effort_timestamp,width,height:stream=time_base"]
     told = json.loads(subprocess.run([*probe, *entries, path], capture_output=True, check=True).stdout)
     base = Fraction(told["streams"][0]["time_base"])
     frames = told["frames"]
     height, width = frames[0]["height"], frames[0]["width"]
-    command = ["ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", "0:v:0"]
+    command: list[str | Path] = ["ffmpeg", "-v", "error", "-noautorotate", "-i", path, "-map", "0:v:0"]
     output = ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     raw = subprocess.run([*command, *output], capture_output=True, check=True).stdout
     pictures = np.frombuffer(raw, np.uint8).reshape(-1, height, width)

@@ -162,7 +162,7 @@ class Timeline:
 
     def _unwrapped(self, time: int, last: Fraction | int) -> int:
         """Return the time that `time` means, which is the one nearest to `last` where the counter wraps."""
-        if self._wrap is None or abs(last - time) <= self._wrap // 2:
+        if self._wrap is None or abs(Fraction(last - time)) <= self._wrap // 2:
             return time
         turns = int((last - time + self._wrap // 2) // self._wrap)
         return time + self._wrap * turns
@@ -219,6 +219,6 @@ class Timeline:
         """Return the usual time between two frames, by the frames nearby or by what the file states."""
         near = self._log.usual_gap(stamp.index) if stamp is not None else 0
         stated = self._stated_period
-        if near and abs(near - stated) > max(1, stated / 20):
+        if near and abs(near - stated) > (1 if stated < 20 else stated / 20):
             return near  # and otherwise the stated one, which is not rounded to the units of the stamps
         return stated or (stamp.duration if stamp is not None else 0)

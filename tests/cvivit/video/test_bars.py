@@ -27,7 +27,7 @@ from tests.barcodes import (
     remux,
 )
 
-THREADS = (1, 0, 16)
+THREADS = (0, 16)
 COUNT = 48
 VARIABLE = sorted(name for name, kind in KINDS.items() if kind.variable and name != "gif")
 MILLISECONDS = Fraction(1, 1000)
@@ -35,18 +35,20 @@ MILLISECONDS = Fraction(1, 1000)
 
 def read(data: bytes, *, fps: float = 8, start: float = 0.0, seconds: float | None = None) -> list[int]:
     """Return the numbers of the pictures, which have to be the same in every way of reading them."""
+    ways = [(1, False), (1, True)]
+    if fps == 8:
+        ways += [(threads, False) for threads in THREADS]
     outcomes = []
-    for threads in THREADS:
-        for strict in (False, True):
-            pictures = read_frames(
-                data,
-                ClipFormat(image_size=(64, 64), fps=fps, fit="stretch"),
-                threads=threads,
-                strict=strict,
-                start=start,
-                seconds=seconds,
-            )
-            outcomes.append([number_of(picture) for picture in pictures])
+    for threads, strict in ways:
+        pictures = read_frames(
+            data,
+            ClipFormat(image_size=(64, 64), fps=fps, fit="stretch"),
+            threads=threads,
+            strict=strict,
+            start=start,
+            seconds=seconds,
+        )
+        outcomes.append([number_of(picture) for picture in pictures])
     assert outcomes == outcomes[:1] * len(outcomes)
     return outcomes[0]
 
