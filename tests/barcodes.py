@@ -193,6 +193,7 @@ def remux(
     *,
     mux_options: dict[str, str] | None = None,
     source: str | None = None,
+    time_base: Fraction | None = None,
 ) -> bytes:
     """Write the packets of a video again, with what `restamp` makes of (index, pts, dts); None drops one."""
     buffer = io.BytesIO()
@@ -201,6 +202,8 @@ def remux(
         av.open(buffer, "w", format=muxer, options=mux_options or {}) as output,
     ):
         stream = output.add_stream_from_template(video.streams.video[0])
+        if time_base is not None:
+            stream.time_base = time_base
         index = 0
         for packet in video.demux(video.streams.video[0]):
             if not packet.size:
@@ -212,6 +215,8 @@ def remux(
             if stamps is None:
                 continue
             packet.pts, packet.dts = stamps
+            if time_base is not None:
+                packet.time_base = time_base
             packet.stream = stream
             output.mux(packet)
     return buffer.getvalue()
