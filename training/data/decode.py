@@ -9,14 +9,16 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import SampleError
+from cvivit.errors import SampleError, UnsupportedMediaError
 from cvivit.video import ClipFormat
 from cvivit.video.pictures.framing import Framer, display_size_of
+from training.data.pictures import rgb_of
 from training.data.shards import RawSample
 
 MAX_FRAMES = 1024
 """A sample is a clip: a film that found its way into a shard must not fill the memory."""
 MAX_PIXELS = 4096 * 4096
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def decode_clip(sample: RawSample) -> np.ndarray:
@@ -59,8 +61,8 @@ def decode_still(sample: RawSample) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(sample.data)) as image:
             _check_size(sample, *image.size)
-            return np.asarray(image.convert("RGB"))[None]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return rgb_of(image)[None]
+    except (UnsupportedMediaError, *_BROKEN) as error:
         raise SampleError(f"{sample.name}: not a sound picture ({type(error).__name__})") from error
 
 
