@@ -13,7 +13,7 @@ from cvivit.errors import UnsupportedMediaError, VideoError
 from cvivit.video import ClipFormat, VideoLimits
 from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.pictures.framing import Framer, display_size_of
-from training.data.pictures import rgb_of
+from cvivit.video.pictures.stills import rgb_of
 from training.data.shards import RawSample
 from training.errors import SampleError
 

@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import CorruptVideoError, UnsupportedMediaError, VideoTooLargeError
 from cvivit.video import ClipFormat, VideoLimits, display_size, read_frames
-from training.data.pictures import rgb_of
+from cvivit.video.pictures.stills import rgb_of
 from training.prepare.crops import Box, crop, crop_boxes, crop_side, enlarges, place_box
 from training.prepare.settings import PrepareSettings
 
