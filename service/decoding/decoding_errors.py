@@ -18,7 +18,7 @@ from service.errors import Routes, ServiceError
 
 
 class DecodingError(ServiceError):
-    """A video was not decoded, for a reason that lies in the decoding process."""
+    """A video was not decoded, because the process that decodes it failed."""
 
     status, code, title = 503, "decoding_error", "Video not decoded"
     routes = Routes.VIDEO
