@@ -95,7 +95,7 @@ class AppState:
         return self._pool
 
     def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
-        """Return the clips of a stranger's video, read within the limits of the settings."""
+        """Return the clips of an uploaded video, read within the limits of the settings."""
         clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
         return self.pool.read(source, clip_format, limits=video_limits(self.settings))
 
