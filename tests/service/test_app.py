@@ -22,13 +22,6 @@ def test_an_app_runs_several_times(tokenizer: VideoTokenizer, video: bytes) -> N
             assert client.post("/encode", content=video).status_code == 200
 
 
-def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
-    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
-    page = client.get("/")
-    assert page.status_code == 200
-    assert page.url.path == "/docs"
-
-
 def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
     """A browser without the internet shows it, and its policy lets nothing else in."""
     page = client.get("/docs")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import VideoError
-from cvivit.video import VideoLimits
-from cvivit.video.colour import to_rgb
+from cvivit.video import ClipFormat, VideoLimits
 from cvivit.video.containers.opening import open_video, opened_track
+from cvivit.video.pictures.framing import Framer, display_size_of
 from training.data.shards import RawSample
 from training.errors import SampleError
 
@@ -35,7 +34,8 @@ def decode_clip(sample: RawSample) -> np.ndarray:
             clip.
     """
     frames: list[np.ndarray] = []
-    reformatter = VideoReformatter()
+    framer: Framer | None = None
+    stored: tuple[int, int] | None = None
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
         with (
@@ -44,17 +44,21 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         ):
             for frame in track.container.decode(track.stream):
                 _check_size(sample, frame.width, frame.height)
-                frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
+                if stored is not None and (frame.height, frame.width) != stored:
+                    raise SampleError(f"{sample.name}: frames of several sizes")
+                stored = frame.height, frame.width
+                if framer is None:
+                    size = display_size_of(frame, track.stream)
+                    framer = Framer(ClipFormat(image_size=size, fit="stretch"), track.stream)
+                frames.append(framer.picture(frame))
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
     except VideoError as error:
         raise SampleError(f"{sample.name}: not a sound video ({error})") from error
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         raise SampleError(f"{sample.name}: not a sound video ({type(error).__name__})") from error
     if not frames:
         raise SampleError(f"{sample.name}: no frames")
-    if any(frame.shape != frames[0].shape for frame in frames):
-        raise SampleError(f"{sample.name}: frames of several sizes")
     return np.stack(frames)
 
 
