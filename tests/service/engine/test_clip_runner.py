@@ -1,4 +1,4 @@
-"""The engine over the real runner and a tiny network: tokens in any company, and memory that runs out."""
+"""The engine over the real runner and a tiny network: tokens in any batch, and memory that runs out."""
 
 from __future__ import annotations
 
