@@ -1,4 +1,4 @@
-"""C-ViViT: encoder, quantizer and decoder."""
+"""C-ViViT: the encoder, the quantizer and the decoder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from cvivit.network.transformer import Transformer
 
 
 class Reconstruction(NamedTuple):
-    """What a forward pass through the quantizer gives."""
+    """The result of a forward pass."""
 
     video: Tensor
     """`b c t h w`, not clamped."""
     indices: Tensor
     """`b T H W` int64."""
     commitment: Tensor
-    """The quantizer's own loss, a scalar: zero outside training."""
+    """The quantizer's own loss, a scalar, which is zero outside training."""
 
 
 class CViViT(nn.Module):
-    """The video autoencoder of Phenaki (arXiv 2210.02399), as released, as published, and in between.
+    """The video autoencoder of Phenaki (arXiv 2210.02399), in the variants that the configuration names.
 
-    Parameter names are those of `obvious-research/phenaki-cvivit`, whose weights load as they are.
+    The parameters have the names of `obvious-research/phenaki-cvivit`, so its weights load without changes.
 
     Args:
-        config: sizes and variants.
+        config: the sizes and variants.
     """
 
     def __init__(self, config: CViViTConfig) -> None:
@@ -54,14 +54,14 @@ class CViViT(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that the transformers compute in; the quantizer is float32 always."""
+        """The type in which the transformers compute. The quantizer always computes in float32."""
         return self.to_pixels_first_frame.get_parameter("0.weight").dtype
 
     def compute_in(self, dtype: torch.dtype) -> Self:
         """Let the transformers and the patches compute in `dtype`, in place, and return the model.
 
-        The quantizer and the network of the spatial bias keep their weights: rounded and widened again they
-        would be float32 in name only. `Module.to(dtype)` would round them.
+        The quantizer and the network of the spatial bias keep their float32 weights. `Module.to(dtype)` would
+        round them, and widening them again would not bring back what was lost.
         """
         for child in self.children():
             if child is not self.vq and child is not self.spatial_rel_pos_bias:
@@ -73,14 +73,14 @@ class CViViT(nn.Module):
         """Return the tokens of a video.
 
         Args:
-            video: float `b c t h w` in [0, 1]; t is 1 + a multiple of the temporal patch (a still is t = 1),
-                h and w are multiples of the patch.
+            video: float `b c t h w` in [0, 1]. t is 1 + a multiple of the temporal patch size (1 for a still
+                picture), and h and w are multiples of the patch size.
 
         Returns:
             int64 `b T H W` in [0, codebook_size).
 
         Raises:
-            ValueError: not floating point, other axes, or a shape that the patches do not divide.
+            ValueError: the video is not floating point, has other axes, or the patches do not divide it.
         """
         return quantizer.indices_of(self.vq, self.features(video), self.config)
 
@@ -94,7 +94,7 @@ class CViViT(nn.Module):
                 caller that has looked already passes False.
 
         Raises:
-            ValueError: not integers, other axes, or a token outside the codebook.
+            ValueError: the indices are not integers, have other axes, or are outside the codebook.
         """
         if indices.ndim != 4 or 0 in indices.shape:
             raise ValueError(f"indices must have the axes (b, T, H, W), not {tuple(indices.shape)}")
@@ -103,7 +103,7 @@ class CViViT(nn.Module):
         return self.decode_features(quantizer.features_of(self.vq, indices, self.config))
 
     def forward(self, video: Tensor) -> Reconstruction:
-        """Return the reconstruction of `b c t h w`, with the quantizer in training mode if the model is."""
+        """Return the reconstruction of `b c t h w`. In training mode this also updates the codebook."""
         features = self.features(video)
         grid = features.shape[1:4]
         quantized, indices, commitment = self.vq(rearrange(features, "b T H W d -> b (T H W) d"))[:3]
@@ -127,7 +127,7 @@ class CViViT(nn.Module):
     def _over_space(self, transformer: Transformer, x: Tensor) -> Tensor:
         batch, frames, rows, columns = x.shape[:4]
         bias = self.spatial_bias(rows, columns)
-        x = rearrange(x, "b T H W d -> (b T) (H W) d").contiguous()  # or every step would copy it for itself
+        x = rearrange(x, "b T H W d -> (b T) (H W) d").contiguous()  # or every step would copy it
         out = transformer(x, (frames, rows, columns), bias)
         return rearrange(out, "(b T) (H W) d -> b T H W d", b=batch, H=rows)
 
@@ -143,13 +143,13 @@ class CViViT(nn.Module):
     def spatial_bias(self, rows: int, columns: int) -> Tensor:
         """Return the bias `(heads, H W, H W)` of spatial attention, in the type of the transformers.
 
-        It depends on nothing but the grid and the weights. Without gradients it is kept until one of the
-        weights changes, moves or is cast.
+        It depends only on the grid and the weights. Without gradients it is cached until one of the weights
+        changes, moves to another device, or is cast.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a traced tensor has no address
             return self.spatial_rel_pos_bias(rows, columns).to(self.dtype)
         weights = tuple(self.spatial_rel_pos_bias.parameters())
-        if any(weight.is_inference() for weight in weights):  # these do not count their changes
+        if any(weight.is_inference() for weight in weights):  # inference tensors have no version counter
             return self.spatial_rel_pos_bias(rows, columns).to(self.dtype)
         state = (
             self.dtype,

@@ -1,4 +1,4 @@
-"""Where a patch is: a depthwise convolution for neighbours, biases for attention."""
+"""Positions: a depthwise convolution over neighbouring patches, and biases for attention."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from cvivit.network.depthwise import causal_depthwise
 
 
 class PEG(nn.Module):
-    """Position generator: a depthwise 3x3x3 convolution over the latent grid, causal in time.
+    """The position generator: a depthwise 3x3x3 convolution over the latent grid, causal in time.
 
-    Zeros pad one place on each side in H and W and two frames before in T, none after. From "Conditional
-    Positional Encodings" (arXiv 2102.10882) by way of lucidrains/phenaki-pytorch.
+    Zeros pad H and W by one place on each side, and T by two frames before the first. It comes from
+    "Conditional Positional Encodings" (arXiv 2102.10882) by way of lucidrains/phenaki-pytorch.
 
     Args:
-        dim: width d.
-        layout: how a temporal sequence `(b H W) T d` becomes a grid. "aligned" permutes it, as one would
-            expect. "scrambled" reads the same memory as `b T H W d`, as the released weights were trained:
-            it mixes space with time, and lets later frames reach earlier ones.
+        dim: the width d.
+        layout: how a temporal sequence `(b H W) T d` is arranged as a grid. "aligned" permutes it to
+            `b T H W d`. "scrambled" reads the same memory as `b T H W d` without permuting it, as the
+            released weights were trained. This mixes space with time, and lets later frames influence earlier
+            ones.
     """
 
     def __init__(self, dim: int, layout: Literal["scrambled", "aligned"] = "aligned") -> None:
@@ -50,12 +51,12 @@ class PEG(nn.Module):
 
 
 class SpatialBias(nn.Module):
-    """Bias of spatial attention: a small network over the offset between two patches.
+    """The bias of spatial attention: a small network of the offset between two patches.
 
-    For patches i and j the input is sign(o) * log(1 + |o|) of o = position(i) - position(j), per axis. A grid
-    of H x W patches has (H W)^2 pairs but (2H - 1)(2W - 1) distinct offsets: the network runs on these and
-    the result is gathered. From "Swin Transformer V2" (arXiv 2111.09883) by way of
-    lucidrains/phenaki-pytorch.
+    For patches i and j the input is sign(o) * log(1 + |o|) of o = position(i) - position(j), for each axis. A
+    grid of H x W patches has (H W)^2 pairs, but only (2H - 1)(2W - 1) distinct offsets. So the network runs
+    once for each offset, and its outputs are gathered for the pairs. It comes from "Swin Transformer V2"
+    (arXiv 2111.09883) by way of lucidrains/phenaki-pytorch.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -91,10 +92,10 @@ class SpatialBias(nn.Module):
 
 
 def alibi(heads: int, frames: int, *, device: torch.device | None = None) -> Tensor:
-    """Return the temporal bias `(heads, T, T)`: minus a slope per head times the distance in frames.
+    """Return the temporal bias `(heads, T, T)`: minus a slope of each head times the distance in frames.
 
-    The slopes are powers of start = 2 ** -(2 ** -(log2(heads) - 3)), for a power of two of heads, as in
-    "Train Short, Test Long" (arXiv 2108.12409).
+    The number of heads is a power of two. The slopes are the powers of 2 ** -(2 ** -(log2(heads) - 3)), as
+    in "Train Short, Test Long" (arXiv 2108.12409).
     """
     start = 2 ** -(2 ** -((heads.bit_length() - 1) - 3))
     slopes = torch.tensor([start ** (head + 1) for head in range(heads)], device=device)

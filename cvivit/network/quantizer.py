@@ -1,4 +1,4 @@
-"""Features to codes and back: the quantizer of vector-quantize-pytorch, and our own lookup for inference."""
+"""Features to codes and back: the quantizer of vector-quantize-pytorch, with a lookup of our own."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from vector_quantize_pytorch import LFQ, VectorQuantize
 from cvivit.config import CViViTConfig
 
 LOOKUP_CHUNK = {"cpu": 128, "cuda": 8192}
-"""Tokens compared with the codebook at once: with 8,192 codes 4 MiB of similarities, which a CPU's caches
-hold, or 256 MiB, which keep a GPU busy; whatever the batch."""
+"""How many tokens are compared with the codebook at once, whatever the batch. With 8,192 codes, their
+similarities take 4 MiB on a CPU, which fit in its caches, and 256 MiB on a GPU, which keep it busy."""
 
 LOOKUP_BLOCK = 128
-"""Codes of which the nearest is found at once on a CPU."""
+"""On a CPU, the largest similarity is first found among blocks of so many codes."""
 
 EMA_DECAY = 0.8
 COMMITMENT_WEIGHT = 0.25
-"""Inside VectorQuantize, before the trainer's own weight: the values of the released run."""
+"""The weight inside VectorQuantize in the released run. The trainer multiplies its own weight by it."""
 
 
 def make_quantizer(config: CViViTConfig) -> nn.Module:
     """Return the trainable quantizer: `b n d -> (quantized b n d, indices b n, loss)`.
 
-    The rotation trick, which vector-quantize-pytorch has turned on by default since, is off: the released
-    weights were trained with the straight-through gradient.
+    The rotation trick is off, although newer versions of vector-quantize-pytorch turn it on by default. The
+    released weights were trained with the straight-through gradient.
     """
     if config.quantizer == "lfq":
         return LFQ(dim=config.dim, codebook_size=config.codebook_size)
@@ -43,9 +43,10 @@ def make_quantizer(config: CViViTConfig) -> nn.Module:
 
 
 def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int | None = None) -> Tensor:
-    """Return the index of the code with the largest dot product, `n d, k d -> n` int64; the first of equals.
+    """Return the index of the code with the largest dot product, `n d, k d -> n` int64.
 
-    The (n, k) matrix is never held whole: memory does not grow with n times k.
+    Of equal ones it is the first. The (n, k) similarities are computed in chunks, so that memory does not
+    grow with n times k.
     """
     table = codes.t()
     chunk = chunk or LOOKUP_CHUNK[features.device.type]
@@ -57,8 +58,8 @@ def nearest_codes(features: Tensor, codes: Tensor, *, chunk: int | None = None) 
 def _first_largest(similarities: Tensor) -> Tensor:
     """Return `similarities.argmax(-1)`, `n k -> n`.
 
-    On a CPU torch's argmax takes one number at a time and its amax a vector register full, so that the
-    largest is looked for among the largest of blocks first.
+    On a CPU, torch's argmax handles one number at a time, and its amax a whole vector register. So amax
+    first finds the block that has the largest number, and argmax searches only that block.
     """
     n, k = similarities.shape
     if similarities.device.type != "cpu" or k % LOOKUP_BLOCK:
@@ -69,7 +70,7 @@ def _first_largest(similarities: Tensor) -> Tensor:
 
 
 def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> Tensor:
-    """Return the codes of encoder features, `... d -> ...` int64, always in float32."""
+    """Return the codes of encoder features, `... d -> ...` int64. It always computes in float32."""
     vq: Any = quantizer
     projected = vq.project_in(features.to(torch.float32)).flatten(0, -2)
     if config.quantizer == "lfq":
@@ -80,7 +81,7 @@ def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> 
 
 
 def codes_to_match(quantizer: nn.Module, config: CViViTConfig) -> Tensor:
-    """Return what features are compared with, `k d` float32: codes as stored, or of unit length."""
+    """Return the codes that features are compared with, `k d` float32, as stored or scaled to unit length."""
     codes: Tensor = quantizer.codebook  # type: ignore[assignment]
     return F.normalize(codes, dim=-1) if config.codebook_matching == "normalized" else codes
 
@@ -94,17 +95,17 @@ def check_range(indices: Tensor, config: CViViTConfig) -> None:
 def features_of(quantizer: nn.Module, indices: Tensor, config: CViViTConfig) -> Tensor:
     """Return the decoder's input for codes, `... -> ... d` float32, from integers of any type.
 
-    The indices must be in the codebook: see `check_range`. On a GPU the lookup of another is a device
-    assertion, after which the process can compute nothing more. It is not checked here because that would
-    wait for the device.
+    The caller makes sure that the indices are in the codebook (`check_range`). On a GPU, the lookup of
+    another index fails a device assertion, after which the process can compute nothing more. This function
+    does not check it, because the check would wait for the device.
 
     Raises:
-        ValueError: not integers.
+        ValueError: the indices are not integers.
     """
     vq: Any = quantizer
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise ValueError(f"indices must be integers, not {str(indices.dtype).removeprefix('torch.')}")
-    indices = indices.long()  # torch takes uint8 for a mask, and looks nothing up with the other types
+    indices = indices.long()  # torch reads uint8 as a mask, and supports few other types as indices
     if config.quantizer == "lfq":
         bits = (indices.unsqueeze(-1) & vq.mask) != 0
         codes = bits.to(torch.float32) * 2 - 1
@@ -114,7 +115,7 @@ def features_of(quantizer: nn.Module, indices: Tensor, config: CViViTConfig) -> 
 
 
 def adapt_codebook(state: dict[str, Any], prefix: str) -> None:
-    """Bring a codebook of any vector-quantize-pytorch generation into the layout of today's, in place.
+    """Convert a codebook of any generation of vector-quantize-pytorch to the current layout, in place.
 
     | version | `initted` | `embed_avg` |
     |---|---|---|
@@ -122,7 +123,7 @@ def adapt_codebook(state: dict[str, Any], prefix: str) -> None:
     | 1.6 | (1,) float32 | (1, k, d) |
     | 1.32 | () bool | (1, k, d) |
 
-    The averages only matter to further training; where they are missing the codes stand in for them.
+    Only further training reads the averages. If they are missing, they are set to the codes.
     """
     book = prefix + "_codebook."
     initted = state.get(book + "initted")

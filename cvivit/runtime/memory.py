@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -10,13 +11,20 @@ import torch
 LARGEST_KEPT_BYTES: Final = 2**25 - 2**16
 """Just below the largest block that glibc ever keeps, with room for its header and its alignment."""
 
-OUT_OF_MEMORY: Final = ("can't allocate memory", "_ALLOC_FAILED", "CUDA error: out of memory")
-"""Text in the errors of the CPU allocator, of cuBLAS and cuDNN, and of CUDA, which have no own class."""
+OUT_OF_MEMORY: Final = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|cudaErrorMemoryAllocation"
+    r"|ALLOC_FAILED|ALLOCATION_FAILED"
+    # The libraries make their handles at the first call. Without memory for one, they are "not initialized".
+    r"|CU(BLAS|DNN|SOLVER)_STATUS_NOT_INITIALIZED",
+    re.IGNORECASE,
+)
+"""How the CPU's allocator, CUDA's driver, cuBLAS, cuDNN and Triton say that there is too little memory. Most
+of these errors have no class of their own."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether `error` says that a device had too little memory."""
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def smaller_batch_sizes(batch_sizes: Sequence[int], size: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Which device and which precision: what "auto" means on this machine, and how "exact" is kept."""
+"""The choice of a device and a precision, and the settings of torch that keep "exact" exact."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 from cvivit.runtime.cuda.choosing import OLDEST_FAST, choose_cuda, why_unsupported
 
 Precision = Literal["exact", "fast"]
-State = TypeVar("State")
-
 PrecisionChoice = Literal["exact", "fast", "auto"]
+
+State = TypeVar("State")
 
 
 def choose_device(device: str | torch.device = "auto", *, needed_bytes: int = 0) -> torch.device:
     """Return the device that `device` names.
 
     Args:
-        device: a name, or "auto": the freest CUDA device that this build of torch supports and that has room,
-            or else the CPU.
-        needed_bytes: the room that "auto" looks for.
+        device: a name, or "auto", which means the CUDA device with the most free memory that this build of
+            torch supports, or the CPU if none has enough.
+        needed_bytes: the free memory that "auto" requires.
 
     Raises:
         ValueError: the name is not a device, there is no such device here, or torch does not support it.
@@ -56,7 +56,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def choose_precision(precision: PrecisionChoice, device: torch.device) -> Precision:
-    """Return "exact" or "fast"; "auto" is fast where the hardware has bfloat16.
+    """Return "exact" or "fast". "auto" means fast where the hardware has bfloat16.
 
     Raises:
         ValueError: `precision` is none of the three, or is "fast" on a CUDA device before sm_80, which
@@ -72,15 +72,16 @@ def choose_precision(precision: PrecisionChoice, device: torch.device) -> Precis
 
 
 class _Held(Generic[State]):
-    """Settings of the process that are changed while at least one thread needs them changed.
+    """A context that changes settings of the process for as long as at least one thread is in it.
 
-    Each runner has threads of its own. Were each to put back what it found, the first to finish would let
-    TF32 loose on the others.
+    The settings belong to the whole process, but each runner computes on threads of its own. If each thread
+    restored what it had found, the first to finish would turn TF32 on under the others. So the threads are
+    counted: the first changes the settings and the last restores them.
 
     Args:
         read: returns the settings.
-        change: sets what is needed.
-        put_back: sets what `read` returned.
+        change: makes the changes.
+        put_back: restores what `read` returned.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class _Held(Generic[State]):
 _CUDNN: Any = torch.backends.cudnn
 _CONVOLUTIONS: Final = (
     (_CUDNN.conv, "fp32_precision"),
-    (_CUDNN.rnn, "fp32_precision"),  # where the two differ, reading the older switch raises
+    (_CUDNN.rnn, "fp32_precision"),  # if it differs from that of conv, reading the older switch raises
     (_CUDNN, "deterministic"),
     (_CUDNN, "benchmark"),
 )
@@ -117,10 +118,10 @@ _PRODUCTS: Final[tuple[Any, ...]] = (torch.backends.cuda.matmul, _MATMUL)
 
 
 def _products() -> tuple[str | None, list[str]]:
-    """Return how float32 products are computed: torch's older setting, and the newer ones.
+    """Return how float32 products are computed, as torch's older switch and its newer ones say it.
 
-    torch has two switches for TF32, and reading the older one raises where the newer one was set to something
-    else. It is None then.
+    torch has two kinds of switches for TF32. Reading the older one raises an error if the newer ones disagree
+    with it. It is returned as None then.
     """
     try:
         older = torch.get_float32_matmul_precision()
@@ -130,15 +131,16 @@ def _products() -> tuple[str | None, list[str]]:
 
 
 def _set_products(settings: tuple[str | None, list[str]]) -> None:
+    """Set what `_products` returns."""
     older, newer = settings
     if older is not None:
-        torch.set_float32_matmul_precision(older)  # sets the newer ones as well, so these come second
+        torch.set_float32_matmul_precision(older)  # also sets the newer ones, which therefore come after it
     for products, value in zip(_PRODUCTS, newer, strict=True):
         products.fp32_precision = value
 
 
 def _convolutions() -> tuple[bool | None, list[Any]]:
-    """Return the settings of cuDNN, the older switch first, as `_products` does."""
+    """Return the settings of cuDNN: the older switch, and then the newer ones, as `_products` does."""
     try:
         older = torch.backends.cudnn.allow_tf32
     except RuntimeError:
@@ -147,6 +149,7 @@ def _convolutions() -> tuple[bool | None, list[Any]]:
 
 
 def _set_convolutions(settings: tuple[bool | None, list[Any]]) -> None:
+    """Set what `_convolutions` returns."""
     older, newer = settings
     if older is not None:
         torch.backends.cudnn.allow_tf32 = older
@@ -162,10 +165,10 @@ _FLOAT32_CONVOLUTIONS = _Held(
 
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device) -> Iterator[None]:
-    """Run the body without TF32, and where `precision` is "exact" with deterministic convolutions.
+    """Run the body without TF32, and if `precision` is "exact" also with deterministic convolutions.
 
-    In "fast" it is for the quantizer's lookup. The settings are the process's own; they are put back once
-    no thread is in such a body any more.
+    With "fast", only the quantizer's lookup computes in float32. The settings belong to the process. They are
+    restored when no thread is in such a body any more. On a CPU nothing is changed.
     """
     if device.type != "cuda":
         yield

@@ -1,4 +1,4 @@
-"""How fast this machine encodes and decodes, next to how fast it multiplies matrices."""
+"""Measure how fast this machine encodes and decodes, compared with how fast it multiplies matrices."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def table(report: dict[str, Any]) -> str:
 
 
 def moving_waves(n: int, shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Return `n` different smooth moving clips, uint8 `n f h w c`."""
+    """Return `n` different clips of smooth moving waves, uint8 `n f h w c`."""
     frames, height, width, channels = shape
     t, y, x = np.meshgrid(*(np.linspace(0, 1, side) for side in (frames, height, width)), indexing="ij")
     random = np.random.default_rng(0)

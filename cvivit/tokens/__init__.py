@@ -1,4 +1,4 @@
-"""The token grid and its two file forms. `FORMAT.md` specifies both. This package imports without torch."""
+"""The token grid and its two file forms, which FORMAT.md specifies. This package imports without torch."""
 
 from cvivit.tokens.grid import TokenGrid
 

@@ -1,4 +1,4 @@
-"""TokenGrid: the tokens of a video, with what it takes to turn them back into one."""
+"""TokenGrid: the tokens of a video, with everything that is needed to decode them."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ from cvivit.tokens import token_file, token_json
 from cvivit.tokens.strict_json import shown
 
 UINT16_CODES = 2**16
-"""The largest codebook whose tokens are stored in two bytes."""
+"""The most codes of a codebook whose tokens are stored in two bytes."""
 MAX_CODES = 2**32
+"""The most codes of any codebook, since tokens are stored in at most four bytes."""
 MAX_FRAMES = 2**53 - 1
-"""The largest integer that every JSON reader takes exactly."""
+"""The largest integer that every JSON reader reads exactly."""
 MAX_MODEL_CHARACTERS = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TokenGrid:
-    """The tokens of one video: clip after clip, each a grid of latent frames, rows and columns.
+    """The tokens of one video: a sequence of clips, each a grid of latent frames, rows and columns.
 
     Attributes:
-        indices: `(clips, T, H, W)` uint16, or uint32 where the codebook has more than 65,536 codes. Any
-            integer array is taken, copied and made read-only; `indices.astype(np.int64)` is what torch wants.
+        indices: `(clips, T, H, W)` uint16, or uint32 for a codebook of more than 65,536 codes. The
+            constructor accepts any integer array, and keeps a read-only copy. For torch, convert it with
+            `indices.astype(np.int64)`.
         frames: how many frames are real. The last clip was padded by repeating its last frame.
-        fps: frames a second, in [0.01, 1000].
+        fps: the frame rate in frames a second, in [0.01, 1000].
         model: the fingerprint of the weights that made the tokens.
 
     Raises:
         TokenShapeError: the indices are not four-dimensional, or there are none.
-        TokenRangeError: they are not integers in [0, 2**32).
-        TokenFieldError: `frames`, `fps` or `model` is of another type or out of range.
+        TokenRangeError: the indices are not integers in [0, 2**32).
+        TokenFieldError: `frames`, `fps` or `model` has another type or is out of range.
     """
 
     indices: np.ndarray
@@ -67,20 +69,20 @@ class TokenGrid:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.indices.flags.writeable = False  # numpy's pickles forget it
+        self.indices.flags.writeable = False  # numpy does not pickle this flag
 
     def check(self, config: CViViTConfig, *, model: str | None = None) -> None:
-        """Make sure that the network of `config`, with the weights of fingerprint `model`, can decode this.
+        """Check that the network of `config`, with the weights of fingerprint `model`, can decode the tokens.
 
         Raises:
-            ModelMismatchError: the tokens are those of other weights than `model`, where that is given.
+            ModelMismatchError: the tokens were made by other weights than `model`. None skips this check.
             TokenShapeError: a clip's grid is not `config.grid`.
             TokenRangeError: a token is outside the codebook.
-            TokenFieldError: `frames` is more than the clips hold, or so few that a clip would hold none.
+            TokenFieldError: `frames` is more than the clips have, or so few that the last clip has none.
         """
         if model is not None and self.model != model:
             raise ModelMismatchError(
-                f"the tokens are those of model {shown(self.model)}, not of {shown(model)}"
+                f"the tokens were made by model {shown(self.model)}, not by {shown(model)}"
             )
         if self.indices.shape[1:] != config.grid:
             raise TokenShapeError(
@@ -99,7 +101,7 @@ class TokenGrid:
     # The JSON form
 
     def to_json(self) -> str:
-        """Return the JSON form: one object, in ASCII, on one line."""
+        """Return the JSON form: one object in ASCII on one line."""
         return token_json.write(self.indices, {"model": self.model, "frames": self.frames, "fps": self.fps})
 
     @classmethod
@@ -114,14 +116,14 @@ class TokenGrid:
         """Read the JSON form.
 
         Args:
-            text: one JSON object; bytes are UTF-8.
-            config: the network that is to decode the tokens. With it only `indices` is required (`frames` is
-                all of them and `fps` the network's where they are left out) and the grid is checked.
-            model: the fingerprint that `model` must be, and is where it is left out.
-            max_tokens: refuse more tokens than this, before they are parsed.
+            text: one JSON object. Bytes are read as UTF-8.
+            config: the network that will decode the tokens. If it is given, the grid is checked, and only
+                `indices` is required: `frames` defaults to all frames, and `fps` to that of the network.
+            model: the fingerprint that the tokens must have. It is also the default for tokens without one.
+            max_tokens: the most tokens to accept. More are refused before they are parsed.
 
         Raises:
-            TokensError: one of its subclasses for each cause; see also `check`.
+            TokensError: the subclass names the cause. Those of `check` are included.
         """
         indices, fields = token_json.read(text, max_tokens=max_tokens)
         return cls._read(indices, fields, config, model)
@@ -129,7 +131,7 @@ class TokenGrid:
     # The safetensors form
 
     def to_bytes(self) -> bytes:
-        """Return the safetensors form: the same bytes for equal grids of one type."""
+        """Return the safetensors form. Equal grids of one type give the same bytes."""
         return token_file.write(self.indices, {"model": self.model, "frames": self.frames, "fps": self.fps})
 
     @classmethod
@@ -141,14 +143,14 @@ class TokenGrid:
         model: str | None = None,
         max_tokens: int | None = None,
     ) -> Self:
-        """Read the safetensors form. Arguments and errors are those of `from_json`."""
+        """Read the safetensors form from bytes. The arguments and errors are those of `from_json`."""
         return cls.load(BytesIO(data), config=config, model=model, max_tokens=max_tokens)
 
     def save(self, destination: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the safetensors form to a path, whole or not at all, or to a file object.
 
         Raises:
-            OSError: it cannot be written; what was at the path is still there.
+            OSError: it cannot be written. What was at the path before is unchanged.
         """
         if isinstance(destination, (str, os.PathLike)):
             with replacing(destination) as file:
@@ -165,11 +167,11 @@ class TokenGrid:
         model: str | None = None,
         max_tokens: int | None = None,
     ) -> Self:
-        """Read the safetensors form from a path or a file object. Otherwise like `from_json`.
+        """Read the safetensors form from a path or a file object. Other arguments are those of `from_json`.
 
         Raises:
             OSError: the path cannot be read.
-            TokensError: one of its subclasses for each cause; see also `check`.
+            TokensError: the subclass names the cause. Those of `check` are included.
         """
         if isinstance(source, (str, os.PathLike)):
             with Path(source).open("rb") as file:
@@ -182,7 +184,7 @@ class TokenGrid:
     def _read(
         cls, indices: np.ndarray, fields: dict[str, Any], config: CViViTConfig | None, model: str | None
     ) -> Self:
-        """Complete what either form holds, and check it against the network where that is known."""
+        """Add defaults to the fields of either form, and check the tokens against a network that is known."""
         defaults: dict[str, Any] = {} if model is None else {"model": model}
         if config is not None:
             defaults |= {"frames": indices.shape[0] * config.clip_frames, "fps": config.fps}
@@ -194,7 +196,7 @@ class TokenGrid:
             grid = cls(indices=indices, **fields)
         except TokenRangeError:
             if config is not None:
-                _check_range(indices, config.codebook_size)  # whose range says more than that of any codebook
+                _check_range(indices, config.codebook_size)  # this error names the codebook's own range
             raise
         if config is None:
             grid._check_model(model)
@@ -204,15 +206,18 @@ class TokenGrid:
 
     def _check_model(self, model: str | None) -> None:
         if model is not None and self.model != model:
-            raise ModelMismatchError(f"the tokens are of model {shown(self.model)}, not of {shown(model)}")
+            raise ModelMismatchError(
+                f"the tokens were made by model {shown(self.model)}, not by {shown(model)}"
+            )
 
 
 def token_dtype(codebook_size: int) -> type[np.uint16] | type[np.uint32]:
-    """Return the type that tokens of a codebook are stored in."""
+    """Return the type in which the tokens of a codebook are stored."""
     return np.uint16 if codebook_size <= UINT16_CODES else np.uint32
 
 
 def _stored(indices: np.ndarray) -> np.ndarray:
+    """Return a read-only copy of the indices in the type in which they are stored."""
     if not isinstance(indices, np.ndarray) or indices.ndim != 4:
         raise TokenShapeError("indices must be an array (clips, T, H, W)")
     if not indices.size:
@@ -228,6 +233,7 @@ def _stored(indices: np.ndarray) -> np.ndarray:
 
 
 def _check_range(indices: np.ndarray, codes: int) -> None:
+    """Raise an error that names the first token outside [0, codes), if there is one."""
     if int(indices.min()) >= 0 and int(indices.max()) < codes:
         return
     place = np.unravel_index(int(np.argmax((indices < 0) | (indices >= codes))), indices.shape)

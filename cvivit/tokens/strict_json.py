@@ -1,4 +1,4 @@
-"""JSON from strangers: one meaning per document, and one error for everything that has none."""
+"""Read JSON from strangers: every document has one meaning, or raises an error of ours."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 from cvivit.errors import TokenFormatError, TokenSyntaxError
 
 SHOWN_CHARACTERS = 40
+"""How much of a value an error message shows."""
 KEPT_DIGITS = 2 * SHOWN_CHARACTERS
-"""Of an integer of more digits than Python reads."""
+"""How many digits are kept of an integer that has more than Python reads."""
 
 
 def parse(text: str | bytes) -> Any:
-    """Return the value of a JSON document in UTF-8, whose objects name no key twice.
+    """Return the value of a JSON document in UTF-8.
 
-    NaN and Infinity are read, as Python writes them, and an integer of more digits than Python reads is cut
-    down to one that is still huge: whoever takes the number says that it is out of range.
+    NaN and Infinity are accepted, because Python writes them. An integer with more digits than Python reads
+    is shortened to one that is still huge, so that the caller's check of its range refuses it.
 
     Raises:
-        TokenSyntaxError: not UTF-8, not JSON, or nested too deep.
-        TokenFormatError: a key occurs twice, so that two readers could take different values.
+        TokenSyntaxError: the document is not UTF-8, not JSON, or nested too deep.
+        TokenFormatError: an object has a key twice, of which two readers could take different values.
     """
     try:
         if isinstance(text, bytes):
@@ -31,11 +32,11 @@ def parse(text: str | bytes) -> Any:
         with _no_collections():
             return _load(text)
     except UnicodeDecodeError:
-        raise TokenSyntaxError("not JSON: not UTF-8") from None
+        raise TokenSyntaxError("not JSON: it is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise TokenSyntaxError(f"not JSON from line {error.lineno}, column {error.colno}") from None
     except RecursionError:
-        raise TokenSyntaxError("not readable JSON: nested too deep") from None
+        raise TokenSyntaxError("not readable JSON: it is nested too deep") from None
 
 
 def _load(text: str) -> Any:
@@ -43,7 +44,7 @@ def _load(text: str) -> Any:
         return json.loads(text, object_pairs_hook=_unique_keys)
     except (json.JSONDecodeError, TokenFormatError):
         raise
-    except ValueError:  # CPython's bound on int(): reading digits takes quadratic time
+    except ValueError:  # CPython limits the digits of int(), because reading them takes quadratic time
         return json.loads(text, object_pairs_hook=_unique_keys, parse_int=_cut)
 
 
@@ -52,7 +53,7 @@ def _cut(digits: str) -> int:
 
 
 def shown(value: object) -> str:
-    """Return a value from a stranger as a short, printable, one-line piece of an error message."""
+    """Return a value from a stranger as a short, printable piece of an error message, on one line."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**SHOWN_CHARACTERS:
         return "an integer of many digits"
     if isinstance(value, (list, dict)):
@@ -63,9 +64,10 @@ def shown(value: object) -> str:
 
 @contextmanager
 def _no_collections() -> Iterator[None]:
-    """Keep the garbage collector out: a document has no cycles, and a million lists set it off many times.
+    """Turn the garbage collector off while a document is parsed.
 
-    It stops every thread: a million empty lists took 2.2 s, in which a server answered nobody, and now 0.2 s.
+    A million new lists start it many times, and it stops every thread: a million empty lists took 2.2 s, in
+    which a server answered nobody. Without it they take 0.2 s. A document has no cycles to collect.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -77,6 +79,7 @@ def _no_collections() -> Iterator[None]:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object's members as a dict, or raise TokenFormatError if a key occurs twice."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
         seen: set[str] = set()

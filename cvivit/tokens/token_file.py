@@ -1,7 +1,9 @@
-"""The safetensors form of tokens: one tensor, `indices`, and the fields as metadata. See FORMAT.md.
+"""Read and write the safetensors form of tokens: one tensor, `indices`, and the fields as metadata.
 
-Read and written here rather than by the safetensors package, which gives no metadata for bytes in memory,
-offers no limit to compare a header's sizes with, and promises no order of bytes.
+FORMAT.md specifies it. A file is 8 bytes with the length of the header, the header (JSON), and the indices.
+
+The safetensors package is not used here: it gives no metadata for bytes in memory, has no limit for the sizes
+that a header claims, and does not promise to write equal grids as equal bytes.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from cvivit.tokens.strict_json import parse, shown
 FORMAT, VERSION = "cvivit-tokens", "1"
 TENSOR = "indices"
 MAX_HEADER_BYTES = 64 * 1024
-"""Ours are some 250 bytes; the rest is room for metadata of others."""
+"""The most bytes of a header. Our own have some 250. The rest is room for metadata of other programs."""
 CHUNK_BYTES = 1024 * 1024
-"""What is read at once: a header that claims terabytes allocates this much."""
+"""How much is read at once. A header that claims terabytes makes us allocate only this much."""
 RANKS = (3, 4)
 DTYPES = {
     "U8": "u1",
@@ -40,10 +42,11 @@ DTYPES = {
     "U64": "<u8",
     "I64": "<i8",
 }
-"""What is read. U16 and U32 are written; the rest is what a generator may have sampled in."""
+"""The types that are read. Only U16 and U32 are written, but a generator may save tokens in another."""
 MAX_REPORTED = 2**53
-"""A header may claim a number too long to be printed."""
+"""The largest number of tokens that an error reports. A header may claim one too long to be printed."""
 INTEGER = re.compile(r"[0-9]{1,16}")
+"""An integer in metadata, whose values are strings."""
 NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,3})?")
 
 
@@ -59,17 +62,19 @@ def write(indices: np.ndarray, fields: dict[str, Any]) -> bytes:
 
 
 def read(file: BinaryIO, *, max_tokens: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return integers `(clips, T, H, W)` and those of `model`, `frames` and `fps` that are there.
+    """Return integers `(clips, T, H, W)`, and those of the fields `model`, `frames` and `fps` that it has.
 
-    Nothing is believed before it is checked: the memory taken is that of the tokens that are really there,
-    and no more than `max_tokens` of them.
+    The header comes from a stranger, so each size in it is checked before memory is allocated for it. The
+    memory taken is that of the tokens that the file really has, and of at most `max_tokens` of them.
 
     Raises:
-        TokensError: one of its subclasses for each cause.
+        TokensError: the subclass names the cause.
     """
     length = int.from_bytes(_read(file, 8, "the header's length"), "little")
     if not 2 <= length <= MAX_HEADER_BYTES:
-        raise TokenFormatError(f"not a token file: a header of {length} bytes, not 2 to {MAX_HEADER_BYTES}")
+        raise TokenFormatError(
+            f"not a token file: its header has {length} bytes, not 2 to {MAX_HEADER_BYTES}"
+        )
     tensor, metadata = _header(_read(file, length, "the header"))
     fields = _fields(metadata)
     dtype, shape = _layout(tensor, max_tokens)
@@ -80,6 +85,7 @@ def read(file: BinaryIO, *, max_tokens: int | None = None) -> tuple[np.ndarray, 
 
 
 def _read(file: BinaryIO, count: int, what: str) -> bytearray:
+    """Return exactly `count` bytes. The buffer grows with what is really there, in steps of `CHUNK_BYTES`."""
     data = bytearray()
     while len(data) < count:
         piece = file.read(min(count - len(data), CHUNK_BYTES))
@@ -90,7 +96,7 @@ def _read(file: BinaryIO, count: int, what: str) -> bytearray:
 
 
 def _header(raw: bytearray) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the description of the one tensor, and the metadata."""
+    """Return the description of the tensor `indices`, which must be the only one, and the metadata."""
     try:
         header = parse(bytes(raw))
     except TokensError as error:
@@ -112,10 +118,14 @@ def _header(raw: bytearray) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _layout(tensor: dict[str, Any], max_tokens: int | None) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return type and shape of the tensor, which must be all that the file holds."""
+    """Return the type and the shape of the tensor, after checking that they agree with its place in the file.
+
+    The number of tokens is computed from the claimed shape in Python's integers, which do not overflow, and
+    is compared with `max_tokens` before anything of that size is allocated.
+    """
     name, shape, offsets = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
     if not isinstance(name, str) or name not in DTYPES:
-        raise TokenRangeError(f"indices are of type {shown(name)}, not integers")
+        raise TokenRangeError(f"indices have the type {shown(name)}, which is not one of integers")
     if not _sizes(shape) or len(shape) not in RANKS:
         raise TokenShapeError("indices must be (clips, T, H, W), or (T, H, W) for one clip")
     if 0 in shape:
@@ -131,13 +141,14 @@ def _layout(tensor: dict[str, Any], max_tokens: int | None) -> tuple[np.dtype[An
 
 
 def _sizes(value: Any) -> bool:
+    """Return whether `value` is a list of sizes. `type` rather than `isinstance`: a bool is an int."""
     return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
 def _fields(metadata: dict[str, str]) -> dict[str, Any]:
-    """Return the fields in their own types. Metadata of other names is left to whoever wrote it."""
+    """Return the fields in their own types. Metadata of other programs, under other names, is ignored."""
     if (format_ := metadata.get("format", FORMAT)) != FORMAT:
-        raise TokenFormatError(f"a file of format {shown(format_)}, not {FORMAT}")
+        raise TokenFormatError(f"the file has the format {shown(format_)}, not {FORMAT}")
     if (version := metadata.get("version", VERSION)) != VERSION:
         raise TokenFormatError(f"version {shown(version)} of the token file; this program reads {VERSION}")
     fields: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The JSON form of tokens: `{"model", "shape", "frames", "fps", "indices": [[[[...]]]]}`."""
+"""Read and write the JSON form of tokens: `{"model", "shape", "frames", "fps", "indices": [[[[...]]]]}`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cvivit.tokens.strict_json import parse, shown
 
 FIELDS = ("model", "shape", "frames", "fps", "indices")
 OTHER_COMMAS = 7
-"""A document of n tokens holds n - 1 commas between them, three in `shape` and four between the fields."""
+"""A document of n tokens has n - 1 commas between them, three in `shape` and four between the fields."""
 RANKS = (3, 4)
-"""(T, H, W) for one clip, as a generator samples it, or (clips, T, H, W)."""
+"""The indices are (clips, T, H, W), or (T, H, W) for one clip as a generator samples it."""
 LISTS_PER_TOKEN = max(RANKS) - 1
-"""A row, a latent frame and a clip for every token, where each holds one."""
+"""The most lists that a token can need: a row, a latent frame and a clip of its own."""
 OTHER_BRACKETS = 512
-"""The object's, those of `indices` and `shape`, and what a name that is text may have in it."""
+"""Brackets beside those of the rows: of `indices`, of `shape`, and inside strings."""
 
 
 def write(indices: np.ndarray, fields: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarra
         TokensError: one of its subclasses for each cause.
     """
     if not isinstance(text, str):
-        text = bytes(text)  # of any buffer
+        text = bytes(text)  # accepts any buffer, such as a memoryview
     if max_tokens is not None:
         _refuse_before_parsing(text, max_tokens)
     document = parse(text)
@@ -72,13 +72,17 @@ def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarra
 
 
 def _refuse_before_parsing(text: str | bytes, max_tokens: int) -> None:
-    """Refuse by commas and brackets: parsed, a token takes ten times the memory of its text, a list fifty."""
+    """Refuse a document that is too large, by counting its commas and brackets.
+
+    This comes before parsing, because a parsed token takes ten times the memory of its text, and a parsed
+    list fifty times.
+    """
     at_least = 1 + _count(text, ",") - OTHER_COMMAS
     if at_least > max_tokens:
         raise _too_many(at_least, max_tokens)
     brackets = _count(text, "[") - LISTS_PER_TOKEN * min(at_least + OTHER_COMMAS, max_tokens)
     if max(brackets, _count(text, "{")) > OTHER_BRACKETS:
-        raise TokenSyntaxError("not readable JSON: more lists or objects than rows of tokens could be")
+        raise TokenSyntaxError("not readable JSON: it has more lists or objects than tokens can need")
 
 
 def _count(text: str | bytes, character: str) -> int:
@@ -90,14 +94,17 @@ def _too_many(tokens: int, limit: int) -> TooManyTokensError:
 
 
 def _array(nested: Any) -> np.ndarray:
-    """Return rectangular nested lists of integers as an array of rank 3 or 4."""
+    """Return rectangular nested lists of integers as an array of rank 3 or 4.
+
+    It flattens one level after another. At each level, all members must be lists of one length.
+    """
     level: list[Any] = [nested]
     shape: list[int] = []
     while level and isinstance(level[0], list):
         if len(shape) == max(RANKS):
             raise TokenShapeError("indices are nested deeper than (clips, T, H, W)")
         if set(map(type, level)) != {list} or len(set(map(len, level))) != 1:
-            raise TokenShapeError("indices are ragged: every clip, frame and row must be of one length")
+            raise TokenShapeError("indices are ragged: all clips, frames and rows must have one length")
         shape.append(len(level[0]))
         level = list(chain.from_iterable(level))
     if len(shape) not in RANKS:
@@ -115,7 +122,7 @@ def _array(nested: Any) -> np.ndarray:
 def _not_an_integer(level: list[Any]) -> TokenShapeError | TokenRangeError:
     wrong = next(token for token in level if type(token) is not int)
     if isinstance(wrong, list):
-        return TokenShapeError("indices are ragged: every clip, frame and row must be of one length")
+        return TokenShapeError("indices are ragged: all clips, frames and rows must have one length")
     return TokenRangeError(f"a token is {shown(wrong)}, not an integer")
 
 

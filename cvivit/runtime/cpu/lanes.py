@@ -1,8 +1,9 @@
-"""Lanes: parts of a CPU that each compute clips of their own, and never wait for one another.
+"""Lanes: threads that each compute whole clips on a share of the CPU's cores.
 
-Cores that share one clip meet at the end of every step, hundreds of times, and all wait for the slowest. With
-clips enough for all of them there is nothing to share: each lane takes one clip from end to end. A lone clip
-is ready sooner when they share it, so lanes are for full rounds alone.
+If all cores share one clip, they meet at the end of every step, hundreds of times a clip, and all wait for
+the slowest. With as many clips as lanes, each lane computes one clip from beginning to end, and no core waits
+for another lane's. A single clip is ready sooner if all cores share it. So lanes are used only when there is
+a clip for each of them.
 """
 
 from __future__ import annotations
@@ -20,23 +21,25 @@ import torch
 T = TypeVar("T")
 
 MOST_LANES: Final = 8
-"""With more cores than this a lane has several: each keeps activations of its own, and reads all weights."""
+"""The most lanes. With more cores, each lane has several: every lane takes memory for the activations of a
+clip, and memory bandwidth to read all weights."""
 
 _starting = threading.Lock()
-"""Held while lanes start: torch's number of threads is a thread's own, and the default of the next one."""
+"""Held while lanes start. Each lane sets torch's number of threads, which is a setting of the thread but also
+the default of threads that start later, so only one group of lanes may start at a time."""
 _numbers = itertools.count(1)
 
 _Task = tuple[Future[None], Callable[[Any], None], Any]
 
 
 class Lanes:
-    """A thread per lane, each with its share of the cores that the thread which makes them computes with.
+    """A thread for each lane, with its share of the cores that the creating thread computes with.
+
+    The threads are daemons, unlike those of an executor, so that a computation that hangs does not keep the
+    process from ending. They end when the object is garbage-collected.
 
     Args:
-        most: how many there may be. One has all the cores.
-
-    The threads are daemons, which those of an executor are not: a computation that hangs does not keep the
-    process from ending.
+        most: the most lanes. A single lane has all cores.
     """
 
     def __init__(self, most: int = MOST_LANES) -> None:
@@ -45,8 +48,10 @@ class Lanes:
         with _starting:
             threads = torch.get_num_threads()
             self.count: int = min(threads, most)
-            """How many clips are computed at once."""
+            """How many lanes there are, and so how many clips are computed at once."""
             self._tasks = tasks
+            # The finalizer and the threads refer to the queue but not to `self`, which could not be collected
+            # otherwise. It is registered before the threads start, so that it also ends them if one fails.
             weakref.finalize(self, _end, tasks, self.count)
             try:
                 for lane in range(self.count):
@@ -57,12 +62,12 @@ class Lanes:
                     started.append(ready)
                 wait(started)
             finally:
-                torch.set_num_threads(threads)
+                torch.set_num_threads(threads)  # restores the default, which the lanes have changed
 
     def map(self, work: Callable[[T], None], pieces: Iterable[T]) -> None:
-        """Do `work` to every piece, and return when all is done.
+        """Call `work` with every piece, each on some lane, and return when all calls have ended.
 
-        Raises whatever `work` raises, once no lane works any more.
+        If calls raise errors, the first piece's is raised, after all calls have ended.
         """
         futures: list[Future[None]] = []
         for piece in pieces:
@@ -73,12 +78,15 @@ class Lanes:
             while futures:
                 futures.pop(0).result()
         finally:
-            futures.clear()  # an error knows this frame: it would keep itself, and what failed, in memory
+            # A raised error refers to this frame, and the frame to the error. Without this line the cycle
+            # would keep the failed batch in memory until the next garbage collection.
+            futures.clear()
 
 
 def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[None]) -> None:
+    """Run the tasks of a lane until the queue gives None."""
     torch.set_num_threads(threads)
-    torch.get_num_threads()  # from now on this thread does not look at the default any more
+    torch.get_num_threads()  # fixes the number for this thread: torch reads the default only at first use
     ready.set_result(None)
     while (task := tasks.get()) is not None:
         future, work, piece = task
@@ -88,9 +96,10 @@ def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[No
             future.set_exception(error)
         else:
             future.set_result(None)
-        del task, future, work, piece  # it may be long until the next
+        del task, future, work, piece  # the next task may be long in coming; this frees the memory now
 
 
 def _end(tasks: queue.SimpleQueue[_Task | None], lanes: int) -> None:
+    """End every lane, once it has finished its task."""
     for _ in range(lanes):
         tasks.put(None)

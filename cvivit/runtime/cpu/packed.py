@@ -1,8 +1,13 @@
-"""The network on a CPU: weights packed for oneDNN, elementwise work folded into its matrix products.
+"""The network on a CPU, with weights packed for oneDNN and elementwise work done inside its matrix products.
 
-Same arithmetic as `cvivit.network.transformer` in the same precision, for inference alone. What each step
-gains is in PERFORMANCE.md. torch offers these products to its own compiler only, as `torch.ops.mkldnn`:
-`packing_is_available` asks for them, and without them the plain network serves.
+oneDNN multiplies fastest if a weight is stored in blocks that fit the CPU's vector registers or AMX tiles, a
+layout that depends on the machine. Plain torch would convert it in every call. Here it is converted once. And
+oneDNN can apply an activation, a product or a sum to each block of a result while it is still in a register,
+which saves passes over memory. PERFORMANCE.md says what each step gains.
+
+The arithmetic is that of `cvivit.network.transformer` in the same precision, for inference only. torch has
+these products only for its own compiler, under `torch.ops.mkldnn`, and does not document them.
+`packing_is_available` looks whether they exist. If not, the plain network is used.
 """
 
 from __future__ import annotations
@@ -23,23 +28,24 @@ from cvivit.network.position import PEG
 from cvivit.network.transformer import Transformer, TransformerLayer
 
 WIDTH_MULTIPLE = 32
-"""Inner widths are padded with zeros to a multiple of this, a row of an AMX tile in bfloat16."""
+"""Inner widths are padded with zeros to a multiple of this: an AMX tile has rows of 32 bfloat16 numbers."""
 
 SHORT_SEQUENCE = 512
-"""Up to this length bfloat16 attention holds its scores: batched products beat torch's own CPU kernel."""
+"""Up to this length, bfloat16 attention is two batched products with the scores in memory, which is faster
+than torch's own kernel on CPUs without AMX."""
 
 SHORTEST_FLASH = 64
-"""The same bound on a CPU with AMX, which torch's kernel uses: from this length on it is the faster."""
+"""From this length on, torch's own kernel is faster on a CPU with AMX, which it uses."""
 
 SHORTEST = 1e-12
-"""Queries and keys that are shorter are divided by this instead of their length, as by `F.normalize`."""
+"""Shorter queries and keys are divided by this length instead of their own, as in `F.normalize`."""
 
-LANES = 16
-"""Numbers that a vector register holds."""
+REGISTER_NUMBERS = 16
+"""How many float32 numbers a vector register holds."""
 
 
 def packing_is_available() -> bool:
-    """Return whether this build of torch has oneDNN's fused linear layers."""
+    """Return whether this build of torch has the products of oneDNN that this module needs."""
     ops = torch.ops.mkldnn
     return (
         torch.backends.mkldnn.is_available()
@@ -49,12 +55,12 @@ def packing_is_available() -> bool:
 
 
 class PackedLinear:
-    """A linear map without a bias, its weight in oneDNN's own layout.
+    """A linear map without a bias, whose weight has oneDNN's own layout.
 
     Args:
         weight: `(out, in)`.
-        rows: how many rows it will usually be given, for the choice of a layout.
-        dtype: of the products.
+        rows: how many rows the input will usually have, by which oneDNN chooses the layout.
+        dtype: the type of the products.
     """
 
     def __init__(self, weight: Tensor, rows: int, dtype: torch.dtype) -> None:
@@ -79,7 +85,7 @@ class PackedLinear:
 
 
 class PackedLayer(nn.Module):
-    """A `TransformerLayer` with packed weights; the residuals are added by the products before them."""
+    """A `TransformerLayer` with packed weights. The products before the residuals add them."""
 
     def __init__(self, layer: TransformerLayer, rows: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -89,12 +95,14 @@ class PackedLayer(nn.Module):
         self.heads, self.causal = attention.heads, attention.causal
         self.to_qkv = PackedLinear(_queries_keys_values(attention), rows, dtype)
         self.to_out = PackedLinear(attention.to_out.weight, rows, dtype)
-        # scale * (q * q_scale) . (k * k_scale) is (q * scale * q_scale * k_scale) . k
+        # scale * (q * q_scale) . (k * k_scale) equals (q * scale * q_scale * k_scale) . k, so the keys need
+        # no multiplication.
         self.register_buffer("qk_scale", (SCALE * attention.q_scale * attention.k_scale).detach())
         self.qk_scale: Tensor
 
         self.feed_norm = feed.norm
         up, down = feed.up.weight, feed.down.weight
+        # Zero rows in `value` and `gate` give zeros, which meet zero columns in `down`: nothing changes.
         padding = -down.shape[1] % WIDTH_MULTIPLE
         value, gate = (F.pad(half, (0, 0, 0, padding)) for half in up.chunk(2))
         self.value, self.gate = PackedLinear(value, rows, dtype), PackedLinear(gate, rows, dtype)
@@ -112,6 +120,7 @@ class PackedLayer(nn.Module):
     def _attend(self, x: Tensor, bias: Tensor | None) -> Tensor:
         qkv = self.to_qkv(x).unflatten(-1, (3 * self.heads, -1))
         qk, v = qkv.split((2 * self.heads, self.heads), dim=-2)
+        # Normalise queries and keys together, in place. This is `F.normalize` with fewer passes over memory.
         qk.mul_(torch.linalg.vector_norm(qk, dim=-1, keepdim=True).clamp_min_(SHORTEST).reciprocal_())
         qk[..., : self.heads, :].mul_(self.qk_scale)
         q, k, v = (part.transpose(1, 2) for part in (*qk.chunk(2, dim=-2), v))
@@ -124,9 +133,10 @@ class PackedLayer(nn.Module):
 
 
 def _with_residual(peg: PEG) -> PEG:
-    """Return a position generator that adds its input to its output: one more at the kernel's own place.
+    """Return a position generator that adds its input to its output.
 
-    In bfloat16 that weight is rounded as coarsely as the sum of input and output would be.
+    The kernel's centre weighs a place's own value, so a centre that is larger by one adds the input. In
+    bfloat16 this rounds the centre as coarsely as the plain network rounds the sum of input and output.
     """
     peg = copy.deepcopy(peg)
     with torch.no_grad():
@@ -135,10 +145,11 @@ def _with_residual(peg: PEG) -> PEG:
 
 
 def _queries_keys_values(attention: Attention) -> Tensor:
-    """Return one weight `(3 inner, d)` for the three projections, the norm before the queries' folded in.
+    """Return one weight `(3 inner, d)` for all three projections, which includes the norm before the queries.
 
-    A layer norm subtracts the mean, divides by the deviation and multiplies by its gain. The queries are
-    scaled to unit length afterwards, so the division changes nothing, and the rest is a linear map.
+    A layer norm subtracts the mean, divides by the standard deviation and multiplies by its gain. The queries
+    are scaled to unit length afterwards, so the division changes nothing, and the rest is a linear map that
+    is multiplied into the weight here.
     """
     to_q = attention.to_q.weight.double() * attention.norm.gamma.double()
     to_q = (to_q - to_q.mean(dim=1, keepdim=True)).to(attention.to_kv.weight.dtype)
@@ -146,18 +157,20 @@ def _queries_keys_values(attention: Attention) -> Tensor:
 
 
 def _longest_batched() -> int:
-    """Return up to which length bfloat16 attention is batched products rather than torch's flash kernel."""
+    """Return the longest sequence whose bfloat16 attention is batched products, not torch's kernel."""
     return SHORTEST_FLASH - 1 if torch.cpu.get_capabilities().get("amx_bf16") else SHORT_SEQUENCE
 
 
 def _batched_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the attention of `b heads n d`, its scores held whole."""
-    q, k, v = (part.contiguous() for part in (q, k, v))  # the products would copy them too, and slower
+    """Return the attention of `b heads n d`, with all scores in memory."""
+    q, k, v = (part.contiguous() for part in (q, k, v))  # otherwise the products copy them, more slowly
     scores = q @ k.transpose(-1, -2)
     if mask is not None:
         scores.add_(mask)
     n = scores.shape[-1]
-    if n < LANES:  # torch's softmax over a short last axis uses one lane; over the first axis it uses all
+    if n < REGISTER_NUMBERS:
+        # torch's softmax handles a short last axis one number at a time, and the first axis a whole register
+        # at a time.
         weights = scores.view(-1, n).t().contiguous().softmax(dim=0).t().reshape(scores.shape)
     else:
         weights = scores.softmax(dim=-1)
@@ -165,7 +178,7 @@ def _batched_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
 
 
 def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | None:
-    """Return what is added to the scores: the bias, minus infinity where a place may not look, or nothing."""
+    """Return what is added to the scores, if anything: the bias, and minus infinity for later places."""
     if causal:
         later = torch.ones(n, n, dtype=torch.bool, device=like.device).triu(1)
         bias = torch.zeros(1, n, n, device=like.device) if bias is None else bias
@@ -174,7 +187,7 @@ def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | N
 
 
 def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
-    """Return a copy of `model` for inference on the CPU in `dtype`, its transformer layers packed.
+    """Return a copy of `model` for inference on the CPU in `dtype`, with packed transformer layers.
 
     The quantizer and the spatial bias stay float32. The copy cannot be trained or saved: its packed weights
     are in no state dict.

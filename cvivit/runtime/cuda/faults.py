@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from cvivit.runtime.memory import OUT_OF_MEMORY
+
 
 class Fault(Enum):
     """The cause of an error."""
@@ -20,15 +22,6 @@ class Fault(Enum):
     FORKED = "CUDA was used before this process was forked"
     OTHER = "a mistake of ours, or of a library's"
 
-
-MEMORY: Final = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|cudaErrorMemoryAllocation"
-    r"|ALLOC_FAILED|ALLOCATION_FAILED"
-    # The libraries make their handles at the first call. Without memory for one, they are "not initialized".
-    r"|CU(BLAS|DNN|SOLVER)_STATUS_NOT_INITIALIZED",
-    re.IGNORECASE,
-)
-"""How the CPU, the driver, cuBLAS, cuDNN and Triton say that memory is out."""
 
 LOST: Final = re.compile(
     r"illegal (memory access|instruction|address)|misaligned address|invalid (address space|program counter)"
@@ -55,12 +48,12 @@ def fault_of(error: BaseException, probe: Callable[[], None]) -> Fault:
     if not isinstance(error, RuntimeError):
         return Fault.OTHER
     message = str(error)
-    for pattern, fault in ((MEMORY, Fault.MEMORY), (FORKED, Fault.FORKED), (LOST, Fault.LOST)):
+    for pattern, fault in ((OUT_OF_MEMORY, Fault.MEMORY), (FORKED, Fault.FORKED), (LOST, Fault.LOST)):
         if pattern.search(message):
             return fault
     try:
         probe()
     except RuntimeError as second:
         # Too little memory even for the probe says nothing of the first error.
-        return Fault.OTHER if MEMORY.search(str(second)) else Fault.LOST
+        return Fault.OTHER if OUT_OF_MEMORY.search(str(second)) else Fault.LOST
     return Fault.OTHER

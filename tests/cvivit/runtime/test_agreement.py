@@ -1,4 +1,4 @@
-"""Tokens in random company, and what a reader of folders takes."""
+"""Tokens in random batches, and the clips that are read from folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CITY = DATA / "city.mp4"
 FOLDER = SHARED / "clips"
 
 
-def test_no_token_depends_on_company(tiny_model: CViViT, clips: np.ndarray) -> None:
+def test_no_token_depends_on_its_batch(tiny_model: CViViT, clips: np.ndarray) -> None:
     steps: list[tuple[int, int]] = []
     report = measure_agreement(
         tiny_model, clips, compositions=20, largest=5, progress=lambda *step: steps.append(step)
@@ -32,17 +32,17 @@ def test_no_token_depends_on_company(tiny_model: CViViT, clips: np.ndarray) -> N
     assert "0 of" in text(report)
 
 
-def test_tokens_that_depend_on_company_are_counted(
+def test_tokens_that_depend_on_their_batch_are_counted(
     tiny_model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = CPURunner.encode_clips
 
-    def sociable(self: CPURunner, clips: np.ndarray) -> np.ndarray:
+    def differ_after_the_first(self: CPURunner, clips: np.ndarray) -> np.ndarray:
         tokens = encode(self, clips)
         tokens[1:, 0, 0, 0] ^= 1
         return tokens
 
-    monkeypatch.setattr(CPURunner, "encode_clips", sociable)
+    monkeypatch.setattr(CPURunner, "encode_clips", differ_after_the_first)
     assert measure_agreement(tiny_model, clips, compositions=20)["differing_tokens"] > 0
 
 

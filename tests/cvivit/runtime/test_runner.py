@@ -73,7 +73,7 @@ def test_no_clips_give_no_tokens(runner: CPURunner, clips: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("batch_sizes", [(1,), (4,), (8,)])
-def test_exact_tokens_do_not_depend_on_company(
+def test_exact_tokens_do_not_depend_on_their_batch(
     runner: CPURunner, clips: np.ndarray, batch_sizes: tuple[int, ...]
 ) -> None:
     runner.batch_sizes = batch_sizes
@@ -193,7 +193,13 @@ def test_out_of_memory_halves_and_the_size_that_fits_is_remembered(
 
 @pytest.mark.parametrize(
     "message",
-    ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "CUDA error: out of memory"],
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "CUDA error: out of memory",
+        "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes.",
+        "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes.",
+    ],
 )
 def test_libraries_without_memory_halve_as_well(
     runner: CPURunner, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch, message: str

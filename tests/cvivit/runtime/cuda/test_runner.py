@@ -248,7 +248,7 @@ def test_batches_are_filled_up_a_little(tiny_model: CViViT, waiting: int, sizes:
 
 
 @pytest.mark.gpu
-def test_exact_tokens_do_not_depend_on_company_on_a_gpu(tiny_model: CViViT, clips: np.ndarray) -> None:
+def test_exact_tokens_do_not_depend_on_their_batch_on_a_gpu(tiny_model: CViViT, clips: np.ndarray) -> None:
     runner = make_runner(tiny_model, device="cuda", precision="exact")
     runner.warm_up()
     alone = [runner.encode_clips(clip[None])[0] for clip in clips]
