@@ -191,7 +191,7 @@ def _restore(
     kernels: KernelsChoice,
 ) -> VideoTokenizer:
     """Make the tokenizer of a pickle or a copy."""
-    return kind(weights, device=device, precision=precision)
+    return kind(weights, device=device, precision=precision, kernels=kernels)
 
 
 def _batches(clips: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
