@@ -13,6 +13,7 @@ import torch
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.runtime.arrays import Clips
+from cvivit.runtime.base import KernelsChoice
 from cvivit.runtime.precision import Precision, PrecisionChoice
 from cvivit.runtime.runner import Runner, make_runner
 from cvivit.tokens.grid import TokenGrid
@@ -34,6 +35,8 @@ class VideoTokenizer:
         precision: "exact" is float32 without TF32, and a clip's tokens do not depend on what shares its
             batch. "fast" is bfloat16 outside the quantizer's lookup. "auto" is fast where the hardware has
             bfloat16, and else exact.
+        kernels: "auto" lets Triton kernels compute on a CUDA device where they agree with the plain modules,
+            and "plain" does not. A CPU has no such choice.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class VideoTokenizer:
         *,
         device: str | torch.device = "auto",
         precision: PrecisionChoice = "auto",
+        kernels: KernelsChoice = "auto",
     ) -> None:
         self.config: CViViTConfig = weights.config
         self.fingerprint: str = weights.fingerprint
@@ -49,7 +53,8 @@ class VideoTokenizer:
         self.name: str = weights.name
         self.model = CViViT(weights.config).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
-        self.runner: Runner = make_runner(self.model, device=device, precision=precision)
+        self._kernels: KernelsChoice = kernels
+        self.runner: Runner = make_runner(self.model, device=device, precision=precision, kernels=kernels)
 
     @classmethod
     def from_pretrained(
@@ -59,6 +64,7 @@ class VideoTokenizer:
         revision: str | None = None,
         device: str | torch.device = "auto",
         precision: PrecisionChoice = "auto",
+        kernels: KernelsChoice = "auto",
     ) -> Self:
         """Load weights and return their tokenizer.
 
@@ -68,6 +74,7 @@ class VideoTokenizer:
             revision: the branch, tag or commit of a Hub repository.
             device: as for the class.
             precision: as for the class.
+            kernels: as for the class.
 
         Raises:
             WeightsError: the weights are missing, truncated, unsafe, or have another shape.
@@ -75,7 +82,8 @@ class VideoTokenizer:
             ValueError: there is no such device or precision.
             DeviceError: the weights do not fit on the device, or it failed.
         """
-        return cls(load_weights(source, revision=revision), device=device, precision=precision)
+        weights = load_weights(source, revision=revision)
+        return cls(weights, device=device, precision=precision, kernels=kernels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The runner's packed weights belong to this process. So the plain weights are pickled, and the copy
@@ -84,7 +92,7 @@ class VideoTokenizer:
         weights = LoadedWeights(
             config=self.config, state_dict=state, fingerprint=fingerprint(state), name=self.name
         )
-        return _restore, (type(self), weights, str(self.device), self.precision)
+        return _restore, (type(self), weights, str(self.device), self.precision, self._kernels)
 
     @property
     def device(self) -> torch.device:
@@ -176,10 +184,14 @@ class VideoTokenizer:
 
 
 def _restore(
-    kind: type[VideoTokenizer], weights: LoadedWeights, device: str, precision: Precision
+    kind: type[VideoTokenizer],
+    weights: LoadedWeights,
+    device: str,
+    precision: Precision,
+    kernels: KernelsChoice,
 ) -> VideoTokenizer:
     """Make the tokenizer of a pickle or a copy."""
-    return kind(weights, device=device, precision=precision)
+    return kind(weights, device=device, precision=precision, kernels=kernels)
 
 
 def _batches(clips: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:

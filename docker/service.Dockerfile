@@ -32,6 +32,17 @@ RUN pip install --constraint constraints.txt ".[service,otel]" \
     && pip check
 
 
+# The kernels for A100, H100 and B200, compiled ahead: a service that starts on one of these finds them in its cache.
+# The stage has no GPU, and needs none. With TORCH=cpu there is no Triton and nothing to compile.
+FROM build AS kernels
+
+ARG TORCH=cu130
+RUN mkdir /opt/triton \
+    && if [ "${TORCH}" != cpu ]; then \
+        TRITON_CACHE_DIR=/opt/triton python -m cvivit.runtime.cuda.ahead --preset released --preset demo; \
+    fi
+
+
 FROM python:${PYTHON}
 
 # Numbers rather than names, so that Kubernetes' runAsNonRoot can tell. The home is the volume: what
@@ -39,7 +50,18 @@ FROM python:${PYTHON}
 RUN groupadd --gid 10001 cvivit \
     && useradd --uid 10001 --gid 10001 --no-log-init --create-home --home-dir /cache cvivit
 
+# Triton builds the small programs that launch its kernels with a C compiler, once, when the service first starts.
+# Without one the service would go on with the plain modules. An image for CPUs needs none.
+ARG TORCH=cu130
+RUN if [ "${TORCH}" != cpu ]; then \
+        apt-get update \
+        && apt-get install --yes --no-install-recommends gcc libc6-dev \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
+
 COPY --from=build /opt/venv /opt/venv
+# A new volume starts with what the image has in its place.
+COPY --from=kernels --chown=10001:10001 /opt/triton /cache/triton
 COPY docker/healthcheck.py /opt/healthcheck.py
 
 # NVIDIA_*: what the container toolkit reads. PYTHONSAFEPATH: nothing is imported from the working directory.
@@ -54,6 +76,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     HOME=/cache \
     HF_HOME=/cache/huggingface \
     HF_TOKEN_PATH=/run/secrets/hf_token \
+    TRITON_CACHE_DIR=/cache/triton \
     CVIVIT_MODEL=obvious-research/phenaki-cvivit \
     CVIVIT_HOST=0.0.0.0 \
     CVIVIT_PORT=8000

@@ -68,6 +68,7 @@ class AppState:
                 engine=lambda: None if self._engine is None else self._engine.snapshot(),
                 pool=lambda: None if self._pool is None else self._pool.snapshot(),
                 device_memory=lambda: device_memory(self._tokenizers),
+                kernels=lambda: device_kernels(self._tokenizers),
             )
         )
 
@@ -187,7 +188,11 @@ def load(settings: Settings) -> list[VideoTokenizer]:
     """
     return [
         VideoTokenizer.from_pretrained(
-            settings.model, revision=settings.revision, device=device.strip(), precision=settings.precision
+            settings.model,
+            revision=settings.revision,
+            device=device.strip(),
+            precision=settings.precision,
+            kernels=settings.kernels,
         )
         for device in settings.device.split(",")
     ]
@@ -214,6 +219,13 @@ def video_limits(settings: Settings) -> VideoLimits:
         max_streams=settings.max_streams,
         max_clips=settings.max_clips,
     )
+
+
+def device_kernels(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, str]]:
+    """Yield each CUDA device and what computes on it between the products, "triton" or "plain"."""
+    for tokenizer in tokenizers:
+        if tokenizer.runner.kernels is not None:
+            yield str(tokenizer.device), tokenizer.runner.kernels.name
 
 
 def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]:

@@ -40,6 +40,11 @@ class Settings(BaseSettings):
         description="`exact` is float32, `fast` is bfloat16, `auto` is fast where the hardware has it.",
     )
 
+    kernels: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="`auto` is Triton kernels on CUDA if they agree with the plain modules; `plain` is none.",
+    )
+
     # The socket
     host: str = Field(default="127.0.0.1", description="Address to listen on; `0.0.0.0` is every one.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

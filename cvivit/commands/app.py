@@ -10,6 +10,7 @@ from cvivit.commands.agreement import agreement
 from cvivit.commands.bench import bench
 from cvivit.commands.decode import decode
 from cvivit.commands.encode import encode
+from cvivit.commands.gpu_check import gpu_check
 from cvivit.commands.info import info
 from cvivit.commands.reconstruct import reconstruct
 from cvivit.errors import CViViTError
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-for command in (encode, decode, reconstruct, info, bench, agreement):
+for command in (encode, decode, reconstruct, info, bench, agreement, gpu_check):
     app.command()(command)
 
 

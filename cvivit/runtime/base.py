@@ -7,6 +7,8 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -28,6 +30,18 @@ Operation = Callable[[Tensor], Tensor]
 LOST = "the device failed and can compute nothing more"
 
 
+KernelsChoice = Literal["auto", "plain"]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What computes, on a CUDA device, between the products of the network."""
+
+    name: Literal["triton", "plain"]
+    reason: str | None = None
+    """Why the plain modules compute, or None."""
+
+
 class BaseRunner(ABC):
     """A `cvivit.runtime.runner.Runner` without the parts that depend on the kind of device.
 
@@ -43,6 +57,11 @@ class BaseRunner(ABC):
     """
 
     batch_sizes: tuple[int, ...]
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """None: there is nothing to choose."""
+        return None
 
     def __init__(self, model: CViViT, *, device: torch.device, precision: PrecisionChoice) -> None:
         self.config: CViViTConfig = model.config

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
 from cvivit.network import CViViT
 from cvivit.runtime.arrays import Clips
+from cvivit.runtime.base import Kernels, KernelsChoice
 from cvivit.runtime.cpu.runner import CPURunner
 from cvivit.runtime.precision import Precision, PrecisionChoice, choose_device
 
@@ -34,6 +35,10 @@ class Runner(Protocol):
     @property
     def batch_sizes(self) -> Sequence[int]:
         """How many clips are computed at once, in rising order. Sizes that do not fit are removed."""
+
+    @property
+    def kernels(self) -> Kernels | None:
+        """What computes between the products on a CUDA device, as `warm_up` has chosen it, or None."""
 
     def warm_up(self) -> None:
         """Run every batch size once in each direction, so that no later call pays for it.
@@ -85,7 +90,7 @@ def make_runner(
     *,
     device: str | torch.device = "auto",
     precision: PrecisionChoice = "auto",
-    kernels: Literal["auto", "plain"] = "auto",
+    kernels: KernelsChoice = "auto",
 ) -> Runner:
     """Return the runner for a device.
 

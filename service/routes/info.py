@@ -22,6 +22,10 @@ class Info(BaseModel):
     model: str = Field(description="Fingerprint of the weights: tokens of other weights are not decoded.")
     device: str
     precision: str
+    kernels: str | None = Field(
+        description="What computes on a CUDA device: `triton`, or `plain` where the Triton kernels cannot."
+    )
+    kernels_reason: str | None = Field(description="Why the Triton kernels do not compute.")
     image_size: list[int] = Field(description="Height and width of a clip in pixels.")
     clip_frames: int = Field(description="Frames of a clip.")
     fps: float = Field(description="Frames a second of a clip.")
@@ -39,11 +43,14 @@ async def info(request: Request) -> Info:
     app_state = app_state_of(request.app)
     tokenizer = app_state.tokenizer
     config = tokenizer.config
+    kernels = tokenizer.runner.kernels
     return Info(
         version=request.app.version,
         model=tokenizer.fingerprint,
         device=str(tokenizer.runner.device),
         precision=str(tokenizer.runner.precision),
+        kernels=None if kernels is None else kernels.name,
+        kernels_reason=None if kernels is None else kernels.reason,
         image_size=list(config.image_size),
         clip_frames=config.clip_frames,
         fps=config.fps,

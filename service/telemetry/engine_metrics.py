@@ -81,6 +81,7 @@ class LiveState(Collector):
         engine: returns what the engine holds, or None if there is no engine yet.
         pool: returns what the decoding pool does, or None if there is no pool yet.
         device_memory: returns pairs of a device and the bytes of its memory in use. CPUs are left out.
+        kernels: returns pairs of a CUDA device and what computes on it, "triton" or "plain".
     """
 
     def __init__(
@@ -89,10 +90,12 @@ class LiveState(Collector):
         engine: Callable[[], EngineSnapshot | None],
         pool: Callable[[], PoolSnapshot | None],
         device_memory: Callable[[], Iterable[tuple[str, int]]],
+        kernels: Callable[[], Iterable[tuple[str, str]]] = tuple,
     ) -> None:
         self._engine = engine
         self._pool = pool
         self._device_memory = device_memory
+        self._kernels = kernels
 
     def describe(self) -> Iterator[Metric]:
         """Yield nothing, because the gauges are not known before they are collected."""
@@ -110,6 +113,14 @@ class LiveState(Collector):
         for device, used in self._device_memory():
             memory.add_metric([device], used)
         yield memory
+        kernels = GaugeMetricFamily(
+            "cvivit_device_kernels",
+            "1 for what computes on a CUDA device: Triton kernels, or the plain modules where those failed.",
+            labels=["device", "kernels"],
+        )
+        for device, name in self._kernels():
+            kernels.add_metric([device, name], 1)
+        yield kernels
 
     def _engine_gauges(self, snapshot: EngineSnapshot) -> Iterator[Metric]:
         yield GaugeMetricFamily(

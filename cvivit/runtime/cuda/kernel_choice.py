@@ -13,12 +13,12 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import torch
 
 from cvivit.network import CViViT
+from cvivit.runtime.base import Kernels, KernelsChoice
 from cvivit.runtime.cuda.comparing import compare, example
 from cvivit.runtime.cuda.faults import Fault, fault_of
 from cvivit.runtime.cuda.plain import PlainNetwork
@@ -29,18 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-KernelsChoice = Literal["auto", "plain"]
-
 COMPILERS: Final = ("cc", "gcc", "clang")
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """What computes between the products of the network."""
-
-    name: Literal["triton", "plain"]
-    reason: str | None = None
-    """Why the plain modules compute, or None."""
 
 
 def why_unavailable(choice: KernelsChoice, precision: Precision, device: torch.device) -> str | None:
@@ -130,7 +119,10 @@ class KernelSelection:
         """Let the plain modules compute from now on, and say why in the log."""
         self._packed = self._model = None
         if isinstance(reason, Exception):
-            first_line = (str(reason).splitlines() or [""])[0]
-            reason = f"the kernels failed with {type(reason).__name__}: {first_line}"
-        self.kernels = Kernels("plain", reason)
-        logger.warning("the plain modules compute: %s", reason)
+            # The reason may be passed on to strangers, and the text of a library may hold a path.
+            said = f"the kernels failed with {type(reason).__name__}"
+            logger.warning("the plain modules compute: %s: %s", said, reason)
+        else:
+            said = reason
+            logger.warning("the plain modules compute: %s", said)
+        self.kernels = Kernels("plain", said)

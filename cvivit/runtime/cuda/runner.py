@@ -12,12 +12,12 @@ from torch import Tensor
 
 from cvivit.errors import DeviceError, DeviceLostError, DeviceMemoryError
 from cvivit.network import CViViT
-from cvivit.runtime.base import LOST, BaseRunner, Operation
+from cvivit.runtime.base import LOST, BaseRunner, Kernels, KernelsChoice, Operation
 from cvivit.runtime.cuda.comparing import Network
 from cvivit.runtime.cuda.device import CudaDevice, Device
 from cvivit.runtime.cuda.faults import Fault, fault_of
 from cvivit.runtime.cuda.graphs import Graphs
-from cvivit.runtime.cuda.kernel_choice import Kernels, KernelsChoice, KernelSelection
+from cvivit.runtime.cuda.kernel_choice import KernelSelection
 from cvivit.runtime.cuda.plain import PlainNetwork
 from cvivit.runtime.cuda.transfers import Ticket, Transfers
 from cvivit.runtime.forking import note_computing_thread

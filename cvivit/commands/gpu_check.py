@@ -1,0 +1,42 @@
+"""`cvivit gpu-check`: whether everything runs and agrees on this GPU, how fast, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cvivit.commands.common import DeviceOption, JsonOption
+
+
+def gpu_check(
+    device: DeviceOption = "auto",
+    stage: Annotated[
+        list[str] | None, typer.Option(help="A stage to run. Repeatable.", show_default="all of them")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Leave out what two minutes do not allow.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="A file for the report as JSON, written after each stage.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a CUDA device: whether all runs and agrees with the CPU, how fast, and where the time goes.
+
+    The network has the released size and random weights, so nothing is downloaded. Each stage fails alone.
+    The exit status is 1 if a stage failed or found something wrong.
+    """
+    from cvivit.runtime.cuda.check.report import run
+    from cvivit.runtime.cuda.check.stages import Check
+    from cvivit.runtime.precision import choose_device
+
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        raise ValueError("there is no CUDA device to check")
+    say = (lambda _: None) if as_json else typer.echo
+    report = run(Check(chosen, quick=quick), tuple(stage or ()), output=output, say=say)
+    if as_json:
+        typer.echo(json.dumps(report))
+    sys.exit(not all(found["ok"] for found in report.values()))
