@@ -147,6 +147,9 @@ class _Picker:
         end: Fraction | int = 0
         for frame, stamp in self._sound(decoder):
             shown = timeline.place(stamp)
+            if timeline.mended and plan is not None and not self._exact:
+                # What is left out would depend on how far the threads are ahead of this frame.
+                raise OddityError
             _check_length(shown.end * time_base, limits.max_seconds)
             if current is not None and (count := ticks.until(shown.start)):
                 yield self._give(current, stream, count)

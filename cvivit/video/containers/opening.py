@@ -136,7 +136,7 @@ def _prepared(video: VideoFile, container: InputContainer, index: int, threads: 
         if other is not stream:
             other.discard = Discard.all
     stream.codec_context.options = dict(video.options)
-    stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_type = "FRAME"  # what slices report of damage depends on their order
     stream.codec_context.thread_count = threads
     return OpenTrack(source=video, container=container, stream=stream)
 
