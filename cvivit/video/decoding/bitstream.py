@@ -70,7 +70,7 @@ class Bitstream:
     @property
     def may_have_threads(self) -> bool:
         """Whether several threads find the same damage as one does, and make the same of it."""
-        return self._codec in _THREADED
+        return self._codec in _THREADED and not (self._codec == "h264" and self._may_have_fields)
 
     @property
     def in_order(self) -> bool:
@@ -136,6 +136,8 @@ class Bitstream:
 
     def is_keyframe(self, packet: VideoPacket) -> bool:
         """Whether decoding may begin with this packet."""
+        if self._codec == "vp8":
+            return not bytes(memoryview(packet)[:1])[0] & 1
         if self._codec != "mpeg4":
             return packet.is_keyframe
         data = bytes(packet)

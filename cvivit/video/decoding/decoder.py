@@ -82,7 +82,10 @@ class Decoder:
         if not self._exact and not self._bitstream.may_have_threads:
             raise OddityError
         self._queue.fill()
-        if self._context.has_b_frames and are_decoding_times(self._queue.stamps()):
+        # AVI has no presentation times. FFmpeg makes them up, wrongly for codecs whose frames it does not
+        # parse.
+        made_up = self._kind is Container.AVI and self._context.name in ("h264", "hevc")
+        if made_up or (self._context.has_b_frames and are_decoding_times(self._queue.stamps())):
             self._sorted, self._is_spare = SortedStamps(), None
         last: Stamp | None = None
         try:
@@ -113,7 +116,10 @@ class Decoder:
             stamp.without_frame = True
             return
         spare = Spare.DECODE
-        if self._is_spare is not None and self._is_spare(stamp, self._queue.ended):
+        # Threads tell of an error in the last packets only by a frame that is missing: all of those are
+        # decoded.
+        may_skip = self._exact or not self._queue.ended
+        if may_skip and self._is_spare is not None and self._is_spare(stamp, self._queue.ended):
             spare = self._bitstream.spare(packet)
         if spare is not Spare.DECODE:
             stamp.skipped = True
@@ -129,6 +135,8 @@ class Decoder:
                 self._sorted.push(stamp)
             if spare is Spare.DECODE and self._bitstream.gives_frame(packet):
                 self._ledger.owe(stamp)
+            elif not self._exact:
+                self._ledger.doubt(stamp)
         packet.pts = stamp.index  # comes back in the frame
         try:
             frames = self._context.decode(packet)
@@ -159,7 +167,7 @@ class Decoder:
         for frame in frames:
             yield from self._checked(frame)
         lost = self._ledger.lost()
-        if lost is not None and not self._exact:
+        if not self._exact and (lost is not None or self._ledger.doubts(last.index)):
             raise OddityError
         if lost is not None and not self._forgiving:
             raise self._damage(lost)

@@ -25,6 +25,7 @@ class Ledger:
         self._late = late
         self._owed: dict[int, Stamp] = {}
         self._skipped: dict[int, Stamp] = {}
+        self._doubted: set[int] = set()
         self._forgotten = 0
         self._first: Stamp | None = None
 
@@ -41,6 +42,15 @@ class Ledger:
             for index in old:
                 del self._skipped[index]
 
+    def doubt(self, stamp: Stamp) -> None:
+        """Note a packet that was decoded and may give no frame."""
+        self._doubted = {index for index in self._doubted if index >= stamp.index - 4 * MOST_HELD}
+        self._doubted.add(stamp.index)
+
+    def doubts(self, last: int) -> bool:
+        """Whether one of the last packets gave no frame: PyAV drops their errors when it flushes."""
+        return any(index >= last - 4 * MOST_HELD for index in self._doubted)
+
     def forgive(self, stamp: Stamp) -> None:
         """Expect no frame of this packet."""
         self._owed.pop(stamp.index, None)
@@ -48,6 +58,7 @@ class Ledger:
     def settle(self, index: int) -> None:
         """Note the frame of the packet `index`."""
         stamp = self._owed.pop(index, None) or self._skipped.pop(index, None)
+        self._doubted.discard(index)
         self._first = self._first or stamp
 
     @property
