@@ -257,7 +257,7 @@ def test_packets_without_a_picture(name: str, filler: bytes, threads: int) -> No
 
 def spoiled(data: bytes, at: int) -> bytes:
     """Overwrite the packet with this number."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
     packet = packets[at]
     assert packet.pos is not None
