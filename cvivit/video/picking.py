@@ -14,7 +14,7 @@ from cvivit.errors import CorruptVideoError, EmptyVideoError, VideoTooLargeError
 from cvivit.video.containers.completeness import TRUNCATED
 from cvivit.video.containers.kinds import Container
 from cvivit.video.containers.opening import BROKEN, OpenTrack, VideoFile, opened_track
-from cvivit.video.containers.seeking import may_seek, seek_keyframe
+from cvivit.video.containers.seeking import find_keyframe, may_seek, seek
 from cvivit.video.decoding.decoder import Decoder, OddityError
 from cvivit.video.timing.skipping import SkipPlan
 from cvivit.video.timing.stamps import Stamp, StampLog
@@ -92,11 +92,10 @@ class _Picker:
 
     def frames(self) -> Iterator[PickedFrame]:
         """Yield the frames that ticks fall on."""
-        origin = self._first_stamp() if may_seek(self._video, self._picking.start) else None
-        if origin is not None:
+        if may_seek(self._video, self._picking.start) and (place := self._start_place()) is not None:
+            origin, target = place
             with opened_track(self._video, threads=self._threads) as track:
-                start = Fraction(self._picking.start).limit_denominator(1_000_000)
-                if seek_keyframe(self._video, track, origin + start / _time_base(track)):
+                if seek(track, target):
                     yield from self._pick(track, origin)
                     return
         with opened_track(self._video, threads=self._threads) as track:
@@ -104,17 +103,20 @@ class _Picker:
         if self._video.truncated:
             raise CorruptVideoError(TRUNCATED)
 
-    def _first_stamp(self) -> Fraction | int | None:
-        """Return the time stamp of the first frame, if it has one that is believed."""
+    def _start_place(self) -> tuple[Fraction | int, int] | None:
+        """Return the time stamp of the first frame, and where to seek for the part that is asked for."""
         with opened_track(self._video, threads=1) as track:
+            time_base = _time_base(track)
             log = StampLog()
-            timeline = Timeline(
-                log, time_base=_time_base(track), rate=None, rules=_RULES.get(self._video.kind)
-            )
+            timeline = Timeline(log, time_base=time_base, rate=None, rules=_RULES.get(self._video.kind))
             for _, stamp in Decoder(track, log, exact=True):
                 timeline.place(stamp)
-                return timeline.origin
-        return None
+                break
+        if timeline.origin is None:
+            return None
+        start = Fraction(self._picking.start).limit_denominator(1_000_000) / time_base
+        target = find_keyframe(self._video, timeline.origin + start)
+        return None if target is None else (timeline.origin, target)
 
     def _pick(self, track: OpenTrack, origin: Fraction | int | None) -> Iterator[PickedFrame]:
         stream, limits = track.stream, self._video.limits
@@ -147,6 +149,9 @@ class _Picker:
         end: Fraction | int = 0
         for frame, stamp in self._sound(decoder):
             shown = timeline.place(stamp)
+            if timeline.mended and plan is not None and not self._exact:
+                # What is left out would depend on how far the threads are ahead of this frame.
+                raise OddityError
             _check_length(shown.end * time_base, limits.max_seconds)
             if current is not None and (count := ticks.until(shown.start)):
                 yield self._give(current, stream, count)

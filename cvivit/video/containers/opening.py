@@ -33,6 +33,9 @@ from cvivit.video.source import NamelessFile, VideoSource, open_source
 ROW_PADDING: Final = 64 * 65_536
 """Pixels by which FFmpeg may round up a frame before it compares it: rows to 64. We compare exactly."""
 
+_MOST_THREADS: Final = 32
+"""Threads that a decoder is given at most. More of them hold more frames than are looked ahead."""
+
 BROKEN: Final = "the video is broken: its contents cannot be read"
 
 
@@ -136,8 +139,8 @@ def _prepared(video: VideoFile, container: InputContainer, index: int, threads: 
         if other is not stream:
             other.discard = Discard.all
     stream.codec_context.options = dict(video.options)
-    stream.codec_context.thread_type = "AUTO"
-    stream.codec_context.thread_count = threads
+    stream.codec_context.thread_type = "FRAME"  # what slices report of damage depends on their order
+    stream.codec_context.thread_count = min(threads, _MOST_THREADS)
     return OpenTrack(source=video, container=container, stream=stream)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from fractions import Fraction
-from itertools import pairwise
 from typing import BinaryIO, Final
 
 import av
@@ -22,7 +21,7 @@ _MOST_OFFSET: Final = 1
 """Seconds by which showing may differ from decoding in an MP4 that seeking is used for."""
 _MOST_ENTRIES: Final = 1 << 24
 _TRIES: Final = 3
-"""Keyframes that are tried, each before the last."""
+"""Attempts to find a keyframe that is shown early enough, each before the last."""
 
 
 def may_seek(video: VideoFile, start: float) -> bool:
@@ -39,29 +38,26 @@ def may_seek(video: VideoFile, start: float) -> bool:
     return video.kind is Container.MATROSKA
 
 
-def seek_keyframe(video: VideoFile, track: OpenTrack, time: Fraction | int) -> bool:
-    """Move a freshly opened track to a keyframe that is shown at `time` (in its time base) or before.
+def find_keyframe(video: VideoFile, time: Fraction | int) -> int | None:
+    """Return where to seek to reach a keyframe that is shown at `time` (in the track's time base) or before.
 
-    Returns False where there is none but the first, or the index does not tell. The track is then of no use.
+    None: the index leads to no such keyframe.
     """
-    index = track.stream.index_entries
-    keyframes = [entry.timestamp for entry in index if entry.is_keyframe]
-    if len(keyframes) < 2 or any(later <= sooner for sooner, later in pairwise(keyframes)):
-        return False
-    candidates = [stamp for stamp in keyframes if stamp <= time]
-    for stamp in candidates[: -_TRIES - 1 : -1]:
-        if stamp == keyframes[0]:
-            return False
+    target = int(time)
+    for _ in range(_TRIES):
         with opened_track(video, threads=1) as probe:
-            if not _seek(probe, stamp):
-                return False
-            first = _first_packet_time(probe)
-        if first is not None and first <= time:
-            return _seek(track, stamp)
-    return False
+            # The index may be at the end of the file, and is read by the first attempt to seek.
+            found = _first_packet_time(probe) if seek(probe, target) else None
+        if found is None:
+            return None
+        if found <= time:
+            return target
+        target -= int(found - time) + 1
+    return None
 
 
-def _seek(track: OpenTrack, stamp: int) -> bool:
+def seek(track: OpenTrack, stamp: int) -> bool:
+    """Move a freshly opened track to the last keyframe before `stamp`, and return whether that worked."""
     try:
         track.container.seek(stamp, stream=track.stream)
     except av.FFmpegError:

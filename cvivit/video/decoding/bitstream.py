@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
-import av
 from av.video.stream import VideoStream
 
 from cvivit.video.decoding.nal_units import (
@@ -22,6 +21,7 @@ from cvivit.video.decoding.nal_units import (
     nal_units,
     parameter_sets,
 )
+from cvivit.video.decoding.packets import VideoPacket
 
 _INDEPENDENT: Final = frozenset(("mjpeg", "png", "prores", "rawvideo"))
 """Codecs of which every picture stands alone."""
@@ -29,6 +29,14 @@ _B_FRAMES: Final = frozenset(("mpeg1video", "mpeg2video", "mpeg4", "vp8"))
 """Codecs whose decoder knows by itself which pictures no other one refers to."""
 _NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
 """Codecs whose decoder makes garbage of pictures before the first keyframe."""
+_ONE_EACH: Final = frozenset(("ffv1", "h263", "libdav1d", "msmpeg4", "msmpeg4v2"))
+"""Other codecs whose decoder gives a frame for each packet."""
+_THREADED: Final = frozenset(("h264", "hevc", "libdav1d", "prores", "vp9"))
+"""Codecs that are worth several threads. What others report of damage depends on the threads."""
+_IN_ORDER: Final = _INDEPENDENT | _ONE_EACH | {"vp8", "vp9"}
+_PLACEHOLDER_BYTES: Final = 24
+"""Bytes of MPEG-4 packets that may say that nothing changed, or stand in for a picture sent before."""
+_START_CODE: Final = b"\x00\x00\x01"
 _H264_SLICES: Final = frozenset((1, 2, 5))
 _H265_PICTURES: Final = 32
 """Types of NAL units below this are pictures."""
@@ -60,13 +68,31 @@ class Bitstream:
         self._read_parameters(parameter_sets(self._codec, extradata))
 
     @property
-    def frame_each(self) -> bool:
-        """Whether every packet with a picture gives exactly one frame."""
-        if self._codec == "h264":
-            return not self._may_have_fields
-        return self._codec in _INDEPENDENT | {"hevc", "vp9", "ffv1"}
+    def may_have_threads(self) -> bool:
+        """Whether several threads find the same damage as one does, and make the same of it."""
+        return self._codec in _THREADED and not (self._codec == "h264" and self._may_have_fields)
 
-    def note(self, packet: av.Packet[VideoStream]) -> None:
+    @property
+    def in_order(self) -> bool:
+        """Whether frames always come out of the decoder in the order of their packets."""
+        return self._codec in _IN_ORDER
+
+    def gives_frame(self, packet: VideoPacket) -> bool:
+        """Whether a decoder has to give a frame for this packet alone. Where unsure, it has not."""
+        if self._codec in ("h264", "hevc"):
+            return not (self._codec == "h264" and self._may_have_fields) and self.has_picture(packet)
+        head = bytes(memoryview(packet)[:2])
+        if self._codec == "vp8":
+            return bool(head[0] & 0x10)
+        if self._codec == "vp9":
+            return _shows_vp9(head) or bytes(memoryview(packet)[-1:])[0] & 0xE0 == 0xC0
+        if self._codec == "mpeg4":
+            return packet.size > _PLACEHOLDER_BYTES
+        if self._codec in ("mpeg1video", "mpeg2video"):
+            return not _is_field(bytes(packet))
+        return self._codec in _INDEPENDENT or self._codec in _ONE_EACH
+
+    def note(self, packet: VideoPacket) -> None:
         """Learn from a packet what holds for the following ones: parameter sets that it brings."""
         if not packet.is_keyframe:
             return
@@ -78,7 +104,7 @@ class Bitstream:
         elif self._codec == "mjpeg":
             self._has_tables &= b"\xff\xdb" in bytes(memoryview(packet)[:2048])
 
-    def spare(self, packet: av.Packet[VideoStream]) -> Spare:
+    def spare(self, packet: VideoPacket) -> Spare:
         """Say what may be done with this packet, whose picture is not needed."""
         if self._codec in _INDEPENDENT:
             # A palette that comes with a packet holds for the following ones too.
@@ -93,7 +119,7 @@ class Bitstream:
             return Spare.NONREF if self._in_highest_layer(packet) else Spare.DECODE
         return Spare.DECODE
 
-    def has_picture(self, packet: av.Packet[VideoStream]) -> bool:
+    def has_picture(self, packet: VideoPacket) -> bool:
         """Whether a packet that cannot be decoded should hold a picture. Where unsure, it should."""
         if self._codec in ("h264", "hevc"):
             units = list(self._units(packet, strict=True))
@@ -104,18 +130,21 @@ class Bitstream:
                 return any(kind in _H264_SLICES for kind in types)
             return any(kind < _H265_PICTURES for kind in types)
         if self._codec == "mpeg4":
-            return b"\x00\x00\x01\xb6" in bytes(packet)
+            data = bytes(packet)
+            return not data.startswith(_START_CODE) or b"\x00\x00\x01\xb6" in data
         return True
 
-    def is_keyframe(self, packet: av.Packet[VideoStream]) -> bool:
+    def is_keyframe(self, packet: VideoPacket) -> bool:
         """Whether decoding may begin with this packet."""
+        if self._codec == "vp8":
+            return not bytes(memoryview(packet)[:1])[0] & 1
         if self._codec != "mpeg4":
             return packet.is_keyframe
         data = bytes(packet)
         at = data.find(b"\x00\x00\x01\xb6")
         return 0 <= at < len(data) - 4 and data[at + 4] >> 6 == 0
 
-    def _in_highest_layer(self, packet: av.Packet[VideoStream]) -> bool:
+    def _in_highest_layer(self, packet: VideoPacket) -> bool:
         """Whether the picture of a packet is in the highest temporal layer.
 
         A picture of a lower layer that its own layer does not refer to may still be referred to from above.
@@ -136,9 +165,27 @@ class Bitstream:
             layers = [highest_temporal_layer(unit) for unit in sets]
             self._highest_layer = None if None in layers else max(layer or 0 for layer in layers)
 
-    def _units(self, packet: av.Packet[VideoStream], *, strict: bool = False) -> Iterator[bytes]:
+    def _units(self, packet: VideoPacket, *, strict: bool = False) -> Iterator[bytes]:
         return nal_units(bytes(packet), self._length_size, strict=strict)
 
 
 def _nal_type(codec: str, unit: bytes) -> int:
     return unit[0] & 0x1F if codec == "h264" else unit[0] >> 1 & 0x3F
+
+
+def _shows_vp9(head: bytes) -> bool:
+    """Whether a frame of VP9 is shown (the uncompressed header in section 6.2 of its specification)."""
+    bits = int.from_bytes(head.ljust(2, b"\x00"))
+    profile = bits >> 13 & 1 | bits >> 11 & 2
+    shift = 11 - (profile == 3)  # of show_existing_frame; frame_type and show_frame follow it
+    return bool(bits >> shift & 1 or bits >> (shift - 2) & 1)
+
+
+def _is_field(data: bytes) -> bool:
+    """Whether a picture of MPEG-2 is one field of a frame (picture_structure, in ITU-T H.262, 6.2.3.1)."""
+    at = data.find(b"\x00\x00\x01\xb5")
+    while 0 <= at < len(data) - 6:
+        if data[at + 4] >> 4 == 8:
+            return data[at + 6] & 3 != 3
+        at = data.find(b"\x00\x00\x01\xb5", at + 4)
+    return False

@@ -20,11 +20,10 @@ from cvivit.video.containers.kinds import Container
 from cvivit.video.containers.opening import BROKEN, OpenTrack, too_many_frames, too_many_pixels
 from cvivit.video.containers.tracks import claimed_pixels
 from cvivit.video.decoding.bitstream import Bitstream, Spare
+from cvivit.video.decoding.ledger import MOST_HELD, Ledger
 from cvivit.video.decoding.packets import PacketQueue, VideoPacket
 from cvivit.video.timing.stamps import SortedStamps, Stamp, StampLog, are_decoding_times
 
-_PENDING: Final = 256
-"""Packets after which a frame that did not come out of the decoder will not."""
 NO_KEYFRAME: Final = "the video has no keyframe that decoding could start from"
 
 
@@ -71,11 +70,7 @@ class Decoder:
         self._size: tuple[int, int] | None = None
         self._skipping = False
         self._frames = 0
-        """Frames that came out, or that certainly will not because they were left out."""
-        self._skipped: set[int] = set()
-        """Packets whose frame may be left out, and did not come out yet."""
-        self._owed: set[int] = set()
-        """Packets that were decoded and gave no frame yet."""
+        self._ledger = Ledger(late=0 if self._bitstream.in_order else MOST_HELD)
         self._keyframe_seen = False
         self._sound_seen = False
         self.packets = 0
@@ -84,8 +79,13 @@ class Decoder:
         """Packets that were read and hold anything."""
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        if not self._exact and not self._bitstream.may_have_threads:
+            raise OddityError
         self._queue.fill()
-        if self._context.has_b_frames and are_decoding_times(self._queue.stamps()):
+        # AVI has no presentation times. FFmpeg makes them up, wrongly for codecs whose frames it does not
+        # parse.
+        made_up = self._kind is Container.AVI and self._context.name in ("h264", "hevc")
+        if made_up or (self._context.has_b_frames and are_decoding_times(self._queue.stamps())):
             self._sorted, self._is_spare = SortedStamps(), None
         last: Stamp | None = None
         try:
@@ -97,6 +97,8 @@ class Decoder:
                     yield from self._decoded(packet, stamp)
             yield from self._flushed(last)
         except av.FFmpegError as error:
+            if not self._exact:
+                raise OddityError from error
             if isinstance(error, MemoryError):
                 raise
             raise self._damage(last) from error
@@ -114,10 +116,15 @@ class Decoder:
             stamp.without_frame = True
             return
         spare = Spare.DECODE
-        if self._is_spare is not None and self._is_spare(stamp, self._queue.ended):
+        # Threads tell of an error in the last packets only by a frame that is missing: all of those are
+        # decoded.
+        may_skip = self._exact or not self._queue.ended
+        if may_skip and self._is_spare is not None and self._is_spare(stamp, self._queue.ended):
             spare = self._bitstream.spare(packet)
         if spare is not Spare.DECODE:
-            self._note_skipped(stamp)
+            stamp.skipped = True
+            self._ledger.skip(stamp)
+            self._check_count()
             if spare is Spare.DROP:
                 return
         if (spare is Spare.NONREF) != self._skipping:
@@ -126,8 +133,10 @@ class Decoder:
         if not packet.is_discard:
             if self._sorted is not None:
                 self._sorted.push(stamp)
-            if not self._exact and spare is Spare.DECODE:
-                self._owed.add(stamp.index)
+            if spare is Spare.DECODE and self._bitstream.gives_frame(packet):
+                self._ledger.owe(stamp)
+            elif not self._exact:
+                self._ledger.doubt(stamp)
         packet.pts = stamp.index  # comes back in the frame
         try:
             frames = self._context.decode(packet)
@@ -136,6 +145,14 @@ class Decoder:
             return
         for frame in frames:
             yield from self._checked(frame)
+
+    def _check_overdue(self, frame: VideoFrame) -> None:
+        """Raise where a frame that should have come before this one did not."""
+        overdue = self._ledger.overdue(frame.pts) if frame.pts is not None else None
+        if overdue is not None and not self._exact:
+            raise OddityError
+        if overdue is not None and not self._forgiving:
+            raise self._damage(overdue)
 
     def _flushed(self, last: Stamp | None) -> Iterator[tuple[VideoFrame, Stamp | None]]:
         """Take the frames that the decoder still holds."""
@@ -149,9 +166,11 @@ class Decoder:
             raise
         for frame in frames:
             yield from self._checked(frame)
-        lost = self._owed if self._bitstream.frame_each else self._owed & {last.index}
-        if not self._exact and lost:
+        lost = self._ledger.lost()
+        if not self._exact and (lost is not None or self._ledger.doubts(last.index)):
             raise OddityError
+        if lost is not None and not self._forgiving:
+            raise self._damage(lost)
 
     def _judge_error(self, error: av.FFmpegError, packet: VideoPacket, stamp: Stamp) -> None:
         """Return where an error of the decoder may be passed over, and raise what it means otherwise."""
@@ -166,7 +185,7 @@ class Decoder:
         if not self._forgiving and started and self._bitstream.has_picture(packet):
             raise failure from error
         stamp.without_frame = True
-        self._owed.discard(stamp.index)
+        self._ledger.forgive(stamp)
         if self._sorted is not None:
             self._sorted.drop(stamp)
 
@@ -179,9 +198,10 @@ class Decoder:
 
     def _checked(self, frame: VideoFrame) -> Iterator[tuple[VideoFrame, Stamp | None]]:
         stamp = self._stamp_of(frame)
+        self._check_overdue(frame)
+        if frame.is_corrupt and not self._exact:
+            raise OddityError
         if frame.is_corrupt and not self._forgiving:
-            if not self._exact:
-                raise OddityError
             if not self._sound_seen and not frame.key_frame:
                 return  # what it refers to lies before the beginning
             raise self._damage(stamp)
@@ -199,8 +219,7 @@ class Decoder:
 
     def _stamp_of(self, frame: VideoFrame) -> Stamp | None:
         if frame.pts is not None:
-            self._owed.discard(frame.pts)
-            self._skipped.discard(frame.pts)
+            self._ledger.settle(frame.pts)
         if self._sorted is None:
             stamp = self._log.get(frame.pts)
         else:
@@ -212,24 +231,15 @@ class Decoder:
             self._log.forget_before(stamp.index)
         return stamp
 
-    def _note_skipped(self, stamp: Stamp) -> None:
-        stamp.skipped = True
-        self._skipped.add(stamp.index)
-        if len(self._skipped) > 2 * _PENDING:
-            old = {index for index in self._skipped if index < stamp.index - _PENDING}
-            self._frames += len(old)
-            self._skipped -= old
-        self._check_count()
-
     def _check_count(self) -> None:
         limit = self._limits.max_frames
-        if limit is not None and self._frames + len(self._skipped) > limit:
+        if limit is not None and self._frames + self._ledger.skipped > limit:
             raise too_many_frames(limit)
 
     def _damage(self, stamp: Stamp | None) -> CorruptVideoError:
         second = self._second(stamp)
         if second is None:
-            return CorruptVideoError(BROKEN)
+            return CorruptVideoError("the video is damaged at its beginning")
         return CorruptVideoError(f"the video is damaged at second {max(0.0, second):.1f}")
 
     def _explain(self, packet: VideoPacket, stamp: Stamp) -> VideoError:

@@ -87,6 +87,8 @@ class Timeline:
         """Frames in a row whose place was guessed."""
         self._stuck: int | None = None
         """A time that many frames in a row were stamped with."""
+        self.mended = False
+        """Whether a stamp was not believed so far."""
 
     @property
     def origin(self) -> Fraction | int | None:
@@ -193,12 +195,13 @@ class Timeline:
         """Place a frame whose stamp is wrong: one period after the last, but not after the next."""
         assert self._start is not None
         assert self._origin is not None
+        self.mended = True
         start = self._next_start(stamp)
         following = next((other for other in later if other > last), None)
         return start if following is None else min(start, following - self._origin)
 
     def _join(self, stamp: Stamp, time: int) -> Fraction | int:
-        self._guessed = 0
+        self.mended = True
         start = self._next_start(stamp)
         self._guessed = 0
         self._origin = time - start

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from cvivit.video import ClipFormat, read_frames
+from cvivit.video.timing.stamps import Stamp
+from cvivit.video.timing.timeline import Shown, Timeline
 from tests.barcodes import (
     B_FRAMES,
     HAS_FFPROBE,
@@ -251,6 +253,23 @@ def test_small_steps_back(name: str) -> None:
     expect_steady(remux(plain_bars(name), KINDS[name].muxer, restamp, mux_options=options))
 
 
+# Edit lists
+
+
+def trimmed(data: bytes, frames: int, period: int) -> bytes:
+    """Have the edit list of an MP4 begin this many frames later."""
+    at = data.index(b"elst") + 16
+    time = int.from_bytes(data[at : at + 4]) + frames * period
+    return data[:at] + time.to_bytes(4) + data[at + 4 :]
+
+
+@pytest.mark.parametrize("frames", [1, 5, 12, 30])
+@pytest.mark.parametrize("name", ["mp4 h264", "mp4 hevc", "mp4 mpeg4"])
+def test_an_edit_list_that_begins_later(name: str, frames: int, tmp_path: Path) -> None:
+    data = trimmed(plain_bars(name, b_frames=True), frames, 512)
+    check(data, range(frames, COUNT), steady()[frames:], tmp_path, last=Fraction(1, 24))
+
+
 # Parts of a file
 
 
@@ -264,3 +283,25 @@ def test_a_part(name: str, start: float, seconds: float | None) -> None:
     rounding = rounding_of(data)
     expected = by_definition(range(COUNT), times, end, start=start, seconds=seconds, rounding=rounding)
     assert read(data, start=start, seconds=seconds) == expected
+
+
+@pytest.mark.parametrize("name", ["mp4 h264", "mkv h264", "webm vp9", "mp4 mpeg4", "mkv mjpeg"])
+def test_a_late_start_does_not_pay_for_what_lies_before(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"g": "24", "keyint_min": "24"} | B_FRAMES.get(name, {})
+    data = encode_bars(KINDS[name], range(240), options=options)
+    placed = 0
+
+    def place(timeline: Timeline, stamp: Stamp | None) -> Shown:
+        nonlocal placed
+        placed += 1
+        return original(timeline, stamp)
+
+    original = Timeline.place
+    monkeypatch.setattr(Timeline, "place", place)
+    times = steady(240)
+    expected = by_definition(
+        range(240), times, Fraction(10), start=8.3, seconds=0.5, rounding=Fraction(1, 2000)
+    )
+    assert read(data, start=8.3, seconds=0.5) == expected
+    ways = 4
+    assert placed <= ways * 50

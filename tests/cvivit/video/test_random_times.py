@@ -24,7 +24,7 @@ GAPS = st.lists(
 def restamped(name: str, muxer: str, times: list[int], *, b_frames: bool) -> bytes:
     """Show frames at these milliseconds, which rise. Packets are decoded when the times allow it."""
     data = plain_bars(name, COUNT, b_frames=b_frames)
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         order = [packet.pts or 0 for packet in container.demux() if packet.size]
     shown = sorted(order)
     delay = max(shown.index(pts) - index for index, pts in enumerate(order))
