@@ -178,6 +178,11 @@ class PlaneResampler:
         return self._result[:, :count, : self._columns.count]
 
 
+# On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
+# not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
+np.matmul(np.ones((4, 64)), np.ones((64, 64)))
+
+
 def _row_arithmetic(rows: Sampling, sample_bits: int) -> tuple[np.dtype[np.floating], int]:
     """Return the type to add up rows in, and the bits of their weights.
 
