@@ -27,8 +27,8 @@ _ROWS: Final = (8, 4)
 there are fewer products, but more of their weights are zeros."""
 _MUCH: Final = 8.0
 """Samples of the plane for one of the result from which on it shrinks much."""
-_COLUMNS: Final = 8
-"""Columns that one matrix product makes."""
+_COLUMNS: Final = (32, 8)
+"""Columns that one matrix product makes where it enlarges, and where it does not."""
 BAND: Final = 128
 """Rows of the result that are made at a time: what lies between two steps stays small however large it is."""
 _SINGLE_THREADED: Final = 1 << 18
@@ -122,7 +122,8 @@ class PlaneResampler:
         self.bits = (0 if rows.is_identity else row_bits) + (0 if columns.is_identity else column_bits)
         self._together = _ROWS[rows.scale >= _MUCH]
         self._row_blocks = _blocks(rows, row_bits, self._together, self._dtype)
-        self._column_blocks = _blocks(columns, column_bits, _COLUMNS, np.dtype(np.float64))
+        self._beside = _COLUMNS[columns.scale >= 1]
+        self._column_blocks = _blocks(columns, column_bits, self._beside, np.dtype(np.float64))
         self._low = min(block.low for block in self._column_blocks)
         self._high = max(block.high for block in self._column_blocks)
         tall = max(block.high - block.low for block in self._row_blocks)
@@ -130,7 +131,7 @@ class PlaneResampler:
         self._samples = np.zeros((tall, planes, width), self._dtype)
         self._sums = np.zeros((height, planes, width), self._dtype)
         self._shrunk = np.zeros((planes, height, width))
-        self._result = np.zeros((planes, height, len(self._column_blocks) * _COLUMNS))
+        self._result = np.zeros((planes, height, len(self._column_blocks) * self._beside))
         # Slicing takes longer than some of the products, so all slices are made once.
         self._row_products = [self._products_of_rows(block) for block in self._row_blocks]
         self._column_products = [
@@ -148,8 +149,8 @@ class PlaneResampler:
     def _products_of_columns(self, block: _Block) -> list[_Product]:
         shrunk = self._shrunk.reshape(-1, self._shrunk.shape[-1])
         samples = shrunk[:, block.low - self._low : block.high - self._low]
-        into = self._result.reshape(len(shrunk), -1)[:, block.start : block.start + _COLUMNS]
-        step = max(2, _SINGLE_THREADED // (_COLUMNS * samples.shape[1]))
+        into = self._result.reshape(len(shrunk), -1)[:, block.start : block.start + self._beside]
+        step = max(2, _SINGLE_THREADED // (self._beside * samples.shape[1]))
         pieces = [slice(top, top + step) for top in range(0, len(shrunk), step)]
         return [(samples[piece], block.weights.T, into[piece]) for piece in pieces]
 
@@ -176,6 +177,11 @@ class PlaneResampler:
         for samples, weights, into in self._column_products:
             np.matmul(samples, weights, out=into)
         return self._result[:, :count, : self._columns.count]
+
+
+# On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
+# not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
+np.matmul(np.ones((4, 64)), np.ones((64, 64)))
 
 
 def _row_arithmetic(rows: Sampling, sample_bits: int) -> tuple[np.dtype[np.floating], int]:

@@ -1,6 +1,6 @@
 """From resized planes to bytes: matrix and range, light where they are not enough, one clip, one rounding.
 
-Everything here is addition, multiplication and comparison of float64, one array at a time. Processors agree
+Everything here is addition, multiplication and comparison of floats, one array at a time. Processors agree
 on those to the last bit; they do not agree on the order of a sum, so there are no sums of arrays.
 """
 
@@ -58,12 +58,14 @@ class Converter:
             self._convert([plane[piece] for plane in planes], picture[piece])
 
     def _convert(self, planes: list[np.ndarray], picture: np.ndarray) -> None:
+        # Half the bytes are twice the speed, and 24 bits are plenty for what becomes eight.
+        narrow = [plane.astype(np.float32) for plane in planes]
         channels = [
-            self._channel(planes, terms, offset)
+            self._channel(narrow, terms, offset)
             for terms, offset in zip(self._terms, self._offsets, strict=True)
         ]
         if self._light:
-            channels = self._light.convert(channels)
+            channels = self._light.convert([channel.astype(np.float64) for channel in channels])
             for channel in channels:
                 channel *= 255.0
         for index, channel in enumerate(channels):

@@ -17,8 +17,8 @@ from cvivit.video.pictures.framing import Framer
 
 CITY = Path(__file__).parents[3] / "data" / "city.mp4"
 
-VIDEO = "19df1df85990fb6347e47c8ce46d58bdffe983a5bc214e6a18e204dc73c217c8"
-HDR = "8060c9bd68a5b930396466caa68345a0267ec1d028ec8dde2ee343661271e25b"
+VIDEO = "1104de3381179e145595b85f844144ffe43a559d5f7e10fdb2f3681a5a44bff8"
+HDR = "908354be67756876a1f093abf013c2a9e282d2ee7c1817408eabfaae57d71e97"
 """Fingerprints of pictures. They change only where what a picture is changes."""
 
 

@@ -49,7 +49,7 @@ def test_every_result_is_the_exact_sum_of_whole_numbers(
 
 
 def exact_weights(blocks: list[_Block], count: int, length: int) -> np.ndarray:
-    weights = np.zeros((count + 8, length), object)
+    weights = np.zeros((count + 32, length), object)
     for block in blocks:
         for index, row in enumerate(block.weights):
             weights[block.start + index, block.low : block.high] += [int(weight) for weight in row]
