@@ -37,7 +37,10 @@ class EvaluationInputs:
     """The files that a user named to measure on, each once."""
 
     shards: tuple[str, ...]
+    """Shards of clips."""
     videos: tuple[str, ...]
+    stills: tuple[str, ...] = ()
+    """Shards of stills, as `prepare` names them."""
 
 
 def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> EvaluationInputs:
@@ -60,7 +63,6 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
             continue
         given = expand_shards([name])
         if Path(name).is_dir():
-            given = [shard for shard in given if not Path(shard).name.startswith(STILLS_PREFIX)]
             with suppress(NoDataError):
                 sources += find_sources([name])
         shards += given
@@ -68,7 +70,12 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
         sources += find_sources(others)
     left_out = set(map(os.path.abspath, leave_out))
     videos = {source.path for source in sources if source.kind == "video"}
-    return EvaluationInputs(shards=tuple(distinct(shards)), videos=tuple(sorted(videos - left_out)))
+    once = distinct(shards)
+    stills = [shard for shard in once if Path(shard).name.startswith(STILLS_PREFIX)]
+    clips = [shard for shard in once if shard not in set(stills)]
+    return EvaluationInputs(
+        shards=tuple(clips), videos=tuple(sorted(videos - left_out)), stills=tuple(stills)
+    )
 
 
 def read_evaluation_clips(
@@ -84,9 +91,26 @@ def read_evaluation_clips(
     Raises:
         NoDataError: none could be read.
     """
+    found = chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config))
+    return _first(found, limit)
+
+
+def read_evaluation_stills(
+    inputs: EvaluationInputs, config: CViViTConfig, *, limit: int | None = None
+) -> Iterator[EvaluationClip | SkippedSample]:
+    """Yield the stills of shards as clips of one frame, and what could not be read where it was found.
+
+    Arguments and errors are those of `read_evaluation_clips`.
+    """
+    return _first(_of_shards((), config, stills=inputs.stills), limit)
+
+
+def _first(
+    items: Iterator[EvaluationClip | SkippedSample], limit: int | None
+) -> Iterator[EvaluationClip | SkippedSample]:
     count = 0
     skipped: list[SkippedSample] = []
-    for item in chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config)):
+    for item in items:
         yield item
         if isinstance(item, SkippedSample):
             skipped.append(item)
@@ -99,11 +123,14 @@ def read_evaluation_clips(
         raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
 
-def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:
-    if not shards:
+def _of_shards(
+    shards: Sequence[str], config: CViViTConfig, *, stills: Sequence[str] = ()
+) -> Iterator[EvaluationClip | SkippedSample]:
+    if not shards and not stills:
         return
     settings = StreamSettings(
         clips=tuple(shards),
+        stills=tuple(stills),
         batch_size=1,
         clip_frames=config.clip_frames,
         image_size=config.image_size,
@@ -115,7 +142,7 @@ def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
             yield item
         else:
             frames = item.video[0].numpy()
-            yield EvaluationClip(key=item.keys[0], frames=frames, real=config.clip_frames)
+            yield EvaluationClip(key=item.keys[0], frames=frames, real=len(frames))
 
 
 def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:

@@ -135,6 +135,8 @@ def measure(
             figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
             measures.clips.append(figures)
             see(ReconstructedClip(clip=clip, frames=reconstruction, measure=figures))
+            if len(clip.frames) < 2:  # I3D takes videos
+                continue
             for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
                 if (seen := networks.features(frames)) is not None:
                     side.append(seen)

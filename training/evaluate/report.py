@@ -24,6 +24,7 @@ def build_report(
     weights: Mapping[str, Any],
     config: CViViTConfig,
     measures: SetMetrics,
+    stills: SetMetrics | None = None,
     codecs: Sequence[CodecCurve],
     tokens: RatePoint | None,
     missing: Mapping[str, str],
@@ -35,6 +36,7 @@ def build_report(
         weights: what was measured: source, checkpoint, fingerprint, device, precision.
         config: of the network.
         measures: of the clips.
+        stills: of the stills, if there were any beside the clips.
         codecs: of a share of the clips.
         tokens: the tokenizer on the same share; None without codecs.
         missing: why a figure is not there, by its name.
@@ -52,6 +54,14 @@ def build_report(
             "ssim": measures.mean("ssim"),
             "lpips": measures.mean("lpips"),
             "rfvd": measures.rfvd,
+            "stills": None
+            if stills is None
+            else {
+                "stills": len(stills.clips),
+                "psnr": stills.mean("psnr"),
+                "ssim": stills.mean("ssim"),
+                "lpips": stills.mean("lpips"),
+            },
             "codebook": {
                 "codes": len(codebook.counts),
                 "used": codebook.used,
@@ -114,6 +124,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         ("Perplexity", f"{codebook['perplexity']:.0f}"),
         ("Rate", f"{rate['kbit_per_second']:.2f} kbit/s ({rate['tokens_per_clip']} tokens a clip)"),
     ]
+    if stills := report["stills"]:
+        rows += [
+            ("Stills", str(stills["stills"])),
+            ("Stills: PSNR", _number(stills["psnr"], "{:.2f} dB")),
+            ("Stills: SSIM", _number(stills["ssim"], "{:.3f}")),
+            ("Stills: LPIPS (VGG)", _number(stills["lpips"], "{:.3f}")),
+        ]
     name = Path(report["weights"]["source"]).name
     if checkpoint := report["weights"]["checkpoint"]:
         name += f", {checkpoint}"

@@ -14,7 +14,8 @@ import torch
 from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips
+from training.errors import NoDataError
+from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips, read_evaluation_stills
 from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, clip_bits, measure
@@ -82,15 +83,27 @@ def evaluate(
     config = tokenizer.config
     refuse_foreign(output)
     inputs = find_inputs(data, leave_out=[output / name for name in FILES])
-    clips = read_evaluation_clips(inputs, config, limit=options.max_clips)
+    only_stills = bool(inputs.stills) and not (inputs.shards or inputs.videos)
+    read = read_evaluation_stills if only_stills else read_evaluation_clips
+    clips = read(inputs, config, limit=options.max_clips)
     with holding(output):
         missing: dict[str, str] = {}
         networks = _networks(options, tokenizer.device, missing)
         sample: EvenSample[ReconstructedClip] = EvenSample(max(options.codec_clips, options.shown_clips))
         measures = measure(tokenizer, clips, networks, sample.add)
+        stills = None
+        if inputs.stills and not only_stills:
+            of_stills = read_evaluation_stills(inputs, config, limit=options.max_clips)
+            try:
+                stills = measure(tokenizer, of_stills, networks, lambda _: None)
+            except NoDataError as error:  # the clips are still worth a report
+                missing["Stills"] = str(error)
+            else:
+                measures.skipped += stills.skipped
         if networks.i3d is not None and measures.rfvd is None:
             missing["rFVD"] = "it needs two clips or more"
-        compared = sample.take(options.codec_clips)
+        # Codecs are compared at the bits of a whole clip, which a still has not.
+        compared = [] if only_stills else sample.take(options.codec_clips)
         codecs = _code([pair.clip for pair in compared], config, networks, missing)
         tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
         report = build_report(
@@ -103,6 +116,7 @@ def evaluate(
             },
             config=config,
             measures=measures,
+            stills=stills,
             codecs=codecs,
             tokens=tokens,
             missing=missing,
