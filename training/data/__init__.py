@@ -1,4 +1,4 @@
-"""Batches out of shards: `training_clips(config)` to train on, `validation_clips(config)` held out."""
+"""Batches from shards: `training_clips(config)` to train on, `validation_clips(config)` to measure."""
 
 from training.data.bad import SkippedSample
 from training.data.loader import ClipEpoch, ClipLoader

@@ -1,4 +1,4 @@
-"""The clips to measure on: those of shards, or every window of the videos in folders."""
+"""The clips to measure on: those of shards, and every window of the videos in folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class EvaluationClip:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationInputs:
-    """The files that a user named to measure on, each once."""
+    """The files that a user named to measure on, each of them once."""
 
     shards: tuple[str, ...]
     """Shards of clips."""
@@ -44,12 +44,12 @@ class EvaluationInputs:
 
 
 def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> EvaluationInputs:
-    """Look for what was named, which may be misspelt, before anybody fetches or computes anything.
+    """Find the files that a user named, before anything is downloaded or computed: a name may be misspelt.
 
     Args:
         names: shards (see `expand_shards`), and folders, globs, lists and files of videos. A folder may hold
-            both, as one that `prepare` filled and somebody copied videos to.
-        leave_out: files that are not data although they lie there: an earlier report's own animation.
+            both, such as one that `prepare` filled and to which somebody copied videos.
+        leave_out: files that are not data although they lie there: the animation of an earlier report.
 
     Raises:
         NoDataError: a name matches nothing.
@@ -85,11 +85,11 @@ def read_evaluation_clips(
 
     Args:
         inputs: where the clips are.
-        config: of the network; clips are read in its form.
-        limit: the most clips; the first ones are taken.
+        config: of the network, whose form the clips get.
+        limit: the most clips to yield: the first ones.
 
     Raises:
-        NoDataError: none could be read.
+        NoDataError: no clip could be read.
     """
     found = chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config))
     return _first(found, limit)
@@ -161,7 +161,7 @@ def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """Return the files' names, with as much of the path as all do not share where several have the same."""
+    """Return the names of files. Files of the same name keep the part of their paths in which they differ."""
     counts = Counter(map(os.path.basename, paths))
     above = os.path.commonpath(paths) if paths else ""
     names = ((os.path.basename(path), path) for path in paths)

@@ -28,9 +28,9 @@ def evaluate_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",
 ) -> None:
-    """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures.
+    """Measure weights on clips, and write a report with tables, plots and pictures.
 
-    Of a run it is the checkpoint that validation found best, and the report names it.
+    Of a run, the checkpoint that validation found best is measured. The report names it.
     """
     from cvivit.runtime.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer

@@ -54,7 +54,7 @@ def prepare_command(
 ) -> None:
     """Cut videos and stills into webdataset shards of clips, split into training and validation.
 
-    A run that was killed goes on where it was when the same command is given again.
+    If the command is killed, the same command continues where it stopped.
     """
     if len(paths) < 2:
         raise typer.BadParameter("needs an input and an output", param_hint="INPUT... OUTPUT")
