@@ -1,6 +1,6 @@
-"""The batching engine: requests of many clients on a few devices, in turns, with an end for every one."""
+"""The batching engine: it runs the clips of many requests, in turns, on a few devices."""
 
-from service.engine.computing import Runner
+from service.engine.computing import BatchRunner
 from service.engine.engine import Engine
 from service.engine.engine_errors import (
     ClipFailedError,
@@ -13,12 +13,13 @@ from service.engine.engine_errors import (
     QueueFullError,
 )
 from service.engine.engine_limits import EngineLimits
-from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot, EngineState
+from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot
 from service.engine.request import Operation
 from service.engine.session import Session, Timings
 
 __all__ = [
     "BatchReport",
+    "BatchRunner",
     "ClipFailedError",
     "DeadlineExceededError",
     "Engine",
@@ -29,11 +30,9 @@ __all__ = [
     "EngineObserver",
     "EngineSnapshot",
     "EngineStartingError",
-    "EngineState",
     "EngineUnavailableError",
     "Operation",
     "QueueFullError",
-    "Runner",
     "Session",
     "Timings",
 ]

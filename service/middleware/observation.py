@@ -8,7 +8,8 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGoneError, DrainingError
+from cvivit.errors import CViViTError
+from service.errors import ClientGoneError
 from service.problems import ProblemAnswer, answer
 from service.record import SCOPE_KEY, RequestRecord
 from service.telemetry.prometheus_metrics import Metrics
@@ -118,8 +119,8 @@ class ProblemMiddleware:
             await self.app(scope, receive, send_noted)
         except Exception as error:
             told = tell(error, scope)
-            if started and isinstance(error, DrainingError):
-                return  # whoever serves cuts an answer off that does not end: it is no bug
+            if started and isinstance(error, CViViTError):
+                return  # This is no bug, and `tell` reported it. The server cuts an unfinished answer off.
             if started:
                 raise
             if not isinstance(error, ClientGoneError):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from dataclasses import asdict
+
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
 from service.app_state import app_state_of
+from service.bodies.query_parameters import check_query_parameters
 from service.errors import NotReadyError
 from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["information"])
+router = APIRouter(tags=["information"], dependencies=[Depends(check_query_parameters)])
 
 
 class Info(BaseModel):
@@ -25,6 +28,9 @@ class Info(BaseModel):
     grid: list[int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
     codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
     limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
+    sizes: dict[str, int] = Field(
+        description="Sizes that follow from the cores and the memory that the server may use."
+    )
 
 
 @router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
@@ -43,5 +49,9 @@ async def info(request: Request) -> Info:
         fps=config.fps,
         grid=list(config.grid),
         codebook_size=config.codebook_size,
-        limits=app_state.settings.limits(),
+        limits={
+            **app_state.settings.limits(),
+            "decoder_memory_bytes": app_state.sizes.decoder_memory_bytes,
+        },
+        sizes=asdict(app_state.sizes),
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvivit.video import write_video
 from service.app_state import AppState, load
-from service.engine.pipeline import Encoding
+from service.engine.pipeline import encode_video
 from service.record import RequestRecord
 from service.settings import Settings
 
@@ -33,7 +33,8 @@ async def _check(settings: Settings) -> str:
         file = io.BytesIO()
         write_video(frames, file, fps=config.fps, container="mp4")
         file.seek(0)
-        encoding = Encoding(app_state, RequestRecord(method="CHECK", route="check"), file)
-        clips = [indices.shape async for indices in encoding.indices()]
+        record = RequestRecord(method="CHECK", route="check")
+        clips = [clip async for clip in encode_video(app_state, record, app_state.read(file))]
     seconds = time.perf_counter() - began
-    return f"ok: {encoding.frames} frames to {len(clips)} clip of {clips[0]} tokens, {seconds:.1f} s in all"
+    count, shape = sum(clip.frames for clip in clips), clips[0].indices.shape
+    return f"ok: {count} frames to {len(clips)} clip of {shape} tokens, {seconds:.1f} s in all"

@@ -1,4 +1,4 @@
-"""Files that are written on threads are closed however their owners end, and without a loop to help."""
+"""Files that threads write are closed however their requests end, even without an event loop."""
 
 import asyncio
 import gc
@@ -14,15 +14,15 @@ import pytest
 from fastapi import Request
 
 from service.app_state import AppState
+from service.bodies.body_spool import BodySpool
 from service.bodies.disconnect import while_connected
-from service.bodies.spool import Spool
 from service.bodies.video_writing import write_clips
-from service.engine.pipeline import Clip
+from service.engine.pipeline import ClipFrames
 from service.errors import ClientGoneError, StageTimeoutError
 from service.record import RequestRecord
 from service.settings import Settings
 
-CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
+CLIP: ClipFrames = np.zeros((5, 32, 32, 3), np.uint8)
 
 
 def descriptors() -> int:
@@ -30,7 +30,7 @@ def descriptors() -> int:
 
 
 class Threads:
-    """Threads that an event loop does not wait for at its end, as those of the service are."""
+    """Threads that an event loop does not wait for when it ends, like those of the service."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(4)
@@ -44,23 +44,23 @@ class Threads:
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[Threads]:
-    """At the end nothing is left open by what ran on them."""
+    """A pool of threads, and a check that the work on them leaves nothing open."""
     threads = Threads()
     before = descriptors()
     yield threads
     threads.join()
-    gc.collect()  # what was left to the collector is a warning, and thus an error of this test
+    gc.collect()  # a file left to the garbage collector gives a warning, which fails this test
     assert descriptors() == before
 
 
-async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[Clip, None]:
+async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[ClipFrames, None]:
     for _ in range(count):
         yield CLIP
     if then is not None:
         raise then
 
 
-async def write(threads: Threads, source: AsyncGenerator[Clip, None], **settings: Any) -> None:
+async def write(threads: Threads, source: AsyncGenerator[ClipFrames, None], **settings: Any) -> None:
     app_state = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
     record = RequestRecord(method="", route="")
     file = await write_clips(cast(AppState, app_state), record, source, fps=8, container="gif")
@@ -103,7 +103,7 @@ async def cancel_a_flush(threads: Threads, begun: threading.Event, let_go: threa
         return await threads.run(on_thread)
 
     async def receive() -> None:
-        with Spool(threshold=10, folder=None, run_blocking=gated) as spool:
+        with BodySpool(threshold=10, folder=None, run_blocking=gated) as spool:
             await spool.write(b"x" * 100)
 
     receiving = asyncio.create_task(receive())
@@ -123,15 +123,15 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
     threads: Threads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, let_go = threading.Event(), threading.Event()
-    write_memory = Spool._write_memory
+    write_memory = BodySpool._write_memory
 
-    def slow(spool: Spool) -> None:
+    def slow(spool: BodySpool) -> None:
         write_memory(spool)
         written.set()
         assert let_go.wait(60)
 
     async def story() -> None:
-        spool = Spool(threshold=10, folder=None, run_blocking=threads.run)
+        spool = BodySpool(threshold=10, folder=None, run_blocking=threads.run)
         writing = asyncio.create_task(spool.write(b"x" * 100))
         while not written.is_set():
             await asyncio.sleep(0.001)
@@ -139,13 +139,13 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
         spool.close()
         await asyncio.wait([writing])
 
-    monkeypatch.setattr(Spool, "_write_memory", slow)
+    monkeypatch.setattr(BodySpool, "_write_memory", slow)
     asyncio.run(story())
     let_go.set()
 
 
 async def leave(result: str, discarded: list[str]) -> None:
-    """A client that leaves while the work, which will not be stopped, goes on to its end."""
+    """A client that leaves while its work goes on to the end and cannot be stopped."""
 
     async def work() -> str:
         try:

@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+from cvivit.config import MAX_FPS, MIN_FPS
 from training.config.schema import TrainingConfig
 from training.config.section import MODEL_PRESETS, Section
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import VideoError
-from cvivit.video import VideoLimits
-from cvivit.video.colour import to_rgb
-from cvivit.video.opening import open_video
+from cvivit.errors import UnsupportedMediaError, VideoError
+from cvivit.video import ClipFormat, VideoLimits
+from cvivit.video.containers.opening import open_video, opened_track
+from cvivit.video.pictures.framing import Framer, display_size_of
+from cvivit.video.pictures.stills import rgb_of
 from training.data.shards import RawSample
 from training.errors import SampleError
 
@@ -23,6 +23,7 @@ MAX_PIXELS = 4096 * 4096
 """Height times width of one frame or still."""
 
 _LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,32 +40,40 @@ def decode_clip(sample: RawSample) -> DecodedClip:
     """Return all frames of a video.
 
     The file is opened as the library opens any stranger's: it can refer to no other file, and only the
-    containers and codecs of `cvivit.video.containers` are read.
+    containers and codecs of `cvivit.video.containers.kinds` are read.
 
     Raises:
         SampleError: it is not a video, is broken or truncated, changes its size, or is far larger than a
             clip.
     """
     frames: list[np.ndarray] = []
+    framer: Framer | None = None
+    stored: tuple[int, int] | None = None
     rate = None
-    reformatter = VideoReformatter()
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
-        with open_video(io.BytesIO(sample.data), _LIMITS, threads=1) as video:
-            rate = video.stream.average_rate
-            for frame in video.container.decode(video.stream):
+        with (
+            open_video(io.BytesIO(sample.data), _LIMITS) as video,
+            opened_track(video, threads=1) as track,
+        ):
+            rate = track.stream.average_rate
+            for frame in track.container.decode(track.stream):
                 _check_size(sample, frame.width, frame.height)
-                frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
+                if stored is not None and (frame.height, frame.width) != stored:
+                    raise SampleError(f"{sample.name}: frames of several sizes")
+                stored = frame.height, frame.width
+                if framer is None:
+                    size = display_size_of(frame, track.stream)
+                    framer = Framer(ClipFormat(image_size=size, fit="stretch"), track.stream)
+                frames.append(framer.picture(frame))
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
     except VideoError as error:
         raise SampleError(f"{sample.name}: not a sound video ({error})") from error
-    except (av.FFmpegError, ValueError) as error:
+    except (FFmpegError, ValueError) as error:
         raise SampleError(f"{sample.name}: not a sound video ({type(error).__name__})") from error
     if not frames:
         raise SampleError(f"{sample.name}: no frames")
-    if any(frame.shape != frames[0].shape for frame in frames):
-        raise SampleError(f"{sample.name}: frames of several sizes")
     return DecodedClip(frames=np.stack(frames), fps=float(rate) if rate and len(frames) > 1 else None)
 
 
@@ -77,8 +86,8 @@ def decode_still(sample: RawSample) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(sample.data)) as image:
             _check_size(sample, *image.size)
-            return np.asarray(image.convert("RGB"))[None]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return rgb_of(image)[None]
+    except (UnsupportedMediaError, *_BROKEN) as error:
         raise SampleError(f"{sample.name}: not a sound picture ({type(error).__name__})") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from training.prepare.inputs import Source
 from training.prepare.journal import UNREADABLE, FileStamp, SourceOutcome, write_pieces
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
-from training.prepare.stills import pans, read_still, still_crops
+from training.prepare.stills import is_sequence, pans, read_still, still_crops
 from training.prepare.windows import cut_windows
 
 TOO_SHORT = "too_short"
@@ -32,6 +33,8 @@ class _CutProgress:
     """What is known of a source after its pieces were cut."""
 
     seconds: float = 0.0
+    pictures: int = 0
+    repeats: int = 0
     reason: str = ""
     message: str = ""
 
@@ -62,10 +65,12 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         )
     try:
         digest = _digest(source.path)
+        moves = is_sequence(source.path)
     except OSError as error:
         return SourceOutcome(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
     rng = np.random.default_rng([settings.seed, int(digest, 16)])
-    cut = _cut_still if source.kind == "still" else _cut_video
+    still = source.kind == "still" and not moves
+    cut = _cut_still if still else _cut_video
     sizes = write_pieces(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
     if outcome.reason and not settings.salvage:
         sizes = []
@@ -74,11 +79,12 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         outcome.message = f"nowhere {settings.clip_seconds:g} seconds without a scene cut"
     if not sizes:
         spool.unlink()
-    clips = min(len(sizes), settings.pans) if source.kind == "still" else len(sizes)
+    clips = min(len(sizes), settings.pans) if still else len(sizes)
     return SourceOutcome(
         stamp=stamp,
         digest=digest,
         seconds=outcome.seconds,
+        repeats=outcome.repeats / max(1, outcome.pictures),
         clips=tuple(sizes[:clips]),
         stills=tuple(sizes[clips:]),
         reason=outcome.reason,
@@ -116,8 +122,14 @@ def _frames(path: str, settings: PrepareSettings, outcome: _CutProgress) -> Iter
         fps=fps,
         fit="crop" if centre else "stretch",
     )
-    for frame in read_frames(path, clip_format, threads=1, salvage=settings.salvage):
+    # At a multiple of the clips' rate, it is the picture of the same clip before this one that counts.
+    latest: deque[np.ndarray] = deque(maxlen=settings.offsets)
+    pictures = read_frames(path, clip_format, threads=1, salvage=settings.salvage, strict=settings.strict)
+    for frame in pictures:
         outcome.seconds += 1 / fps
+        outcome.pictures += 1
+        outcome.repeats += len(latest) == settings.offsets and frame is latest[0]
+        latest.append(frame)
         yield frame
 
 

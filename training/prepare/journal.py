@@ -58,6 +58,8 @@ class SourceOutcome:
     """Digest of the file's contents, in hexadecimal; empty if it could not be read."""
     seconds: float = 0.0
     """Length of the video that was read."""
+    repeats: float = 0.0
+    """Share of the pictures, at the rate of the clips, that repeat the picture before."""
     clips: tuple[int, ...] = ()
     """Bytes of each clip."""
     stills: tuple[int, ...] = ()

@@ -19,6 +19,8 @@ from training.prepare.settings import PrepareSettings
 MANIFEST_NAME = "manifest.json"
 SOURCES_NAME = "sources.jsonl"
 
+MOSTLY = 0.5
+"""Share of repeated pictures from which on a source is reported: most of it stands still."""
 
 _OWN = re.compile(r"(stills-)?(train|validation)-[0-9]{6,}\.tar|manifest\.json|sources\.jsonl")
 """Names of the files in a folder of shards."""
@@ -101,6 +103,11 @@ def summarize(
         "train": side("train"),
         "validation": side("validation"),
         "rejected": [complaint(record) for record in rejected],
+        "mostly_repeats": [
+            {"source": record.stamp.path, "repeats": round(record.repeats, 3)}
+            for record in used
+            if record.repeats > MOSTLY
+        ],
         "cut_in_part": [complaint(record) for record in used if record.reason],
     }
 

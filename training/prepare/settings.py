@@ -6,8 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from cvivit.config import Pair
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+from cvivit.config import MAX_FPS, MIN_FPS, Pair
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -41,7 +40,7 @@ class PrepareSettings(BaseModel):
 
     scales: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0,)
     """Sides of the crops, as shares of the largest crop of the clip's shape that fits. Those that would
-        enlarge the pixels of the source are left out, but for 1."""
+    enlarge the pixels of the source are left out, but for 1."""
     crops: PositiveInt = 1
     """Crops of every clip at each scale. The first crop of scale 1 is in the centre, the others are
     random."""
@@ -59,6 +58,8 @@ class PrepareSettings(BaseModel):
 
     salvage: bool = False
     """Whether to keep the clips before the place where a video is broken. Otherwise the video is rejected."""
+    strict: bool = False
+    """Whether every frame of a video is decoded, also those that no clip needs, to find damage in them."""
     timeout_seconds: PositiveFloat = 3600
     """Time after which a source is rejected and its process is killed."""
 

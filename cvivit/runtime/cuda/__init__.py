@@ -1,1 +1,1 @@
-"""The runner for CUDA devices."""
+"""The network on CUDA: packed weights, Triton kernels, CUDA graphs and transfers that overlap computing."""

@@ -251,7 +251,7 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
 
     server = serve(spool_bytes=1000)
     before = open_descriptors()
-    monkeypatch.setattr("service.bodies.spool.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("service.bodies.body_spool.tempfile.TemporaryFile", full)
     for _ in range(3):
         with closing(server.post(b"x" * 100_000)) as connection:
             status, problem = answer_on(connection)
