@@ -78,7 +78,7 @@ class QuantizerConfig(Section):
     being quantized until there are two tokens for each code."""
     kmeans_iterations: PositiveInt = 10
     """Iterations of that k-means."""
-    dead_code_threshold: Decay = 0
+    dead_code_threshold: NonNegativeFloat = 0
     """A code restarts at a token of the batch if fewer tokens take it than this share of what every code
     would have if all were used alike. With 0, no code ever restarts."""
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, CViViTError
+from cvivit.errors import ConfigError
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig, ValidationConfig
-from training.data.bad import SkippedSample
 from training.errors import TrainingInterrupted
-from training.folders import lock_folder, typed_write_errors
+from training.folders import typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D
@@ -35,16 +32,7 @@ from training.run.tracking.progress import ProgressBar
 from training.run.tracking.samples import write_samples
 from training.run.tracking.step_log import RunLog, StepRecord
 from training.run.tracking.trackers import refuse_absent
-from training.run.validation import Validation, is_better, validate
-
-
-class HeldOutClips(Protocol):
-    """The held-out clips of one process, which can be iterated again and again."""
-
-    def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the clips in batches, and what could not be used."""
-        ...
-
+from training.run.validation import HeldOutClips, Validation, is_better, validate
 
 SourceFactory = Callable[[int, int], BatchSource]
 """Makes the batches of one process from its rank and the number of processes."""
@@ -87,7 +75,7 @@ def train(
         accelerator = make_accelerator(
             config, log_with=list(config.tracking.trackers) or None, project_dir=directory
         )
-        with _alone(directory, accelerator):
+        with distributed.locked_by_first_process(directory):
             run = Run(config, accelerator, source, held_out, held_out_stills)
             interruption.defer()
             try:
@@ -96,23 +84,6 @@ def train(
                 with typed_write_errors(directory):
                     run.log.close()
     return directory
-
-
-@contextmanager
-def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Lock the folder of the run in the first process. If that fails, every process raises the error."""
-    with ExitStack() as held:
-        fault: CViViTError | None = None
-        if accelerator.is_main_process:
-            try:
-                with typed_write_errors(directory):
-                    held.enter_context(lock_folder(directory))
-            except CViViTError as error:
-                fault = error
-        fault = distributed.from_first_process(fault)
-        if fault is not None:
-            raise fault
-        yield
 
 
 class Run:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import rearrange
@@ -30,6 +31,14 @@ from training.run.batch import Batch
 from training.run.feeding import StoppedWaiting
 
 LOWER_IS_BETTER = frozenset({"lpips", "fvd"})
+
+
+class HeldOutClips(Protocol):
+    """The held-out clips of one process, which can be iterated again and again."""
+
+    def __iter__(self) -> Iterator[Batch | SkippedSample]:
+        """Yield the clips in batches, and what could not be used."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
