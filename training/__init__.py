@@ -1,1 +1,1 @@
-"""The training package: raw video to shards, training, evaluation and export."""
+"""The training package: it prepares videos, trains, evaluates and exports C-ViViT."""

@@ -49,7 +49,7 @@ def train(config: Config, overrides: Overrides = None) -> None:
     save the run and end the command with exit status 75. The same command then continues the run.
     """
     from training.config.loading import load_config
-    from training.data import training_clips, validation_clips
+    from training.data import training_clips, validation_clips, validation_stills
     from training.run.loop import train as run
 
     settings = load_config(config, overrides or [])
@@ -58,6 +58,9 @@ def train(config: Config, overrides: Overrides = None) -> None:
         lambda rank, world_size: training_clips(settings, rank=rank, world_size=world_size),
         (lambda rank, world_size: validation_clips(settings, rank=rank, world_size=world_size))
         if settings.data.validation
+        else None,
+        (lambda rank, world_size: validation_stills(settings, rank=rank, world_size=world_size))
+        if settings.data.validation_stills
         else None,
     )
 

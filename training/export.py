@@ -1,4 +1,4 @@
-"""From a checkpoint, ours or the release's, to a folder that `VideoTokenizer.from_pretrained` loads."""
+"""Export a checkpoint to a folder that `VideoTokenizer.from_pretrained` loads."""
 
 from __future__ import annotations
 
@@ -38,27 +38,29 @@ def export(
     name: str | None = None,
     license: str | None = None,  # noqa: A002 - the card's own name for it
 ) -> str:
-    """Write `config.json`, `model.safetensors` and a model card, and return the weights' fingerprint.
+    """Write `config.json`, `model.safetensors` and a model card, and return the fingerprint of the weights.
 
-    A model card that is there already keeps its words: its table alone becomes that of the new weights.
+    If there is a model card already, only its table is replaced, and the rest of its text is kept.
 
     Args:
-        checkpoint: the folder of a run, one of its checkpoints, or whatever else `load_weights` takes: a
+        checkpoint: the folder of a run, one of its checkpoints, or anything else that `load_weights` takes: a
             folder that accelerate saved, a `.bin` or `.safetensors` file, a repository of the Hub.
-        output: folder, made where there is none.
-        which: of a run, the checkpoint that validation found best (the newest before any), or the newest.
-        averaged: whether to take the averaged weights where the checkpoint has them.
-        dtype: of the floating-point weights; the quantizer's stay float32.
+        output: the folder to write. It is made if it does not exist.
+        which: which checkpoint of a run to export: the best by validation (before any, the newest), or the
+            newest.
+        averaged: whether to export the averaged weights if the checkpoint has them.
+        dtype: type of the floating-point weights. Those of the quantizer stay float32.
         name: `owner/name` on the Hub, for the card; by default the output folder's name.
         license: identifier of the licence of the weights, for the card.
 
     Raises:
         WeightsNotFoundError: there is no such checkpoint.
-        CheckpointCorruptError: the checkpoint is damaged, or every one of the run is.
-        WeightsError: the weights are damaged, or not those of the network.
-        OutputMismatchError: `output` is a run, a checkpoint or something else, whose own `config.json` would
-            be lost, or has a README.md that is no card of ours, or one without the name or the licence given.
-        DataWriteError: `output` cannot be written. What was there before still is.
+        CheckpointCorruptError: the checkpoint is damaged, or every checkpoint of the run is.
+        WeightsError: the weights are damaged, or do not fit the network.
+        OutputMismatchError: `output` is a run, a checkpoint or another folder whose `config.json` would be
+            lost, or its README.md is not a model card of ours, or lacks the name or the licence that was
+            given.
+        DataWriteError: `output` cannot be written. What was there before is unchanged.
     """
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file() or _is_foreign(output / CONFIG):
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
@@ -78,11 +80,11 @@ def export(
 
 
 def find_checkpoint(run: str | Path, which: Which = "best") -> Path | None:
-    """Return the folder of the checkpoint that a run's weights are taken from, or None where it is no run.
+    """Return the folder of the checkpoint to take from a run, or None if `run` is not a run.
 
     Raises:
-        WeightsNotFoundError: the run has none.
-        CheckpointCorruptError: every one of them is damaged.
+        WeightsNotFoundError: the run has no checkpoint.
+        CheckpointCorruptError: every checkpoint of the run is damaged.
     """
     return _of_run(Path(run), which) if (Path(run) / FOLDER).is_dir() else None
 
@@ -96,7 +98,7 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     present = [file for file in files if file.is_file()]
     if not present:
         raise WeightsNotFoundError(f"{folder} holds no weights")
-    # A bit that flipped would be a weight like any other.
+    # A flipped bit would give another weight without any error, so the checksum is compared.
     if fault := find_fault(folder, (present[0].name, NETWORK)):
         raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
@@ -126,7 +128,7 @@ def _load_other(source: str | Path) -> LoadedWeights:
 
 
 def _is_foreign(config: Path) -> bool:
-    """Return whether there is a configuration that is none of a C-ViViT."""
+    """Return whether there is a configuration that does not describe a C-ViViT."""
     try:
         return config.exists() and not read_config(config)
     except CViViTError:
@@ -134,7 +136,7 @@ def _is_foreign(config: Path) -> bool:
 
 
 def _words(card: Path, name: str | None, license: str | None) -> str | None:  # noqa: A002
-    """Return the model card that is there, which somebody may have written on, or None."""
+    """Return the text of the model card in `output`, which somebody may have edited, or None without one."""
     if not card.is_file():
         return None
     text = card.read_bytes().decode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""The folder that a command writes to: held by one run at a time, and what is wrong with it in one line."""
+"""The folder that a command writes to: one run at a time locks it, and errors name the file at fault."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from training.errors import DataWriteError, OutputMismatchError
 
 LOCK_NAME = ".lock"
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
-"""What file systems answer that have none, as some that clusters share: there the user has to see to it."""
+"""Errors of file systems that have no locks, as some cluster file systems. The user has to take care
+there."""
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Make a folder and hold it. The system lets go when this process ends, however it ends.
+    """Make a folder and lock it. The system releases the lock when this process ends, however it ends.
 
-    A second run would take the first one's unfinished files for what a kill left behind.
+    A second run in the same folder would delete the first one's unfinished files as leftovers of a kill.
 
     Raises:
-        OutputMismatchError: another run holds it.
-        OSError: it cannot be made or written.
+        OutputMismatchError: another run has the lock.
+        OSError: the folder cannot be made or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK_NAME, "w") as lock:
@@ -39,7 +40,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def typed_write_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError in the block, which writes to `folder`, into a DataWriteError that names the file."""
+    """Turn an OSError in the block into a DataWriteError that names the file, or else `folder`."""
     try:
         yield
     except OSError as error:

@@ -38,19 +38,27 @@ def test_from_videos_to_a_service(tmp_path: Path) -> None:
     videos.mkdir()
     for seed in range(4):
         write_video(film(seed), videos / f"film{seed}.mp4", fps=8)
+        Image.fromarray(film(seed + 10)[0]).save(videos / f"still{seed}.png")
 
     said = training("prepare", videos, shards, "--size", 32, "--clip-frames", 5, "--validation", 0.25)
     assert "train: " in said
     settings = [f"model.{field}" for field in NETWORK]
     settings += [f"data.train={shards}/train-*.tar", f"data.validation={shards}/validation-*.tar"]
+    settings += [f"data.validation_stills={shards}/stills-validation-*.tar"]
     settings += ["loop.steps=16", "quantizer.bypass_steps=4", f"checkpoint.directory={run}"]
     settings += ["checkpoint.every_steps=8", "validation.every_steps=8"]
     training("train", "--config", "smoke", *(part for setting in settings for part in ("--set", setting)))
 
+    record = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+    assert record["validation_stills_clips"] == 1
+    assert record["validation_stills_psnr"] > 5
     skipped = ("--no-lpips", "--no-fvd", "--codec-clips", 2, "--device", "cpu")
-    training("evaluate", run, f"{shards}/validation-*.tar", "--output", tmp_path / "report", *skipped)
+    held_out = (f"{shards}/validation-*.tar", f"{shards}/stills-validation-*.tar")
+    training("evaluate", run, *held_out, "--output", tmp_path / "report", *skipped)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["psnr"] > 5
+    assert report["stills"]["stills"] == 1
+    assert report["stills"]["psnr"] > 5
     checkpoint = report["weights"]["checkpoint"]
     assert (run / "checkpoints" / checkpoint).is_dir()
     assert f"| run, {checkpoint} |" in (tmp_path / "report" / "report.md").read_text()

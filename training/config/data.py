@@ -18,6 +18,9 @@ class DataConfig(Section):
     validation: Patterns = ()
     """Shards of held-out clips, named as for `train`. No shard may be in both. Without any, nothing is
     validated."""
+    validation_stills: Patterns = ()
+    """Shards of held-out pictures, as `prepare` writes them to `stills-validation-*.tar`. Validation measures
+    them by themselves."""
     batch_size: PositiveInt = 8
     """Clips in one micro-batch of one process."""
     workers: NonNegativeInt = 2

@@ -74,12 +74,13 @@ class QuantizerConfig(Section):
     bypass_steps: NonNegativeInt = 0
     """Optimizer steps at the start during which features pass without being quantized, as unit vectors."""
     kmeans: bool = False
-    """Whether the codes start as the centres that k-means finds among the first tokens."""
+    """Whether the codes start as the centres that k-means finds among the first tokens. Features pass without
+    being quantized until there are two tokens for each code."""
     kmeans_iterations: PositiveInt = 10
     """Iterations of that k-means."""
     dead_code_threshold: NonNegativeFloat = 0
-    """A code whose moving count of tokens falls below this restarts at a token of the batch. With 0, no code
-    ever restarts."""
+    """A code restarts at a token of the batch if fewer tokens take it than this share of what every code
+    would have if all were used alike. With 0, no code ever restarts."""
 
 
 class OptimizerConfig(Section):

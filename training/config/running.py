@@ -77,6 +77,8 @@ class ValidationConfig(Section):
     """Optimizer steps between validations. The last step is always validated."""
     clips: PositiveInt = 256
     """The most clips that are measured, over all processes."""
+    stills: PositiveInt = 64
+    """The most pictures that are measured, over all processes."""
     lpips: bool = True
     """Whether to measure LPIPS."""
     fvd: bool = False

@@ -1,8 +1,8 @@
-"""Who reads what in which order: pure functions of the seed, the epoch and the place of a reader.
+"""Which reader reads what, and in which order: pure functions of the seed, the epoch and the reader.
 
-A reader is one worker of one rank. Every epoch permutes the shards and deals them out, so that readers are
-disjoint and together read everything once. Where shards are fewer than readers, each is dealt in interleaved
-slices, so that nobody is left without data.
+A reader is one worker of one rank. In every epoch the shards are permuted and dealt to the readers, so that
+all readers together read everything once. If there are fewer shards than readers, each shard is dealt in
+interleaved slices, so that every reader has data.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """The place of one reader among all readers."""
+    """One reader among all readers."""
 
     index: int = 0
     count: int = 1
@@ -26,7 +26,7 @@ class Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPart:
-    """What one reader reads at a stretch: samples `slice`, `slice + of`, ... of a shard."""
+    """What one reader reads in one go: samples `slice`, `slice + of`, `slice + 2 of`, ... of a shard."""
 
     shard: int
     slice: int = 0
@@ -34,21 +34,21 @@ class ShardPart:
 
 
 def parts_of_epoch(shards: int, *, seed: int, epoch: int, reader: Reader) -> list[ShardPart]:
-    """Return what `reader` reads in `epoch`, in order. At least one part, unless there are no shards."""
+    """Return the parts that `reader` reads in `epoch`, in order: at least one if there are shards."""
     slices = 1 if shards >= reader.count else -(-reader.count // shards)
     dealt = np.random.default_rng([seed, epoch]).permutation(shards * slices)[reader.index :: reader.count]
     return [ShardPart(shard=int(part) // slices, slice=int(part) % slices, of=slices) for part in dealt]
 
 
 def order_of_block(size: int, *, seed: int, epoch: int, reader: Reader, block: int) -> np.ndarray:
-    """Return the order in which a shuffle buffer that was filled for the `block`-th time is emptied."""
+    """Return the order in which a full shuffle buffer is emptied. `block` counts how often it was full."""
     return np.random.default_rng([seed, epoch, reader.index, block]).permutation(size)
 
 
 def is_stills(batch: int, ratio: float) -> bool:
-    """Return whether batch number `batch` of every rank is of stills.
+    """Return whether batch number `batch` of every rank consists of stills.
 
-    They are spread evenly and depend on the number alone, so that all ranks have stills in the same step:
-    gradients of different sets of parameters cannot be averaged.
+    Stills are spread evenly. The answer depends on the number alone, so all ranks have stills in the same
+    step. Otherwise ranks would have gradients for different parameters, which cannot be averaged.
     """
     return int((batch + 1) * ratio) > int(batch * ratio)

@@ -1,4 +1,4 @@
-"""Reading one webdataset shard: a tar from anywhere, as samples that are not decoded yet."""
+"""Read one webdataset shard, a tar from anywhere, as samples that are not decoded yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "avi", "mov")
 STILL_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_WAITS_SECONDS = (0.0, 1.0, 4.0, 16.0)
-"""Before each try of a shard over HTTP but the first; a later one goes on where the connection broke."""
+"""Waits before each new try of a shard over HTTP. A new try skips what was already read."""
 _BLOCK_BYTES = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
@@ -32,7 +32,7 @@ class RawSample:
     shard: str
     key: str
     suffix: str
-    """Of the file within the sample, without the leading dot: `mp4.mp4` in the release's shards."""
+    """Name of the file within the sample after its key: `mp4.mp4` in the release's shards."""
     data: bytes
 
     @property
@@ -46,11 +46,12 @@ def read_shard(
 ) -> Iterator[RawSample]:
     """Yield the samples of a shard from number `start` on, in the order of the file.
 
-    Only samples that hold a file of one of `suffixes` (`a.mp4` and `a.mp4.mp4` alike) count and are yielded.
+    Only samples with a file of one of `suffixes` count and are yielded, `a.mp4` and `a.mp4.mp4` alike.
 
     Raises:
-        ShardError: it cannot be opened, is not a tar, is cut short, or holds nothing of use. What came before
-            was yielded.
+        ShardError: the shard cannot be opened, is not a tar, is cut short, or holds no such sample. Samples
+        from
+            before the fault were yielded.
     """
     waits = list(HTTP_WAITS_SECONDS) if is_remote(shard) else []
     reached = 0
@@ -85,7 +86,8 @@ def _samples(shard: str, suffixes: tuple[str, ...]) -> Iterator[RawSample]:
                 raise ShardError(f"{shard}: holds no {', '.join(wanted)} file")
     except ShardError:
         raise
-    # tarfile raises nearly anything on hostile headers, webdataset adds its own; all means one thing here.
+    # tarfile raises many kinds of errors on damaged headers, and webdataset adds its own. All of them mean
+    # the same here.
     except Exception as error:
         raise ShardError(f"{shard}: {_reason(error)}") from error
 
@@ -100,7 +102,7 @@ def _open(shard: str) -> IO[bytes] | _PipeReader:
 
 
 def _is_final(error: ShardError) -> bool:
-    """Whether a server has answered that it will not give the shard. 408 and 429 ask for another try."""
+    """Return whether a server refused for good. 408 and 429 ask for another try."""
     cause = error.__cause__
     final = range(400, 500)
     return isinstance(cause, urllib.error.HTTPError) and cause.code in final and cause.code not in (408, 429)
@@ -117,7 +119,7 @@ def _reason(error: Exception) -> str:
 
 
 class _TailReader(io.RawIOBase):
-    """Reads on, remembering the last block: a whole tar ends in zeros, one cut between files does not."""
+    """Reads through, and remembers the last block, which is zeros in a tar that was not cut short."""
 
     def __init__(self, stream: IO[bytes] | _PipeReader) -> None:
         self._stream = stream
@@ -135,10 +137,10 @@ class _TailReader(io.RawIOBase):
 
 
 class _PipeReader(io.RawIOBase):
-    """The output of a shell command; a command that fails is a shard that cannot be read."""
+    """The output of a shell command. If the command fails, the shard cannot be read."""
 
     def __init__(self, command: str) -> None:
-        # The command is the user's own configuration, and pipes within it are the point.
+        # The command comes from the user's own configuration, and pipes within it are wanted.
         self._process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE)  # noqa: S602
         self._output = cast(BinaryIO, self._process.stdout)
 

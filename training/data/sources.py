@@ -17,12 +17,14 @@ def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1
     """
     data = config.data
     clips = expand_shards(data.train) if data.train or data.stills_ratio < 1 else []
-    if data.validation:
-        refuse_overlap(clips, expand_shards(data.validation))
+    stills = expand_shards(data.stills) if data.stills_ratio else []
+    held_out = [*data.validation, *data.validation_stills]
+    if held_out:
+        refuse_overlap([*clips, *stills], expand_shards(held_out))
     return ClipLoader(
         StreamSettings(
             clips=tuple(clips),
-            stills=tuple(expand_shards(data.stills)) if data.stills_ratio else (),
+            stills=tuple(stills),
             stills_ratio=data.stills_ratio,
             batch_size=data.batch_size,
             clip_frames=config.model.clip_frames,
@@ -43,14 +45,36 @@ def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1
 
 
 def validation_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> ClipEpoch:
-    """Return one process's share of the held-out clips, in the same order each time it is iterated.
+    """Return one process's share of the held-out clips, in the same order each time they are iterated.
 
     Raises:
         NoDataError: `data.validation` matches nothing.
     """
+    return _held_out(config, rank, world_size, clips=tuple(expand_shards(config.data.validation)))
+
+
+def validation_stills(config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> ClipEpoch:
+    """Return one process's share of the held-out stills, in the same order each time they are iterated.
+
+    Raises:
+        NoDataError: `data.validation_stills` matches nothing.
+    """
+    stills = tuple(expand_shards(config.data.validation_stills))
+    return _held_out(config, rank, world_size, stills=stills)
+
+
+def _held_out(
+    config: TrainingConfig,
+    rank: int,
+    world_size: int,
+    *,
+    clips: tuple[str, ...] = (),
+    stills: tuple[str, ...] = (),
+) -> ClipEpoch:
     return ClipEpoch(
         StreamSettings(
-            clips=tuple(expand_shards(config.data.validation)),
+            clips=clips,
+            stills=stills,
             batch_size=config.data.batch_size,
             clip_frames=config.model.clip_frames,
             image_size=config.model.image_size,

@@ -1,4 +1,4 @@
-"""From what a user names to a list of shards: paths, globs, brace patterns, http(s) and `pipe:` URLs."""
+"""Turn the names that a user gives into a list of shards: paths, globs, braces, http(s) and `pipe:` URLs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 def expand_shards(patterns: Iterable[str]) -> list[str]:
-    """Return the shards that `patterns` name, each once, in the order given; a glob's are sorted.
+    """Return the shards that `patterns` name, each once, in the order given. Those of a glob are sorted.
 
     Args:
-        patterns: each is a tar file, a folder (its `*.tar`), a glob (`**` descends), an http(s) or file URL,
-            or `pipe:` and a shell command. All may hold braces (`shard-{000..099}.tar`).
+        patterns: each is a tar file, a folder (all `*.tar` in it), a glob (`**` descends), an http(s) or file
+            URL, or `pipe:` and a shell command. All may hold braces, as `shard-{000..099}.tar`.
 
     Raises:
         NoDataError: a path, folder or glob matches nothing, or there is no pattern.
-        DataError: braces that do not close, or a scheme that is not read.
+        DataError: braces do not close, or a URL has a scheme that is not read.
     """
     shards = distinct(shard for pattern in patterns for shard in _expand(pattern))
     if not shards:
@@ -37,7 +37,7 @@ def expand_shards(patterns: Iterable[str]) -> list[str]:
 
 
 def distinct(shards: Iterable[str]) -> list[str]:
-    """Return each shard once, however its path is spelt. Links are not followed: there may be very many."""
+    """Return each shard once, however its path is written. Links are not resolved: that is slow."""
     once: dict[str, str] = {}
     for shard in shards:
         once.setdefault(shard if _is_no_path(shard) else os.path.abspath(shard), shard)
@@ -45,7 +45,7 @@ def distinct(shards: Iterable[str]) -> list[str]:
 
 
 def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
-    """Raise DataError where a shard is both trained on and held out."""
+    """Raise DataError if a shard is used both for training and for validation."""
     identities = {_identity(shard) for shard in train}
     both = [shard for shard in validation if _identity(shard) in identities]
     if both:
@@ -58,7 +58,9 @@ def is_remote(shard: str) -> bool:
 
 
 def _expand(pattern: str) -> list[str]:
-    if not pattern:  # what a variable of the shell that is not set leaves, and no name for this folder
+    if (
+        not pattern
+    ):  # An unset variable of the shell leaves an empty name. It must not mean the current folder.
         raise NoDataError("an empty name is no shard")
     if not pattern.startswith(PIPE) and Path(pattern).is_file():
         return [pattern]

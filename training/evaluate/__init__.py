@@ -1,1 +1,1 @@
-"""Measuring weights on clips: `python -m training evaluate`."""
+"""Measure weights on clips: `python -m training evaluate`."""

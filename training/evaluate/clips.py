@@ -1,4 +1,4 @@
-"""The clips to measure on: those of shards, or every window of the videos in folders."""
+"""The clips to measure on: those of shards, and every window of the videos in folders."""
 
 from __future__ import annotations
 
@@ -34,19 +34,22 @@ class EvaluationClip:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationInputs:
-    """The files that a user named to measure on, each once."""
+    """The files that a user named to measure on, each of them once."""
 
     shards: tuple[str, ...]
+    """Shards of clips."""
     videos: tuple[str, ...]
+    stills: tuple[str, ...] = ()
+    """Shards of stills, as `prepare` names them."""
 
 
 def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> EvaluationInputs:
-    """Look for what was named, which may be misspelt, before anybody fetches or computes anything.
+    """Find the files that a user named, before anything is downloaded or computed: a name may be misspelt.
 
     Args:
         names: shards (see `expand_shards`), and folders, globs, lists and files of videos. A folder may hold
-            both, as one that `prepare` filled and somebody copied videos to.
-        leave_out: files that are not data although they lie there: an earlier report's own animation.
+            both, such as one that `prepare` filled and to which somebody copied videos.
+        leave_out: files that are not data although they lie there: the animation of an earlier report.
 
     Raises:
         NoDataError: a name matches nothing.
@@ -60,7 +63,6 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
             continue
         given = expand_shards([name])
         if Path(name).is_dir():
-            given = [shard for shard in given if not Path(shard).name.startswith(STILLS_PREFIX)]
             with suppress(NoDataError):
                 sources += find_sources([name])
         shards += given
@@ -68,7 +70,12 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
         sources += find_sources(others)
     left_out = set(map(os.path.abspath, leave_out))
     videos = {source.path for source in sources if source.kind == "video"}
-    return EvaluationInputs(shards=tuple(distinct(shards)), videos=tuple(sorted(videos - left_out)))
+    once = distinct(shards)
+    stills = [shard for shard in once if Path(shard).name.startswith(STILLS_PREFIX)]
+    clips = [shard for shard in once if shard not in set(stills)]
+    return EvaluationInputs(
+        shards=tuple(clips), videos=tuple(sorted(videos - left_out)), stills=tuple(stills)
+    )
 
 
 def read_evaluation_clips(
@@ -78,15 +85,32 @@ def read_evaluation_clips(
 
     Args:
         inputs: where the clips are.
-        config: of the network; clips are read in its form.
-        limit: the most clips; the first ones are taken.
+        config: of the network, whose form the clips get.
+        limit: the most clips to yield: the first ones.
 
     Raises:
-        NoDataError: none could be read.
+        NoDataError: no clip could be read.
     """
+    found = chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config))
+    return _first(found, limit)
+
+
+def read_evaluation_stills(
+    inputs: EvaluationInputs, config: CViViTConfig, *, limit: int | None = None
+) -> Iterator[EvaluationClip | SkippedSample]:
+    """Yield the stills of shards as clips of one frame, and what could not be read where it was found.
+
+    Arguments and errors are those of `read_evaluation_clips`.
+    """
+    return _first(_of_shards((), config, stills=inputs.stills), limit)
+
+
+def _first(
+    items: Iterator[EvaluationClip | SkippedSample], limit: int | None
+) -> Iterator[EvaluationClip | SkippedSample]:
     count = 0
     skipped: list[SkippedSample] = []
-    for item in chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config)):
+    for item in items:
         yield item
         if isinstance(item, SkippedSample):
             skipped.append(item)
@@ -99,11 +123,14 @@ def read_evaluation_clips(
         raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
 
-def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:
-    if not shards:
+def _of_shards(
+    shards: Sequence[str], config: CViViTConfig, *, stills: Sequence[str] = ()
+) -> Iterator[EvaluationClip | SkippedSample]:
+    if not shards and not stills:
         return
     settings = StreamSettings(
         clips=tuple(shards),
+        stills=tuple(stills),
         batch_size=1,
         clip_frames=config.clip_frames,
         image_size=config.image_size,
@@ -115,7 +142,7 @@ def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
             yield item
         else:
             frames = item.video[0].numpy()
-            yield EvaluationClip(key=item.keys[0], frames=frames, real=config.clip_frames)
+            yield EvaluationClip(key=item.keys[0], frames=frames, real=len(frames))
 
 
 def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:
@@ -134,7 +161,7 @@ def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """Return the files' names, with as much of the path as all do not share where several have the same."""
+    """Return the names of files. Files of the same name keep the part of their paths in which they differ."""
     counts = Counter(map(os.path.basename, paths))
     above = os.path.commonpath(paths) if paths else ""
     names = ((os.path.basename(path), path) for path in paths)

@@ -1,4 +1,4 @@
-"""How much of a codebook is used, and how evenly."""
+"""How many codes of a codebook are used, and how evenly."""
 
 from __future__ import annotations
 

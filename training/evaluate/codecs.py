@@ -1,8 +1,8 @@
-"""What H.264 and AV1 make of the same clips with the same bits.
+"""The quality of H.264 and AV1 on the same clips at the same bits.
 
-A clip is coded on its own, as the tokenizer does. Bits are those of the pictures: parameter sets and AV1's
-sequence header, which a stream would send once, marks between pictures and x264's note about itself are not
-counted, nor is a container.
+Each clip is coded by itself, as the tokenizer does. Only the bits of pictures are counted. Not counted are
+the parameter sets and AV1's sequence header, which a stream would send once, marks between pictures, x264's
+note about its settings, and a container.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from training.evaluate.clips import EvaluationClip
 from training.evaluate.measuring import ClipMetrics, PerceptualNetworks, measure_clip
 
 CURVE_POINTS = 7
-"""Rate factors of a curve, evenly from the best that is shown to the worst there is."""
+"""Rate factors on a curve, spaced evenly from the best that is drawn to the worst there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoCodec:
-    """An encoder, the decoder for it, and the rate factors that it takes."""
+    """An encoder, its decoder, and the rate factors that it takes."""
 
     name: str
     encoder: str
     decoder: str
     best: int
-    """Lowest rate factor of the curve: beyond it there is nothing to see."""
+    """Lowest rate factor of the curve. Below it, no difference can be seen."""
     worst: int
     options: dict[str, str]
 
@@ -61,33 +61,35 @@ CODECS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RatePoint:
-    """Means over clips at one rate factor, or at those that fit a budget."""
+    """Means over clips, at one rate factor or at the rate factors that fit a budget."""
 
     bits: float
-    """Of a clip."""
+    """Bits of a clip."""
     psnr: float
     ssim: float
     lpips: float | None
 
 
 _AV1_PICTURES = (3, 4, 6, 7, 8)
-"""OBUs of headers and tiles of frames. The others begin a sequence or a picture, pad, or tell of it."""
+"""Types of AV1's units (OBUs) with headers and tiles of frames. Others start a sequence or a picture, or
+pad."""
 
 _Coded = tuple[float, ClipMetrics]
-"""Bits of a clip, and what came back."""
+"""The bits of a coded clip, and the figures of its reconstruction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodecCurve:
-    """One codec's rate against quality."""
+    """The quality of one codec over its rate."""
 
     name: str
     encoder: str
     curve: tuple[RatePoint, ...]
     at_budget: RatePoint
-    """With each clip at the lowest rate factor that the tokens' bits pay for."""
+    """The means with each clip at the lowest rate factor whose bits the tokens' bits allow."""
     over_budget: int
-    """Clips for which not even the worst is small enough: they are in `at_budget` with that."""
+    """Clips for which even the worst rate factor has too many bits. They are in `at_budget` with that
+    factor."""
 
 
 def available_codecs() -> list[VideoCodec]:
@@ -107,7 +109,7 @@ def code_clips(
     budget: float,
     networks: PerceptualNetworks,
 ) -> CodecCurve:
-    """Return how a codec does on clips, over its rates and with `budget` bits for each clip."""
+    """Measure a codec on clips, over its range of rates and with `budget` bits for each clip."""
     factors = np.linspace(codec.best, codec.worst, CURVE_POINTS).round().astype(int).tolist()
     curves: list[list[_Coded]] = []
     fitted: list[_Coded] = []
@@ -127,7 +129,7 @@ def code_clips(
 class _Trials:
     """One codec on one clip at several rate factors.
 
-    What the original is to LPIPS is worked out once, not anew for each of them.
+    The features of the original that LPIPS needs are computed once for all of them.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class _Trials:
         self._packets: dict[int, list[bytes]] = {}
 
     def fit(self, budget: float) -> int:
-        """Halve the range of rate factors down to the lowest whose bits fit."""
+        """Return the lowest rate factor whose bits fit, found by halving the range."""
         low, high = 0, self._codec.worst
         while low < high:
             middle = (low + high) // 2
@@ -149,7 +151,7 @@ class _Trials:
         return low
 
     def coded(self, factor: int) -> _Coded:
-        """Return the bits at a rate factor, and what comes back."""
+        """Return the bits at a rate factor, and the figures of the decoded clip."""
         packets = self._encoded(factor)
         height, width = self._clip.frames.shape[1:3]
         decoded = _decode(self._codec, packets)[:, :height, :width]
@@ -174,12 +176,12 @@ def _mean(coded: Sequence[_Coded]) -> RatePoint:
 
 
 def _encode(codec: VideoCodec, frames: np.ndarray, factor: int, fps: float) -> list[bytes]:
-    # SVT-AV1 greets on the standard error.
+    # SVT-AV1 prints a greeting to standard error by default.
     os.environ.setdefault("SVT_LOG", "1")
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
     frames = np.pad(frames, [(0, 0), *((0, side % 2) for side in frames.shape[1:3]), (0, 0)], mode="edge")
     context.height, context.width = frames.shape[1:3]
-    # Said, for a decoder takes large pictures that do not say it for BT.709.
+    # Stated in the stream, because decoders assume BT.709 for large pictures without it.
     context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
     context.pix_fmt = "yuv420p"
     rate = Fraction(fps).limit_denominator(1_000_000)
@@ -216,7 +218,7 @@ def _decode(codec: VideoCodec, packets: Sequence[bytes]) -> np.ndarray:
 
 
 def _bits(codec: VideoCodec, packets: Sequence[bytes]) -> float:
-    """Count what the pictures take: of H.264 NAL units 1 to 5, of AV1 the OBUs of frames."""
+    """Count the bits of the pictures: NAL units 1 to 5 of H.264, the OBUs of frames of AV1."""
     pictures = _h264_pictures if codec.decoder == "h264" else _av1_pictures
     return 8.0 * sum(map(pictures, packets))
 
@@ -227,7 +229,7 @@ def _h264_pictures(packet: bytes) -> int:
 
 
 def _av1_pictures(packet: bytes) -> int:
-    """Return the bytes of pictures in a temporal unit, whose OBUs all tell their size from an encoder."""
+    """Return the bytes of pictures in a temporal unit. Encoders write the size of every OBU."""
     counted = start = 0
     while start < len(packet):
         kind, extended = packet[start] >> 3 & 15, packet[start] >> 2 & 1

@@ -10,27 +10,34 @@ import typer
 
 def evaluate_command(
     weights: Annotated[
-        str, typer.Argument(help="demo, a repository of the Hub, a folder or a file of weights, or a run.")
+        str, typer.Argument(help="demo, a repository of the Hub, a folder or file of weights, or a run.")
     ],
     data: Annotated[list[str], typer.Argument(help="Shards, and folders, globs, lists and files of videos.")],
-    output: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("evaluation"),
-    max_clips: Annotated[int | None, typer.Option(min=1, help="Clips at most; by default all.")] = None,
-    lpips: Annotated[
-        bool | None, typer.Option(help="Measure LPIPS; by default, if its weights can be had.")
+    output: Annotated[Path, typer.Option(help="The folder for the report.")] = Path("evaluation"),
+    max_clips: Annotated[
+        int | None, typer.Option(min=1, help="The most clips to measure. By default all.")
     ] = None,
-    fvd: Annotated[bool | None, typer.Option(help="The same of rFVD.")] = None,
+    lpips: Annotated[
+        bool | None, typer.Option(help="Measure LPIPS. By default it is measured if its weights are found.")
+    ] = None,
+    fvd: Annotated[
+        bool | None, typer.Option(help="Measure rFVD. By default it is measured if its weights are found.")
+    ] = None,
     vgg16_weights: Annotated[str | None, typer.Option(help="File of VGG16 weights, for LPIPS.")] = None,
     i3d_weights: Annotated[str | None, typer.Option(help="File of I3D weights, for rFVD.")] = None,
     codec_clips: Annotated[
-        int, typer.Option(min=0, help="Clips that H.264 and AV1 are tried on; 0 leaves codecs out.")
+        int, typer.Option(min=0, help="Clips on which H.264 and AV1 are tried. 0 leaves codecs out.")
     ] = 8,
     shown_clips: Annotated[int, typer.Option(min=0, help="Clips in the pictures.")] = 6,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[Literal["auto", "exact", "fast"], typer.Option()] = "auto",
+    precision: Annotated[
+        Literal["auto", "exact", "fast"],
+        typer.Option(help="exact is float32, fast is bfloat16, auto chooses."),
+    ] = "auto",
 ) -> None:
-    """Measure weights on clips: a report in JSON and Markdown, a CSV of the clips, plots and pictures.
+    """Measure weights on clips, and write a report with tables, plots and pictures.
 
-    Of a run it is the checkpoint that validation found best, and the report names it.
+    Of a run, the checkpoint that validation found best is measured. The report names it.
     """
     from cvivit.runtime.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer

@@ -1,4 +1,4 @@
-"""The folder of a report: held by one evaluation, nobody else's files, replaced as a whole."""
+"""The folder of a report: locked by one evaluation, and replaced as a whole without other files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = (
 
 
 def refuse_foreign(output: Path) -> None:
-    """Raise OutputMismatchError where files would be replaced or deleted that no evaluation wrote."""
+    """Raise OutputMismatchError if files would be replaced or deleted that no evaluation wrote."""
     there = [name for name in FILES if (output / name).exists()]
     if there and not is_report(output / "report.json"):
         raise OutputMismatchError(
@@ -36,16 +36,16 @@ def refuse_foreign(output: Path) -> None:
 
 @contextmanager
 def holding(output: Path) -> Iterator[None]:
-    """Make the folder and hold it.
+    """Make the folder and lock it.
 
     Raises:
-        OutputMismatchError: another evaluation holds it.
-        DataWriteError: it cannot be made or written, which is known now and not after hours of measuring.
+        OutputMismatchError: another evaluation has the lock.
+        DataWriteError: it cannot be made or written. This is found out before hours of measuring.
     """
     with ExitStack() as held:
         with typed_write_errors(output):
             held.enter_context(lock_folder(output))
-            for unfinished in output.glob(f"{SIBLING_PREFIX}*"):  # which an evaluation that was killed left
+            for unfinished in output.glob(f"{SIBLING_PREFIX}*"):  # A killed evaluation left it.
                 rmtree(unfinished, ignore_errors=True)
             TemporaryFile(dir=output).close()
         yield
@@ -53,15 +53,17 @@ def holding(output: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing_report(output: Path) -> Iterator[Path]:
-    """Give a folder for FILES, which take their places when the block ends well; those it lacks are deleted.
+    """Yield a folder for FILES. When the block ends well, they replace those of the report before.
+
+    Files of the report before that the new one lacks are deleted.
 
     Raises:
-        DataWriteError: something cannot be written. A report that was there still is, whole.
+        DataWriteError: something cannot be written. A report that was there before is unchanged.
     """
     with typed_write_errors(output), TemporaryDirectory(prefix=SIBLING_PREFIX, dir=output) as folder:
         yield Path(folder)
         for name in FILES:
             if Path(folder, name).exists():
                 Path(folder, name).replace(output / name)
-            else:  # a plot or a picture that this report has not would be another's
+            else:  # A plot or picture that the new report lacks would be that of another report.
                 (output / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Clips through a tokenizer, and what came back held against what went in."""
+"""Send clips through a tokenizer, and measure the reconstructions."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptualNetworks:
-    """The frozen networks that some figures need; without one, its figures are left out."""
+    """The frozen networks that some figures need. Without a network, its figures are left out."""
 
     lpips: LPIPS | None = None
     i3d: I3D | None = None
     device: torch.device = CPU
-    """Where they are. Their arithmetic is float32 there, so that figures hardly depend on it."""
+    """Where the networks are. They compute in float32 there, so figures hardly depend on the device."""
 
     def distance(
         self, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
     ) -> Tensor | None:
-        """Return LPIPS of uint8 clips `b t h w c`, see `clip_lpips`, or None without it."""
+        """Return LPIPS of uint8 clips `b t h w c`, by `clip_lpips`, or None without the network."""
         if self.lpips is None:
             return None
         with arithmetic("exact", self.device):
             return clip_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
 
     def wanted(self, clip: EvaluationClip) -> list[Tensor] | None:
-        """Return what LPIPS makes of an original, for `distance`, or None without it."""
+        """Return the features of an original, for `distance`, or None without the network."""
         if self.lpips is None:
             return None
         with arithmetic("exact", self.device):
             return lpips_features(self.lpips, _measured(clip, clip.frames).to(self.device))
 
     def features(self, frames: np.ndarray) -> Tensor | None:
-        """Return I3D's features `1 1024` of uint8 (t h w c), on the CPU, or None without it."""
+        """Return I3D's features `1 1024` of uint8 (t h w c), on the CPU, or None without the network."""
         if self.i3d is None:
             return None
         with arithmetic("exact", self.device):
@@ -59,7 +59,7 @@ class PerceptualNetworks:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipMetrics:
-    """One clip's figures: a row of the CSV."""
+    """The figures of one clip, which are a row of the CSV."""
 
     key: str
     frames: int
@@ -69,12 +69,12 @@ class ClipMetrics:
     ssim: float
     lpips: float | None
     codes: int
-    """Different codes among its tokens."""
+    """How many different codes its tokens are."""
 
 
 @dataclass(kw_only=True)
 class SetMetrics:
-    """What is known of a set of clips."""
+    """The figures of a set of clips."""
 
     codebook: CodeCounts
     clips: list[ClipMetrics] = field(default_factory=list)
@@ -83,7 +83,7 @@ class SetMetrics:
     rfvd: float | None = None
 
     def mean(self, name: str) -> float | None:
-        """Return the mean over clips of a figure, or None where it was not measured."""
+        """Return the mean of a figure over clips, or None if it was not measured."""
         values = [getattr(clip, name) for clip in self.clips]
         return None if None in values else float(np.mean(values))
 
@@ -94,14 +94,14 @@ class SetMetrics:
 
     @property
     def psnr_pooled(self) -> float:
-        """PSNR of the mean squared error of all pixels."""
+        """PSNR of the mean squared error over all pixels of the set."""
         error = sum(clip.mse * clip.frames for clip in self.clips) / self.frames
         return float(psnr_capped(torch.tensor(error)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructedClip:
-    """A clip, what came back, and what that is worth."""
+    """A clip, its reconstruction, and the figures of that."""
 
     clip: EvaluationClip
     frames: np.ndarray
@@ -135,6 +135,8 @@ def measure(
             figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
             measures.clips.append(figures)
             see(ReconstructedClip(clip=clip, frames=reconstruction, measure=figures))
+            if len(clip.frames) < 2:  # I3D takes videos
+                continue
             for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
                 if (seen := networks.features(frames)) is not None:
                     side.append(seen)
@@ -156,9 +158,9 @@ def measure_clip(
     Args:
         clip: the original.
         reconstruction: uint8 (t h w c).
-        networks: see there.
-        codes: for the row.
-        wanted: `networks.wanted` of the clip, where there are several reconstructions of it.
+        networks: the frozen networks.
+        codes: how many different codes the tokens are.
+        wanted: `networks.wanted` of the clip, if there are several reconstructions of it.
     """
     video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
     mse = mse_by_clip(video, returned)
@@ -180,7 +182,7 @@ def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
 
 
 def clip_bits(config: CViViTConfig) -> float:
-    """Return the bits of a clip's tokens, each stored in as many as the codebook needs."""
+    """Return the bits of a clip's tokens, if each takes as many as the size of the codebook needs."""
     return config.tokens_per_clip * float(np.log2(config.codebook_size))
 
 

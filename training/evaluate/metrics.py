@@ -1,4 +1,4 @@
-"""Figures that need a frozen network, clip by clip, on the pixels that a viewer gets: uint8, clamped.
+"""Figures that need a frozen network, for each clip, on the uint8 pixels that a viewer gets.
 
 The other figures are in `cvivit.metrics`.
 """
@@ -25,8 +25,8 @@ def clip_lpips(
     Args:
         lpips: the network.
         video: the originals.
-        reconstruction: what came back.
-        wanted: `lpips_features` of the originals, where they are known.
+        reconstruction: the reconstructions.
+        wanted: `lpips_features` of the originals, if they are known.
     """
     wanted = lpips_features(lpips, video) if wanted is None else wanted
     frames = lpips.distance(unit_frames(reconstruction), wanted)
@@ -35,7 +35,7 @@ def clip_lpips(
 
 @torch.no_grad()
 def lpips_features(lpips: LPIPS, video: Tensor) -> list[Tensor]:
-    """Return what LPIPS makes of uint8 `b t h w c`: half its work for each reconstruction of them."""
+    """Return the features of uint8 `b t h w c` that LPIPS compares. Computing them is half of its work."""
     return lpips.features(unit_frames(video))
 
 

@@ -30,7 +30,7 @@ def contact_sheet(path: Path, pairs: Sequence[ClipPair]) -> None:
 
 
 def comparison(path: Path, pairs: Sequence[ClipPair], *, fps: float, columns: int = 2) -> None:
-    """Write an animation, GIF or WebP by the suffix, that plays every original left of its reconstruction.
+    """Write an animation, GIF or WebP by its suffix: every original left of its reconstruction.
 
     Raises:
         OSError: the file cannot be written.
@@ -55,7 +55,7 @@ def _filmstrip(frames: np.ndarray) -> np.ndarray:
 
 
 def _stack(pictures: Sequence[np.ndarray], *, axis: int, gap: int) -> np.ndarray:
-    """Join pictures along an axis with white between them."""
+    """Join pictures along an axis, with white space between them."""
     space = list(pictures[0].shape)
     space[axis] = gap
     white = np.full(space, 255, np.uint8)

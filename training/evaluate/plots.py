@@ -1,4 +1,4 @@
-"""The pictures of a report that are drawn: rate against quality, and the codebook's histogram."""
+"""The plots of a report: quality over rate, and the histogram of the codebook."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from training.evaluate.codecs import CodecCurve, RatePoint
 
 QUALITIES = {"psnr": "PSNR, dB", "ssim": "SSIM", "lpips": "LPIPS (lower is better)"}
 RATE_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-"""Marks of the axis of rates, in kbit/s."""
+"""Marks on the axis of rates, in kbit/s."""
 _PANEL_INCHES = 4.2
 _DPI = 120
 
 
 def plot_rates(path: Path, curves: Sequence[CodecCurve], tokens: RatePoint, clip_seconds: float) -> None:
-    """Draw each codec's quality over its rate, and the tokenizer as one point with a line at its rate.
+    """Draw the quality of each codec over its rate, and the tokenizer as a point with a line at its rate.
 
     Raises:
         OSError: the file cannot be written.
@@ -47,7 +47,7 @@ def plot_rates(path: Path, curves: Sequence[CodecCurve], tokens: RatePoint, clip
 
 
 def plot_codebook(path: Path, codebook: CodeCounts) -> None:
-    """Draw how often each code was used, the most frequent first.
+    """Draw how often each code was used, the most frequent code first.
 
     Raises:
         OSError: the file cannot be written.

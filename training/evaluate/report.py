@@ -1,4 +1,4 @@
-"""The report in words and numbers: JSON for programs, Markdown for a page, CSV for each clip."""
+"""The report: JSON for programs, Markdown for people, and a CSV with a row for each clip."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from training.evaluate.codecs import CodecCurve, RatePoint
 from training.evaluate.measuring import ClipMetrics, SetMetrics, clip_bits
 
 DIGITS = 4
-"""Decimals kept of figures in the JSON and the CSV."""
+"""Decimals of the figures in the JSON and the CSV."""
 NAMED = 10
-"""Unreadable sources on the page; the JSON has all."""
+"""How many unreadable sources the page lists. The JSON lists all."""
 
 
 def build_report(
@@ -24,6 +24,7 @@ def build_report(
     weights: Mapping[str, Any],
     config: CViViTConfig,
     measures: SetMetrics,
+    stills: SetMetrics | None = None,
     codecs: Sequence[CodecCurve],
     tokens: RatePoint | None,
     missing: Mapping[str, str],
@@ -34,11 +35,12 @@ def build_report(
     Args:
         weights: what was measured: source, checkpoint, fingerprint, device, precision.
         config: of the network.
-        measures: of the clips.
-        codecs: of a share of the clips.
-        tokens: the tokenizer on the same share; None without codecs.
-        missing: why a figure is not there, by its name.
-        unreadable: videos, shards and samples that were left out, in part or whole, with reasons.
+        measures: figures of the clips.
+        stills: figures of the stills, if there were any beside the clips.
+        codecs: figures of the codecs, on a sample of the clips.
+        tokens: figures of the tokenizer on the same sample, or None without codecs.
+        missing: why a figure is missing, by its name.
+        unreadable: videos, shards and samples that were left out, wholly or in part, and why.
     """
     codebook = measures.codebook
     bits = clip_bits(config)
@@ -52,6 +54,14 @@ def build_report(
             "ssim": measures.mean("ssim"),
             "lpips": measures.mean("lpips"),
             "rfvd": measures.rfvd,
+            "stills": None
+            if stills is None
+            else {
+                "stills": len(stills.clips),
+                "psnr": stills.mean("psnr"),
+                "ssim": stills.mean("ssim"),
+                "lpips": stills.mean("lpips"),
+            },
             "codebook": {
                 "codes": len(codebook.counts),
                 "used": codebook.used,
@@ -83,17 +93,17 @@ def is_report(path: Path) -> bool:
 
 
 def write_json(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as JSON. Raises OSError where it cannot."""
+    """Write the report as JSON. Raises OSError if that fails."""
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def write_page(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as Markdown. Raises OSError where it cannot."""
+    """Write the report as Markdown. Raises OSError if that fails."""
     path.write_text(markdown(report), encoding="utf-8")
 
 
 def write_clips(path: Path, clips: Sequence[ClipMetrics]) -> None:
-    """Write one row for each clip. Raises OSError where it cannot."""
+    """Write one row for each clip. Raises OSError if that fails."""
     with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(ClipMetrics)])
         writer.writeheader()
@@ -114,6 +124,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         ("Perplexity", f"{codebook['perplexity']:.0f}"),
         ("Rate", f"{rate['kbit_per_second']:.2f} kbit/s ({rate['tokens_per_clip']} tokens a clip)"),
     ]
+    if stills := report["stills"]:
+        rows += [
+            ("Stills", str(stills["stills"])),
+            ("Stills: PSNR", _number(stills["psnr"], "{:.2f} dB")),
+            ("Stills: SSIM", _number(stills["ssim"], "{:.3f}")),
+            ("Stills: LPIPS (VGG)", _number(stills["lpips"], "{:.3f}")),
+        ]
     name = Path(report["weights"]["source"]).name
     if checkpoint := report["weights"]["checkpoint"]:
         name += f", {checkpoint}"
@@ -146,12 +163,12 @@ def markdown(report: Mapping[str, Any]) -> str:
         named = [f"- {entry['source']}: {entry['message']}" for entry in unreadable[:NAMED]]
         rest = len(unreadable) - len(named)
         lines.append("\n".join([*named, f"- and {rest} more"] if rest else named))
-    # Names of files are any bytes, and those that are no UTF-8 cannot be written as they are.
+    # The name of a file may be any bytes. Those that are not UTF-8 are escaped.
     return ("\n\n".join(lines) + "\n").encode(errors="backslashreplace").decode()
 
 
 def token_point(config: CViViTConfig, measures: Sequence[ClipMetrics]) -> RatePoint:
-    """Return the tokenizer's rate and quality on clips, for comparison with codecs on the same ones."""
+    """Return the tokenizer's rate and quality on clips, to compare with codecs on the same clips."""
     lpips = [clip.lpips for clip in measures if clip.lpips is not None]
     count = len(measures)
     return RatePoint(

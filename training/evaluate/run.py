@@ -1,4 +1,4 @@
-"""Measuring weights on clips, from the first clip to the files of the report."""
+"""Measure weights on clips, from the first clip to the files of the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import torch
 from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips
+from training.errors import NoDataError
+from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips, read_evaluation_stills
 from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, clip_bits, measure
@@ -34,17 +35,17 @@ class EvaluationOptions:
     """What is measured, and how much of it is shown."""
 
     max_clips: int | None = None
-    """Clips at most; by default all."""
+    """The most clips to measure; by default all."""
     lpips: bool | None = None
-    """Whether to measure LPIPS; None does so if its weights can be had, and says so if not."""
+    """Whether to measure LPIPS. None measures it if its weights can be found, and otherwise says why not."""
     fvd: bool | None = None
-    """The same of rFVD."""
+    """Whether to measure rFVD. None means the same as for LPIPS."""
     vgg16_weights: str | None = None
     """File of VGG16 weights; by default, where `training.losses.frozen` finds them."""
     i3d_weights: str | None = None
     """File of I3D weights; by default, where `training.losses.frozen` finds them."""
     codec_clips: int = 8
-    """Clips, evenly spaced, that H.264 and AV1 are tried on; 0 leaves codecs out."""
+    """Clips, evenly spaced, on which H.264 and AV1 are tried. 0 leaves codecs out."""
     shown_clips: int = 6
     """Clips, evenly spaced, in the contact sheet and the animation."""
 
@@ -60,37 +61,50 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
-    The files are `folder.FILES`: `rate.png` where codecs were tried, pictures where clips are shown. Those
-    of an earlier evaluation are replaced or deleted.
+    The files are those of `folder.FILES`, but for `rate.png` without codecs and the pictures without clips to
+    show. Those of an earlier evaluation are replaced or deleted.
 
     Args:
         tokenizer: the weights, on a device, in a precision.
         data: shards, or folders, globs, lists and files of videos.
-        output: folder for the files, made where there is none.
-        options: see there.
-        source: what the weights are called in the report.
-        checkpoint: which checkpoint they are, where the source is a run.
+        output: the folder for the files. It is made if it does not exist.
+        options: what to measure and to show.
+        source: the name of the weights in the report.
+        checkpoint: the name of the checkpoint, if the source is a run.
 
     Raises:
         NoDataError: no clip could be read.
         WeightsError: a network that was asked for has no weights.
-        OutputMismatchError: `output` holds files of those names that are no report of ours, or another
-            evaluation writes to it.
-        DataWriteError: `output` cannot be written. A report that was there still is, whole.
+        OutputMismatchError: `output` holds files of those names that are not of a report, or another
+        evaluation
+            writes to it.
+        DataWriteError: `output` cannot be written. A report that was there before is unchanged.
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
     refuse_foreign(output)
     inputs = find_inputs(data, leave_out=[output / name for name in FILES])
-    clips = read_evaluation_clips(inputs, config, limit=options.max_clips)
+    only_stills = bool(inputs.stills) and not (inputs.shards or inputs.videos)
+    read = read_evaluation_stills if only_stills else read_evaluation_clips
+    clips = read(inputs, config, limit=options.max_clips)
     with holding(output):
         missing: dict[str, str] = {}
         networks = _networks(options, tokenizer.device, missing)
         sample: EvenSample[ReconstructedClip] = EvenSample(max(options.codec_clips, options.shown_clips))
         measures = measure(tokenizer, clips, networks, sample.add)
+        stills = None
+        if inputs.stills and not only_stills:
+            of_stills = read_evaluation_stills(inputs, config, limit=options.max_clips)
+            try:
+                stills = measure(tokenizer, of_stills, networks, lambda _: None)
+            except NoDataError as error:  # the clips are still worth a report
+                missing["Stills"] = str(error)
+            else:
+                measures.skipped += stills.skipped
         if networks.i3d is not None and measures.rfvd is None:
             missing["rFVD"] = "it needs two clips or more"
-        compared = sample.take(options.codec_clips)
+        # Codecs are compared at the bits of a whole clip, and a still has fewer.
+        compared = [] if only_stills else sample.take(options.codec_clips)
         codecs = _code([pair.clip for pair in compared], config, networks, missing)
         tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
         report = build_report(
@@ -103,6 +117,7 @@ def evaluate(
             },
             config=config,
             measures=measures,
+            stills=stills,
             codecs=codecs,
             tokens=tokens,
             missing=missing,
@@ -134,7 +149,7 @@ def _networks(
 def _code(
     clips: list[EvaluationClip], config: CViViTConfig, networks: PerceptualNetworks, missing: dict[str, str]
 ) -> list[CodecCurve]:
-    """Return what codecs make of `clips`; one that fails is in `missing`, for the report is not about it."""
+    """Return the curves of codecs on `clips`. Why a codec failed goes to `missing`."""
     curves = []
     for codec in available_codecs() if clips else ():
         try:
@@ -154,7 +169,7 @@ def _load(
     option: str,
     missing: dict[str, str],
 ) -> Network | None:
-    """Return a network, or None with the reason why in `missing`."""
+    """Return a network, or None after noting the reason in `missing`."""
     if wanted is False:
         missing[figure] = "it was left out"
         return None

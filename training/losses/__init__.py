@@ -1,1 +1,1 @@
-"""Losses of training, one room each, and the frozen networks that some look through."""
+"""The losses of training, one in each file, and the frozen networks that some of them need."""

@@ -1,4 +1,4 @@
-"""The adversarial losses: hinge for both sides, and the discriminator's gradient penalty."""
+"""The adversarial losses: hinge losses for both sides, and the discriminator's gradient penalty."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
 
 
 class DiscriminatorLoss(nn.Module):
-    """The discriminator's whole step as one forward pass, which is what DistributedDataParallel can wrap.
+    """The discriminator's whole step as one forward pass, so that DistributedDataParallel can wrap it.
 
     Args:
         discriminator: maps frames `b c h w` to logits `b`.
-        penalty_weight: of the gradient penalty on real frames; 0 leaves it out.
+        penalty_weight: weight of the gradient penalty on real frames. 0 leaves it out.
     """
 
     def __init__(self, discriminator: nn.Module, *, penalty_weight: float) -> None:

@@ -1,9 +1,10 @@
-"""A convolution whose gradients are convolutions again, however often they are taken.
+"""A convolution whose gradients are computed by convolutions too, however often it is differentiated.
 
-torch differentiates the gradient of a convolution by a convolution whose kernel is as large as the picture
-(128x128 taps on frames of 128x128), which is slow on a CPU. The three products of a convolution are each
-linear in both of their arguments, so the derivative of one is the other two, at the same size. The same is
-done in NVIDIA's StyleGAN2-ADA (`conv2d_gradfix`).
+The gradient penalty differentiates a gradient. For the second derivative of a convolution, torch uses a
+convolution whose kernel is as large as the picture (128x128 for frames of 128x128), which is slow on a CPU.
+But a convolution, its gradient for the input and its gradient for the weight are each linear in both of their
+arguments. So the derivatives of each of the three are the other two, at the same size. NVIDIA's StyleGAN2-ADA
+does the same (`conv2d_gradfix`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _weights_wanted = True
 
 @contextmanager
 def inputs_only() -> Iterator[None]:
-    """Leave out, in the backward passes inside, the gradients of weights and biases.
+    """Leave out the gradients of weights and biases in the backward passes of the block.
 
-    `torch.autograd.grad` of the inputs alone cannot tell a Function written in Python that nothing else is
-    asked for. A plain global, because on a GPU the backward pass runs in a thread of its own.
+    `torch.autograd.grad` of the inputs alone cannot tell a Function that is written in Python what is wanted
+    of it. The flag is a plain global, because on a GPU the backward pass runs in another thread.
     """
     global _weights_wanted
     before, _weights_wanted = _weights_wanted, False
@@ -36,14 +37,15 @@ def inputs_only() -> Iterator[None]:
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` without groups or dilation and with zeros around, to differentiate twice."""
+    """A `nn.Conv2d` with zero padding, without groups or dilation, that can be differentiated twice."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the method it overrides
         """Map `b c h w` to `b c' h' w'`."""
         weight, bias, stride = self.weight, self.bias, self.stride
         if self.kernel_size == (1, 1) and self.padding == (0, 0):
-            # Every stride-th place is all it sees. Left to oneDNN (torch 2.13), the float32 weight gradient
-            # leaves its buffers where the 3 channels of frames come last, and the process dies steps later.
+            # It only looks at every stride-th place, so the other places are left out first. With oneDNN
+            # (torch 2.13), the float32 weight gradient writes outside its buffers for 3 channels in the
+            # channels-last layout.
             input, stride = input[..., :: stride[0], :: stride[1]], (1, 1)  # noqa: A001
         device = input.device.type
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
@@ -95,7 +97,7 @@ class _InputGradient(torch.autograd.Function):
 
 
 class _WeightGradient(torch.autograd.Function):
-    """The gradients of the weight and of the bias, which one pass over memory gives."""
+    """The gradients of the weight and of the bias, which are computed together in one pass over memory."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, shape: Any, *form: Any) -> tuple[Tensor, Tensor]:

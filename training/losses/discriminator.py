@@ -16,7 +16,7 @@ from training.losses.convolution import Conv2d
 
 MAX_WIDTH = 512
 ATTENTION_SIZE = 16
-"""Side of the feature map after whose block attention is added."""
+"""Height and width of the feature map after whose block attention is added."""
 LEAK = 0.1
 
 
@@ -26,7 +26,7 @@ def widths(base: int, layers: int) -> list[int]:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a 1x1; space-to-depth halves the map unless it is the last block."""
+    """Two 3x3 convolutions beside a 1x1 one. Every block but the last halves the map by space-to-depth."""
 
     def __init__(self, channels: int, width: int, *, halve: bool) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ class Block(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Logit of each frame being real.
+    """Computes a logit for each frame: how real it looks.
 
     Args:
-        image_size: height and width of frames in pixels; both are halved until the shorter is about 4.
+        image_size: height and width of frames in pixels. Both are halved until the shorter is about 4.
         base_width: the first block has four times as many channels.
 
     Raises:
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"image_size: {image_size} cannot be halved {max(layers - 1, 0)} times")
         channels = widths(base_width, layers)
         self.blocks = nn.ModuleList()
-        # Keyed by block rather than held in a list with gaps: the released keys number only those that exist.
+        # A dictionary, because the released keys number the attention blocks by the block they follow.
         self.attn_blocks = nn.ModuleDict()
         for index, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
             self.blocks.append(Block(inputs, outputs, halve=index < layers - 1))
@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
             if str(index) in self.attn_blocks:
                 height = x.shape[2]
                 sequence = rearrange(x, "b c h w -> b (h w) c")
-                # The gradient penalty differentiates twice, which only the plain kernel can.
+                # Only the plain attention kernel can be differentiated twice, as the gradient penalty needs.
                 with sdpa_kernel(SDPBackend.MATH):
                     sequence = self.attn_blocks[str(index)](sequence) + sequence
                 x = rearrange(sequence, "b (h w) c -> b c h w", h=height)

@@ -35,10 +35,10 @@ class GeneratorLosses(nn.Module):
 
     @classmethod
     def load(cls, config: LossesConfig) -> GeneratorLosses:
-        """Return the losses with their frozen networks found as `training.losses.frozen` says.
+        """Return the losses with their frozen networks, found as `training.losses.frozen` says.
 
         Raises:
-            WeightsError: weights of a frozen network are missing, or are not what they should be.
+            WeightsError: weights of a frozen network are missing or damaged, or do not fit.
         """
         return cls(
             config,
@@ -47,7 +47,7 @@ class GeneratorLosses(nn.Module):
         )
 
     def forward(self, reconstruction: Tensor, video: Tensor, *, with_i3d: bool = True) -> dict[str, Tensor]:
-        """Return each loss, unweighted, of `b c t h w` in [0, 1]; stills have none of I3D."""
+        """Return each loss, unweighted, of `b c t h w` in [0, 1]. Stills have no loss of I3D."""
         losses = {}
         if self.config.reconstruction:
             losses["reconstruction"] = reconstruction_loss(reconstruction, video)
@@ -63,7 +63,7 @@ class GeneratorLosses(nn.Module):
         return losses
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the sum of losses, each times the weight of its name."""
+        """Return the sum of the losses, each multiplied by the weight of its name."""
         return torch.stack([getattr(self.config, name) * loss for name, loss in losses.items()]).sum()
 
     def _video_features(self, video: Tensor) -> Tensor:
@@ -76,9 +76,9 @@ class GeneratorLosses(nn.Module):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def drawn_frames(video: Tensor, number: int | None) -> Tensor | slice:
-    """Return the places of `number` random frames of each clip among `frames_of` `b c t h w`, or of all.
+    """Return the indices of `number` random frames of each clip, among the frames of `b c t h w` in a row.
 
-    Drawn on the CPU from torch's own state, which a checkpoint holds.
+    They are drawn on the CPU from torch's own random state, which a checkpoint holds.
     """
     clips, frames = video.shape[0], video.shape[2]
     if number is None or number >= frames:
@@ -88,5 +88,5 @@ def drawn_frames(video: Tensor, number: int | None) -> Tensor | slice:
 
 
 def frames_of(video: Tensor) -> Tensor:
-    """Return the frames `b c h w` of `b c t h w`, clip by clip."""
+    """Return the frames `b c h w` of `b c t h w`, one clip after the other."""
     return rearrange(video, "b c t h w -> (b t) c h w")

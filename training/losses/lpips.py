@@ -12,16 +12,16 @@ from training.losses.vgg import TAP_WIDTHS, VGG16Features
 
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-"""What the network was normalised by when its heads were fitted, for pixels in [-1, 1]."""
+"""The normalisation of pixels in [-1, 1] with which the heads were fitted."""
 EPSILON = 1e-10
 HEAD_DROPOUT = 0.5
 
 
 class LPIPS(nn.Module):
-    """Distance of images: squared differences of unit VGG16 features, weighed by channel, summed over taps.
+    """The distance of images: weighted squared differences of unit VGG16 features, summed over taps.
 
-    StateDict-dict keys: `vgg.features.*` and `lin{0..4}.model.1.weight`. In train mode the dropout before the
-    heads is live, as it was while the released weights were trained.
+    Keys of the state dict are `vgg.features.*` and `lin{0..4}.model.1.weight`. In train mode the dropout
+    before the heads is active, as it was while the released weights were trained.
     """
 
     def __init__(self) -> None:
@@ -37,9 +37,9 @@ class LPIPS(nn.Module):
         self.scale: Tensor
 
     def forward(self, images: Tensor, reference: Tensor) -> Tensor:
-        """Return the distance `b` of each of two `b c h w` in [0, 1] (values outside are taken as they are).
+        """Return the distance `b` of images `b c h w` in [0, 1] from references, without clamping either.
 
-        No gradient reaches the reference, whose activations are therefore not kept.
+        No gradient reaches the references, so their activations are not kept.
         """
         with torch.no_grad():
             wanted = self.features(reference)
@@ -48,14 +48,15 @@ class LPIPS(nn.Module):
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the unit features of each tap, `b c h w`, of `b c h w` in [0, 1]."""
         normalised = (2 * images - 1 - self.shift) / self.scale
-        # Where every channel is zero a square root has no gradient; the vector norm's is zero there.
+        # A square root has no gradient at zero, where all channels of a place are zero. That of the vector
+        # norm is 0.
         return [
             tap / (torch.linalg.vector_norm(tap, dim=1, keepdim=True) + EPSILON)
             for tap in self.vgg(normalised)
         ]
 
     def distance(self, images: Tensor, wanted: Sequence[Tensor]) -> Tensor:
-        """Return the distance `b` of `b c h w` in [0, 1] from images of which `features` are known."""
+        """Return the distance `b` of images `b c h w` in [0, 1] from references with known `features`."""
         distance = images.new_zeros(len(images), dtype=torch.float32)
         for tap, (mine, theirs) in enumerate(zip(self.features(images), wanted, strict=True)):
             dropout, head = self.get_submodule(f"lin{tap}.model").children()

@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Output channels of each 3x3 convolution, by resolution; a 2x2 max pool stands between resolutions."""
+"""Output channels of each 3x3 convolution, by resolution. A 2x2 max pool follows each resolution but the
+last."""
 TAP_WIDTHS = tuple(widths[-1] for widths in WIDTHS)
 
 
 class VGG16Features(nn.Module):
-    """VGG16 up to its last ReLU, giving what LPIPS taps: the last activation before each pooling.
+    """VGG16 up to its last ReLU. It returns what LPIPS uses: the last activation before each pooling.
 
-    StateDict-dict keys are `features.N.weight` and `features.N.bias`, N counting ReLUs and pools as well.
+    Keys of the state dict are `features.N.weight` and `features.N.bias`, where N also counts ReLUs and pools.
     """
 
     def __init__(self) -> None:
@@ -31,7 +32,8 @@ class VGG16Features(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map normalised images `b c h w` to the activations after layers 3, 8, 15, 22 and 29."""
         taps = []
-        # Channels last is what oneDNN and cuDNN compute in: else every layer would reorder its activations.
+        # oneDNN and cuDNN compute in the channels-last layout. In another one, every layer would copy
+        # activations.
         x = images.contiguous(memory_format=torch.channels_last)
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):

@@ -1,4 +1,4 @@
-"""Raw videos and stills to webdataset shards of clips: `python -m training prepare`."""
+"""Turn videos and stills into webdataset shards of clips: `python -m training prepare`."""
 
 from training.prepare.run import prepare
 from training.prepare.settings import PrepareSettings

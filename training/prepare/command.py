@@ -19,45 +19,54 @@ def prepare_command(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT... OUTPUT", help="Folders, globs, lists and files; last, the output folder."
+            metavar="INPUT... OUTPUT",
+            help="Folders, globs, lists and files to cut. The last argument is the folder to write.",
         ),
     ],
     clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = _DEFAULTS.clip_frames,
-    fps: Annotated[float, typer.Option(help="Frames a second.")] = _DEFAULTS.fps,
+    fps: Annotated[
+        float, typer.Option(help="Frames picked from each second. Use that of the model: 8, or 6 for paper.")
+    ] = _DEFAULTS.fps,
     size: Annotated[str, typer.Option(help="Side of a clip in pixels, or HEIGHTxWIDTH.")] = "128",
     overlap: Annotated[int, typer.Option(help="Frames that successive clips share.")] = _DEFAULTS.overlap,
     stride: Annotated[
-        int | None, typer.Option(help="Frames from clip to clip, instead of an overlap.")
+        int | None, typer.Option(help="Frames from the start of a clip to the next. Excludes --overlap.")
     ] = None,
     offsets: Annotated[
-        int, typer.Option(help="Times to cut a video, each shifted by a part of a frame.")
+        int, typer.Option(help="How often to cut a video, each time shifted by a part of a frame.")
     ] = _DEFAULTS.offsets,
     scene_threshold: Annotated[
-        float, typer.Option(help="Share of the colours that changes at a scene cut; 0 ignores cuts.")
+        float, typer.Option(help="Share of the colours that changes at a scene cut. 0 ignores cuts.")
     ] = _DEFAULTS.scene_threshold,
-    scales: Annotated[str, typer.Option(help="Sides of crops, over the largest: 1,0.7,0.5.")] = "1",
+    scales: Annotated[
+        str, typer.Option(help="Sides of crops as shares of the largest that fits, as 1,0.7,0.5.")
+    ] = "1",
     crops: Annotated[int, typer.Option(help="Crops of a clip at each scale.")] = _DEFAULTS.crops,
-    pans: Annotated[int, typer.Option(help="Clips that pan over each still.")] = _DEFAULTS.pans,
-    crf: Annotated[int, typer.Option(help="Rate factor of the stored H.264; 0 is lossless.")] = _DEFAULTS.crf,
+    pans: Annotated[
+        int, typer.Option(help="Clips to make of each still, by panning across it.")
+    ] = _DEFAULTS.pans,
+    crf: Annotated[int, typer.Option(help="Rate factor of the stored H.264. 0 is lossless.")] = _DEFAULTS.crf,
     validation: Annotated[
-        float, typer.Option(help="Share of the sources that is held out.")
+        float, typer.Option(help="Share of the sources to hold out for validation.")
     ] = _DEFAULTS.validation,
-    clips_per_shard: Annotated[int, typer.Option(help="Samples of a shard.")] = _DEFAULTS.clips_per_shard,
-    seed: Annotated[int, typer.Option(help="Of crops and of the order of clips.")] = _DEFAULTS.seed,
+    clips_per_shard: Annotated[int, typer.Option(help="Samples in a shard.")] = _DEFAULTS.clips_per_shard,
+    seed: Annotated[int, typer.Option(help="Seed of the crops and of the order of clips.")] = _DEFAULTS.seed,
     salvage: Annotated[
-        bool, typer.Option(help="Keep what comes before the place where a video is broken.")
+        bool, typer.Option(help="Keep the clips before the place where a video is broken.")
     ] = _DEFAULTS.salvage,
     strict: Annotated[
         bool, typer.Option(help="Decode also the frames that no clip needs, to find damage in them.")
     ] = _DEFAULTS.strict,
     timeout_seconds: Annotated[
-        float, typer.Option(help="Time after which a source is given up.")
+        float, typer.Option(help="Time after which a source is rejected.")
     ] = _DEFAULTS.timeout_seconds,
-    processes: Annotated[int | None, typer.Option(min=1, help="By default, one a core.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that cut. By default one for each core.")
+    ] = None,
 ) -> None:
     """Cut videos and stills into webdataset shards of clips, split into training and validation.
 
-    A run that was killed goes on where it was when the same command is given again.
+    If the command is killed, the same command continues where it stopped.
     """
     if len(paths) < 2:
         raise typer.BadParameter("needs an input and an output", param_hint="INPUT... OUTPUT")

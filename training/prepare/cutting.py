@@ -1,4 +1,4 @@
-"""From one source to its clips and stills: what a worker process of `prepare` does."""
+"""Cut one source into clips and stills, which is what a worker process of `prepare` does."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from training.prepare.windows import cut_windows
 TOO_SHORT = "too_short"
 """Reason for a video without a whole clip between its scene cuts."""
 TOO_LARGE = "memory"
-"""Reason for a file that there is not enough memory for, or that claims so."""
+"""Reason for a file that needs more memory than there is, or claims to need it."""
 UNKNOWN_KIND = "unknown_kind"
 """Reason for a file in a folder whose suffix is neither a video's nor a still's."""
 
 
 @dataclass(kw_only=True)
 class _CutProgress:
-    """What is known of a source once its pieces are through."""
+    """What is known of a source after its pieces were cut."""
 
     seconds: float = 0.0
     pictures: int = 0
@@ -39,7 +39,7 @@ class _CutProgress:
     message: str = ""
 
     def guard(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield pieces up to where the source breaks, and note why."""
+        """Yield pieces up to the place where the source is broken, and note why."""
         try:
             yield from pieces
         except CViViTError as error:
@@ -51,12 +51,12 @@ class _CutProgress:
 
 
 def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spool: Path) -> SourceOutcome:
-    """Cut one source into pieces, written to the file `spool`, and return what came of it.
+    """Cut one source into pieces, write them to the file `spool`, and return what became of the source.
 
-    What is wrong with the source is told in the record. Only what is wrong with the output is raised.
+    A fault of the source is noted in the result. Only a fault of the output is raised.
 
     Raises:
-        OSError: the spool cannot be written.
+        OSError: the file `spool` cannot be written.
     """
     outcome = _CutProgress()
     if source.kind == "unknown":
@@ -114,7 +114,7 @@ def _cut_video(
 
 
 def _frames(path: str, settings: PrepareSettings, outcome: _CutProgress) -> Iterator[np.ndarray]:
-    """Yield pictures, whole ones unless the centre crop is all that is asked for."""
+    """Yield the pictures of a video: whole ones, or only the centre crop if nothing else is asked for."""
     centre = settings.scales == (1.0,) and settings.crops == 1
     fps = settings.fps * settings.offsets
     clip_format = ClipFormat(

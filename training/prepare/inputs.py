@@ -1,4 +1,4 @@
-"""The files that a user means by folders, globs, paths and lists."""
+"""Find the files that a user means by folders, globs, paths and lists."""
 
 from __future__ import annotations
 
@@ -31,17 +31,19 @@ class Source:
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
-    """Return the files that `inputs` mean, each once, sorted by path.
+    """Return the files that `inputs` mean, each of them once, sorted by path.
+
+    Files of a folder or a glob are told apart by suffix. A file that was named is a video, unless its suffix
+    is that of a still. Files and folders that cannot be read are returned as well: whoever reads them reports
+    why.
 
     Args:
-        inputs: folders (searched to any depth, through links, hidden files aside), globs, files, and lists:
-            text files with a path or a glob per line, relative to the list, `#` before a comment. Files that
-            a folder or a glob gives are told apart by suffix; one that was named is a video unless its suffix
-            is a still's. What is in a folder and cannot be read, folders too, is given as well: whoever reads
-            it learns why.
+        inputs: folders (searched to any depth, through links, without hidden files), globs, files, and lists.
+            A list is a text file with a path or a glob in each line, relative to the list. `#` begins a
+            comment.
 
     Raises:
-        NoDataError: one of them matches nothing, or all of them no video and no still.
+        NoDataError: an input matches nothing, or all of them hold no video and no still.
         DataError: a list is not text, or cannot be read.
     """
     sources = {source.path: source for name in inputs for source in _find(name)}
@@ -51,9 +53,11 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 
 
 def _find(name: str, base: Path | None = None) -> Iterator[Source]:
-    if not name:  # what a variable of the shell that is not set leaves, and no name for this folder
+    if not name:  # An unset variable of the shell leaves an empty name. It must not mean the current folder.
         raise NoDataError("an empty name is no file and no folder")
-    path = Path(base or "", os.path.expanduser(name))  # Path's own raises where `~x` is no user's name
+    path = Path(
+        base or "", os.path.expanduser(name)
+    )  # Path.expanduser raises an error if `~x` names no user.
     if os.path.isdir(path):
         yield from _walk(path)
     elif os.path.isfile(path) and path.suffix.lower() in LIST_SUFFIXES and base is None:
@@ -71,7 +75,7 @@ def _find(name: str, base: Path | None = None) -> Iterator[Source]:
 
 
 def _entries(path: Path) -> Iterator[str]:
-    """Yield the lines of a list that are not comments."""
+    """Yield the lines of a list without comments."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
@@ -86,11 +90,11 @@ def _walk(folder: Path) -> Iterator[Source]:
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
         status = os.stat(root)
-        if (status.st_dev, status.st_ino) in seen:  # by a link, which may go in circles
+        if (status.st_dev, status.st_ino) in seen:  # A link led here before. Links may go in circles.
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        # Links last: what they lead to has its own name where it has one beside them.
+        # Links come last, so that a file that also has a name of its own here is found by that.
         folders[:] = sorted(
             (name for name in folders if not name.startswith(".")),
             key=lambda name: (os.path.islink(os.path.join(root, name)), name),
@@ -104,10 +108,10 @@ def _walk(folder: Path) -> Iterator[Source]:
 
 
 def _may_be_read(path: Path) -> bool:
-    """Return whether opening it gives a file's bytes or an error, and does not wait as a pipe would."""
+    """Return whether opening the file gives its bytes or an error at once. A named pipe would block."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:  # a link to what is gone
+    except FileNotFoundError:  # A link to a file that is gone.
         return False
     except OSError:
         return True

@@ -1,13 +1,13 @@
-"""What is done so far: a journal of sources, and their clips, waiting to be shuffled into shards.
+"""What is done so far: a journal of the sources, and a file with the clips of each, before they are packed.
 
 ::
 
-    OUTPUT/.work/journal.jsonl      the settings, then a line for every source that is done, and, before the
-                                    first shard, one for the inputs that shards are made of
+    OUTPUT/.work/journal.jsonl      the settings, then a line for every source that is done, and before the
+                                    first shard a line about the inputs of the shards
     OUTPUT/.work/spool/ab/ab12....  the clips of one source, then its stills, end to end
 
-A line is written after the file that it tells of, so that a run that was killed goes on where it was: a
-source without a line, with a torn line or with another file than its line says is cut again.
+The line of a source is written after its file. So a run that was killed continues where it stopped. A source
+is cut again if it has no line, or a line that was cut short, or a file of another size than its line says.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from training.prepare.settings import PrepareSettings
 
 FORMAT = 1
 UNREADABLE = "unreadable"
-"""Reason for a file that the system does not let us read."""
+"""Reason for a file that the system does not allow to be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileStamp:
-    """What tells whether a file is still the one that was cut."""
+    """What a file looked like, to notice if it has changed since it was cut."""
 
     path: str
     size: int
@@ -41,7 +41,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, source: Source) -> FileStamp:
-        """FileStamp a file as it is now; one that is gone has no size."""
+        """Note what a file looks like now. A file that does not exist has a negative size."""
         try:
             status = os.stat(source.path)
         except OSError:
@@ -55,27 +55,27 @@ class SourceOutcome:
 
     stamp: FileStamp
     digest: str = ""
-    """Of the file's contents, in hex; empty where it could not be read."""
+    """Digest of the file's contents, in hexadecimal; empty if it could not be read."""
     seconds: float = 0.0
-    """Of the video that was read."""
+    """Length of the video that was read."""
     repeats: float = 0.0
-    """Share of the pictures, at the rate of clips, that are the one before once more."""
+    """Share of the pictures, at the rate of the clips, that repeat the picture before."""
     clips: tuple[int, ...] = ()
     """Bytes of each clip."""
     stills: tuple[int, ...] = ()
     """Bytes of each still."""
     reason: str = ""
-    """Why it was rejected, as an error's code, or cut only in part; empty where all went well."""
+    """Why it was rejected, or cut only in part: the code of an error. It is empty if all went well."""
     message: str = ""
 
     @property
     def usable(self) -> bool:
-        """Whether anything came of it."""
+        """Whether it gave any clip or still."""
         return bool(self.clips or self.stills)
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> SourceOutcome:
-        """Read what `asdict` made, by way of JSON."""
+        """Read what `asdict` made, after it went through JSON."""
         sizes = {name: tuple(fields[name]) for name in ("clips", "stills")}
         return cls(**(fields | sizes | {"stamp": FileStamp(**fields["stamp"])}))
 
@@ -86,17 +86,17 @@ class WorkFolder:
     def __init__(self, output: Path) -> None:
         self.folder = output / ".work"
         self.packed = ""
-        """Fingerprint of the inputs that shards were begun of; empty before any."""
+        """Fingerprint of the inputs of which shards were begun; empty before the first shard."""
         self._journal = self.folder / "journal.jsonl"
 
     def open(self, settings: PrepareSettings) -> dict[FileStamp, SourceOutcome]:
-        """Start or go on, and return the records of sources that need not be cut again.
+        """Start or continue, and return what became of the sources that need not be cut again.
 
-        What could not be read may be readable by now, and looks the same: permission is not in a stamp. It is
-        tried again, unless shards were begun without it.
+        Sources that could not be read are tried again, because permissions may have changed, which the stamp
+        does not show. If shards were begun without them, they are left out.
 
         Raises:
-            OutputMismatchError: the folder has work of other settings.
+            OutputMismatchError: the folder has unfinished work of other settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = list(self._lines())
@@ -124,18 +124,18 @@ class WorkFolder:
         self._append(asdict(record))
 
     def begin_packing(self, inputs: str) -> None:
-        """Note of which inputs, by their fingerprint, there will be shards from now on."""
+        """Note of which inputs shards are made from now on, by their fingerprint."""
         if inputs != self.packed:
             self._append({"packed": inputs}, synced=True)
             self.packed = inputs
 
     def path(self, stamp: FileStamp) -> Path:
-        """Return where the clips of a source are."""
+        """Return the path of the file with the clips of a source."""
         name = hashlib.blake2b(stamp.path.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         return self.folder / "spool" / name[:2] / name
 
     def remove(self) -> None:
-        """Forget everything."""
+        """Delete the work folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _is_whole(self, record: SourceOutcome) -> bool:
@@ -152,19 +152,21 @@ class WorkFolder:
                 try:
                     yield json.loads(line)
                 except json.JSONDecodeError:
-                    continue  # torn when the run was killed: that source is cut again
+                    continue  # The line was cut short by a kill. Its source is cut again.
 
     def _append(self, line: dict[str, Any], *, fresh: bool = False, synced: bool = False) -> None:
         with open(self._journal, "w" if fresh else "a", encoding="utf-8", newline="\n") as file:
-            # A newline first ends a torn line, so that it does not take this one with it.
+            # A newline comes first. It ends a line that was cut short, so that this line is not lost with it.
             file.write(("" if fresh else "\n") + json.dumps(line) + "\n")
-            if synced:  # shards are: they must not outlive what they were made of
+            if (
+                synced
+            ):  # The shards that follow are synced, too: they must not outlive the record of their inputs.
                 file.flush()
                 os.fsync(file.fileno())
 
 
 def write_pieces(path: Path, pieces: Iterable[bytes]) -> list[int]:
-    """Write `pieces` one after the other as they come, whole or not at all, and return their sizes."""
+    """Write `pieces` one after the other as they come, to a whole file or none. Return their sizes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = []
     with replacing(path) as file:

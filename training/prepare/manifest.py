@@ -1,4 +1,4 @@
-"""What is in a folder of shards: `manifest.json` for the whole, `sources.jsonl` for every source."""
+"""The contents of a folder of shards: `manifest.json` for all of it, `sources.jsonl` for each source."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ MOSTLY = 0.5
 """Share of repeated pictures from which on a source is reported: most of it stands still."""
 
 _OWN = re.compile(r"(stills-)?(train|validation)-[0-9]{6,}\.tar|manifest\.json|sources\.jsonl")
-"""Names of files in a folder of shards."""
+"""Names of the files in a folder of shards."""
 
 
 def is_own(path: str, output: Path) -> bool:
-    """Return whether an absolute path is of a file that `prepare` writes to the folder `output`."""
+    """Return whether an absolute path is that of a file that `prepare` writes to the folder `output`."""
     folder, name = os.path.split(path)
     return bool(_OWN.fullmatch(name)) and folder == os.path.abspath(output)
 
 
 def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
-    """Return a digest of the files that are cut, as they are now, in whatever order."""
+    """Return a digest of the files to cut as they are now, in any order."""
     digest = hashlib.blake2b(digest_size=16)
     for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
         digest.update(line.encode(errors="surrogateescape"))
@@ -41,7 +41,7 @@ def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
 
 
 def read_finished(output: Path, settings: PrepareSettings, inputs: str) -> dict[str, Any] | None:
-    """Return the manifest of an output that is finished, or None where there is none yet.
+    """Return the manifest of an output that is finished, or None if there is none yet.
 
     Raises:
         OutputMismatchError: it is of other settings or inputs.
@@ -72,10 +72,10 @@ def summarize(
     """Return the manifest.
 
     Args:
-        settings: what the clips were cut with.
+        settings: with which the clips were cut.
         inputs: from `fingerprint_inputs`.
-        splits: side of each source, by digest.
-        used: sources that gave clips or stills; those with a reason gave only a part.
+        splits: the split of each source, by digest.
+        used: sources that gave clips or stills. One with a reason gave only a part.
         rejected: sources that gave nothing.
         shards: by their prefix.
     """
@@ -115,7 +115,7 @@ def summarize(
 def write_manifest(
     output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[SourceOutcome]
 ) -> None:
-    """Write both files, the manifest last: where it is, everything is.
+    """Write both files, the manifest last. If the manifest exists, everything exists.
 
     Raises:
         OSError: one of them cannot be written.

@@ -1,4 +1,4 @@
-"""From the spool to shards: split by source, shuffled, and each shard there whole or not at all."""
+"""Pack the clips of all sources into shards: split by source, shuffled, and each shard whole or absent."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DIGEST_LENGTH = 10
 Split = Literal["train", "validation"]
 PieceKind = Literal["clips", "stills"]
 STILLS_PREFIX = "stills-"
-"""What the names of shards of stills begin with."""
+"""Prefix of the names of shards of stills."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +37,11 @@ class WrittenShard:
 
 
 def split_sources(records: Sequence[SourceOutcome], share: float) -> dict[str, Split]:
-    """Return by digest which sources are held out.
+    """Return the split of each source, by digest.
 
-    A source is held out where its digest, read as a number in [0, 1), is below `share`: no other source has a
-    say in it, so a set may grow without anything changing sides. Only where that left one side empty, the
-    source nearest to it changes over; a single source is trained on.
+    A source is held out if its digest, read as a number in [0, 1), is below `share`. This does not depend on
+    other sources, so none changes sides when the set grows. Only if one side would be empty, the source
+    nearest to it changes over. A single source is trained on.
     """
     places = {record.digest: int(record.digest, 16) / 16 ** len(record.digest) for record in records}
     splits: dict[str, Split] = {
@@ -63,9 +63,9 @@ def write_shards(
     prefix: str,
     settings: PrepareSettings,
 ) -> Iterator[WrittenShard]:
-    """Write the pieces of `records` to `PREFIX-000000.tar` and on, in a seeded order, and yield each shard.
+    """Write the pieces of `records` to `PREFIX-000000.tar` and so on, and yield each shard.
 
-    The same records give the same bytes, so shards that are there already are left as they are.
+    The same records give the same bytes, so shards that exist already are not written again.
 
     Raises:
         OSError: a shard cannot be written. Those before it stay.
@@ -105,7 +105,7 @@ def _read_piece(spool: WorkFolder, record: SourceOutcome, kind: PieceKind, index
 
 
 def _member(record: SourceOutcome, kind: PieceKind, index: int) -> str:
-    """Return the name of a sample. Its key holds no dot: what follows the first is webdataset's suffix."""
+    """Return the name of a sample. Its key has no dot: webdataset's suffix begins at the first dot."""
     suffix = CLIP_SUFFIX if kind == "clips" else STILL_SUFFIX
     return f"{sample_prefix(record)}-{index:06d}.{suffix}"
 

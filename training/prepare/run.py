@@ -1,4 +1,4 @@
-"""From videos and stills to a folder of shards: many processes that cut, one that writes."""
+"""From videos and stills to a folder of shards: many processes cut, and one process writes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CRASHED = "crashed"
 """Reason for a file that killed the process that read it."""
 
 _WAITING_PER_PROCESS = 4
-"""Sources handed to the pool ahead of time, for each process: there may be millions in all."""
+"""Sources that are given to the pool ahead of time, for each process. There may be millions in all."""
 _SPLITS: tuple[Split, ...] = ("train", "validation")
 _KINDS: tuple[tuple[PieceKind, str], ...] = (("clips", ""), ("stills", STILLS_PREFIX))
 
@@ -55,28 +55,28 @@ def prepare(
 ) -> dict[str, Any]:
     """Cut everything that `inputs` mean into shards in the folder `output`, and return its manifest.
 
-    A run that was killed goes on where it was when it is started again with the same arguments; one that
-    was finished returns its manifest.
+    A run that was killed continues when it is started again with the same arguments. A finished run returns
+    its manifest.
 
     Args:
-        inputs: see `find_sources`.
-        output: folder of the shards, `manifest.json` and `sources.jsonl`.
-        settings: what clips are cut.
-        processes: that cut; by default one for each core.
-        progress: whether to show a bar.
+        inputs: folders, globs, files and lists, as for `find_sources`.
+        output: the folder for the shards, `manifest.json` and `sources.jsonl`.
+        settings: which clips are cut.
+        processes: how many processes cut; by default one for each core.
+        progress: whether to show a progress bar.
 
     Raises:
-        NoDataError: an input matches nothing, or nothing in them could be used.
-        OutputMismatchError: `output` holds shards of other inputs or settings, or a run that is under way.
+        NoDataError: an input matches nothing, or nothing in the inputs could be used.
+        OutputMismatchError: `output` holds shards of other inputs or settings, or another run writes to it.
         DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
     """
     settings = settings or PrepareSettings()
-    # The output may lie among the inputs: what it holds by now must not make them others.
+    # The output may lie in an input folder. Its own files must not count as inputs.
     found = [source for source in find_sources(inputs) if not is_own(source.path, output)]
     sources = {FileStamp.of(source): source for source in found}
     fingerprint = fingerprint_inputs(sources)
     if finished := read_finished(output, settings, fingerprint):
-        WorkFolder(output).remove()  # a run that was killed between its manifest and this left it
+        WorkFolder(output).remove()  # It is left by a run that was killed after it wrote the manifest.
         return finished
     with typed_write_errors(output), lock_folder(output):
         for unfinished in output.glob(f"{SIBLING_PREFIX}*"):
@@ -102,11 +102,11 @@ def prepare(
 def _finish(
     output: Path, spool: WorkFolder, records: list[SourceOutcome], settings: PrepareSettings, inputs: str
 ) -> dict[str, Any]:
-    """Write the shards, then the manifest, and forget the spool."""
+    """Write the shards, then the manifest, and delete the work folder."""
     used, rejected = _without_duplicates(records)
     if not used:
         reasons = ", ".join(sorted({record.reason for record in rejected}))
-        first = rejected[0]  # there will be no manifest that tells of each
+        first = rejected[0]  # There will be no manifest that lists them, so the error names the first one.
         raise NoDataError(
             f"none of {len(rejected)} files could be used: {reasons} ({first.stamp.path}: {first.message})"
         )
@@ -130,7 +130,7 @@ def _finish(
 
 
 def _without_duplicates(records: Sequence[SourceOutcome]) -> tuple[list[SourceOutcome], list[SourceOutcome]]:
-    """Return the records to use and those rejected. Of files with the same contents, the first is used."""
+    """Return the sources to use and those rejected. Of files with the same contents, the first is used."""
     used: dict[str, SourceOutcome] = {}
     rejected: list[SourceOutcome] = []
     for record in sorted(records, key=lambda record: record.stamp.path):
@@ -147,7 +147,7 @@ def _without_duplicates(records: Sequence[SourceOutcome]) -> tuple[list[SourceOu
 def _cut_all(
     sources: Mapping[FileStamp, Source], settings: PrepareSettings, spool: WorkFolder, processes: int
 ) -> Iterator[SourceOutcome]:
-    """Yield the record of each source as it is done. A source that hangs or kills its process is rejected."""
+    """Yield what became of each source when it is done. One that hangs or crashes is rejected."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([cut_source.__module__])
     waiting = iter(sources.items())
@@ -169,7 +169,7 @@ def _cut_all(
 
 
 def result_of(future: Future[SourceOutcome], stamp: FileStamp, settings: PrepareSettings) -> SourceOutcome:
-    """Return what came of a source, also where it took its process down or too long."""
+    """Return what became of a source, also if it took too long or its process died."""
     try:
         return future.result()
     except TimeoutError:
@@ -177,9 +177,9 @@ def result_of(future: Future[SourceOutcome], stamp: FileStamp, settings: Prepare
         return SourceOutcome(stamp=stamp, reason=TIMEOUT, message=message)
     except ProcessExpired:
         return SourceOutcome(stamp=stamp, reason=CRASHED, message="the process that read it died")
-    except OSError:  # of the output: there is nothing to go on with
+    except OSError:  # The output cannot be written, so the run cannot continue.
         raise
-    except Exception as error:  # a bug, ours or a library's, which costs this source alone
+    except Exception as error:  # A fault of ours or of a library costs this source only.
         return SourceOutcome(
             stamp=stamp, reason=CRASHED, message=f"could not be read: {type(error).__name__}"
         )
@@ -189,7 +189,7 @@ def result_of(future: Future[SourceOutcome], stamp: FileStamp, settings: Prepare
 def _bar(
     total: int, done: Sequence[SourceOutcome], *, shown: bool
 ) -> Iterator[Callable[[SourceOutcome], None]]:
-    """Show sources done and pieces cut, and yield what to call after each source."""
+    """Show how many sources are done and pieces cut, and yield the function to call after each source."""
     columns = (
         TextColumn("cutting"),
         BarColumn(),

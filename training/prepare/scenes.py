@@ -1,20 +1,20 @@
-"""Telling a scene cut from motion: at a cut the colours of the whole picture change at once."""
+"""Tell a scene cut from motion: at a cut, the colours of the whole picture change at once."""
 
 from __future__ import annotations
 
 import numpy as np
 
 _BINS = 8
-"""Of each colour channel."""
+"""Bins for each colour channel."""
 _STEP = 2
-"""Every so manieth row and column is looked at."""
+"""Every second row and column is looked at."""
 
 
 def colour_change(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the share of two pictures' pixels whose colours differ as distributions, from 0 to 1.
+    """Return the share of pixels, from 0 to 1, by which the colours of two pictures differ as distributions.
 
-    It is half the L1 distance between their joint RGB histograms: motion within a scene moves colours around
-    and hardly changes how many there are of each. Slow dissolves pass unnoticed.
+    It is half the L1 distance of their joint RGB histograms. Motion within a scene moves colours around and
+    hardly changes their amounts. Slow dissolves are not noticed.
 
     Args:
         before: uint8 (h w 3).

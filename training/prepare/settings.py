@@ -12,7 +12,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class PrepareSettings(BaseModel):
-    """What clips are cut from videos and stills. The defaults are the clips that the release was trained on.
+    """Which clips are cut from videos and stills. The defaults are those of the release.
 
     Raises:
         pydantic.ValidationError: (a ValueError) a field is unknown, of another type or out of range.
@@ -21,44 +21,47 @@ class PrepareSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     clip_frames: PositiveInt = 11
-    """Frames of a clip. Longer ones than the model's give the loader time offsets to choose from."""
+    """Frames of a clip. If clips are longer than the model's, the loader chooses windows of them."""
     fps: Annotated[float, Field(ge=MIN_FPS, le=MAX_FPS)] = 8
-    """Frames picked from a second, by presentation time."""
+    """Frames picked from each second, by presentation time."""
     image_size: Pair = (128, 128)
-    """Height and width of a clip in pixels. Both are even: H.264 halves them for its colours."""
+    """Height and width of a clip in pixels. Both must be even, since H.264 stores colours at half the
+    size."""
 
     overlap: NonNegativeInt = 0
     """Frames that a clip shares with the one before it."""
     stride: PositiveInt | None = None
-    """Frames from the start of a clip to the start of the next; by default, `clip_frames - overlap`."""
+    """Frames from the start of a clip to the start of the next. By default `clip_frames - overlap`."""
     offsets: PositiveInt = 1
-    """Times that a video is cut, each shifted by that fraction of a frame: other moments are picked."""
+    """How often a video is cut, each time shifted by a part of a frame, so that other moments are picked."""
     scene_threshold: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """Share of a picture's colours that changes at once at a scene cut. No clip spans one; 0 ignores them."""
+    """Share of a picture's colours that changes at once at a scene cut. No clip spans a cut. 0 ignores
+    cuts."""
 
     scales: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0,)
-    """Sides of the crops, over that of the largest one of the clip's shape that fits. Those that would
-    enlarge the source's pixels are left out, 1 excepted."""
+    """Sides of the crops, as shares of the largest crop of the clip's shape that fits. Those that would
+    enlarge the pixels of the source are left out, but for 1."""
     crops: PositiveInt = 1
-    """Crops of every clip at each scale: the first of scale 1 in the centre, the others anywhere."""
+    """Crops of every clip at each scale. The first crop of scale 1 is in the centre, the others are
+    random."""
     pans: NonNegativeInt = 0
-    """Clips made of every still, by moving a crop across it slowly."""
+    """Clips made of every still by moving a crop slowly across it."""
 
     crf: Annotated[int, Field(ge=0, le=51)] = 12
-    """Constant rate factor of the stored H.264: 0 is lossless, and each 6 more halve the size, roughly."""
+    """Constant rate factor of the stored H.264. 0 is lossless, and every 6 more halve the size, roughly."""
 
     validation: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of the sources that is held out. Which ones follows from their contents alone."""
+    """Share of the sources that is held out. Their contents alone decide which ones."""
     clips_per_shard: PositiveInt = 500
     seed: NonNegativeInt = 0
-    """Of the crops and of the order of clips in the shards."""
+    """Seed of the crops and of the order of clips in the shards."""
 
     salvage: bool = False
-    """Whether the clips before the place where a video is broken are kept; else such a video is rejected."""
+    """Whether to keep the clips before the place where a video is broken. Otherwise the video is rejected."""
     strict: bool = False
     """Whether every frame of a video is decoded, also those that no clip needs, to find damage in them."""
     timeout_seconds: PositiveFloat = 3600
-    """Time after which a source is rejected and its process killed."""
+    """Time after which a source is rejected and its process is killed."""
 
     @model_validator(mode="after")
     def _cuts_clips(self) -> Self:

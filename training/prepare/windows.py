@@ -1,4 +1,4 @@
-"""Cutting a stream of frames into clips: strides, offsets, and no clip across a scene cut."""
+"""Cut a stream of frames into clips: with strides and offsets, and without clips across a scene cut."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ IsCut = Callable[[Frame, Frame], bool]
 def cut_windows(
     frames: Iterable[Frame], settings: PrepareSettings, is_cut: IsCut | None
 ) -> Iterator[np.ndarray]:
-    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames, holding only the frames under way.
+    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames, and keep only unfinished ones.
 
-    A window begins at the first frame, every `settings.step` frames after, and anew after a cut. What is left
-    before a cut or the end, shorter than a clip, is dropped.
+    A clip begins at the first frame, every `settings.step` frames after it, and again after every cut. Frames
+    before a cut or the end that are too few for a clip are dropped.
 
     Args:
         frames: uint8 (h w c) at `settings.fps * settings.offsets` frames a second.
-        settings: the length of a clip, and how far apart clips start.
-        is_cut: whether a cut lies between two frames that follow each other; None where cuts do not matter.
+        settings: the length of a clip, and the distance between clips.
+        is_cut: whether there is a cut between two successive frames. None if cuts do not matter.
     """
     windows = [_OffsetWindow(settings) for _ in range(settings.offsets)]
     before: Frame | None = None
@@ -38,7 +38,7 @@ def cut_windows(
 
 
 class _OffsetWindow:
-    """Frames of one offset, on their way to a window."""
+    """The frames of one offset that are kept for the next clip."""
 
     def __init__(self, settings: PrepareSettings) -> None:
         self._length = settings.clip_frames
@@ -50,7 +50,7 @@ class _OffsetWindow:
         self._skip = 0
 
     def add(self, frame: Frame) -> bool:
-        """Take a frame, and return whether the window is full."""
+        """Take a frame, and return whether the clip is complete."""
         if self._skip:
             self._skip -= 1
             return False

@@ -1,4 +1,4 @@
-"""The autoencoder as training runs it: one forward pass from video to reconstruction and commitment."""
+"""The autoencoder for training: one forward pass from a video to its reconstruction and commitment loss."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from training.run.optimization.codebook_update import CodebookTraining
 
 
 class ForwardResult(NamedTuple):
-    """What one forward pass gives."""
+    """The result of one forward pass."""
 
     reconstruction: Tensor
     """`b c t h w`, not clamped."""
     commitment: Tensor
-    """Scalar."""
+    """The commitment loss, a scalar."""
 
 
 class Autoencoder(nn.Module):
-    """A CViViT around the training step of its codebook, which is what DistributedDataParallel wraps.
+    """A CViViT and the training step of its codebook, as one module that DistributedDataParallel can wrap.
 
     Args:
         model: the network.
@@ -36,21 +36,22 @@ class Autoencoder(nn.Module):
         self.model = model
         self.codebook = codebook
         freeze_unused(model)
-        # A run has few sizes: crops, whole clips, stills. From the second on torch would compile for any.
+        # A run has only few sizes: crops, whole clips and stills. With dynamic shapes, torch would compile
+        # slower code for any size as soon as it sees a second one.
         compiled = functools.partial(torch.compile, dynamic=False)
         self._encode = compiled(model.features) if compile else model.features
         self._decode = compiled(model.decode_features) if compile else model.decode_features
 
     def forward(self, video: Tensor, *, quantize: bool = True) -> ForwardResult:
-        """Reconstruct `b c t h w` in [0, 1]; without `quantize`, past the codebook."""
+        """Reconstruct `b c t h w` in [0, 1]. Without `quantize`, features pass around the codebook."""
         quantized = self.codebook(self._encode(video), quantize=quantize)
         return ForwardResult(self._decode(quantized.features), quantized.commitment)
 
 
 def freeze_unused(module: nn.Module) -> None:
-    """Freeze the parameters that self-attention holds for the sake of released files but never uses.
+    """Freeze the parameters that released files hold but self-attention never uses.
 
-    DistributedDataParallel waits for a gradient of every parameter that could have one.
+    DistributedDataParallel would wait for ever for their gradients.
     """
     for name, parameter in module.named_parameters():
         if "context_norm" in name or not parameter.numel():
@@ -58,5 +59,5 @@ def freeze_unused(module: nn.Module) -> None:
 
 
 def trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the parameters that learn by gradient, by name."""
+    """Yield the names and the parameters that are trained by gradients."""
     return ((name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad)

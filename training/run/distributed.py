@@ -5,13 +5,20 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from cvivit.errors import CViViTError
+from training.folders import lock_folder, typed_write_errors
+from training.run.feeding import THREAD_NAME
 
 T = TypeVar("T")
 
@@ -51,8 +58,12 @@ def exit_process(code: int) -> NoReturn:
     and one that still runs when its objects are destroyed aborts the process (1 of 9 runs of two ranks with
     torch 2.13). Everything was saved by then, but the exit code that says so was lost. Destroying the group
     instead can block for ever (see `training.run.tracking.step_log`). What Python has to do at exit is done.
+
+    The same holds for a thread that still hangs in a read of data: if it returned into C++ code while the
+    interpreter ends, it would abort the process.
     """
-    if is_distributed():
+    hangs = any(thread.name == THREAD_NAME for thread in threading.enumerate())
+    if is_distributed() or hangs:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -112,6 +123,28 @@ def any_process(flag: bool, device: torch.device) -> bool:
     if not is_distributed():
         return flag
     return bool(sum_(torch.tensor(float(flag), device=device)).item())
+
+
+@contextmanager
+def locked_by_first_process(directory: Path) -> Iterator[None]:
+    """Lock a folder in the first process. If that fails, every process raises the error.
+
+    Raises:
+        OutputMismatchError: another run has the lock.
+        DataWriteError: the folder cannot be made or written.
+    """
+    with ExitStack() as held:
+        fault: CViViTError | None = None
+        if rank() == 0:
+            try:
+                with typed_write_errors(directory):
+                    held.enter_context(lock_folder(directory))
+            except CViViTError as error:
+                fault = error
+        fault = from_first_process(fault)
+        if fault is not None:
+            raise fault
+        yield
 
 
 class StopRequests:

@@ -10,10 +10,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+
+THREAD_NAME: Final = "reading data"
+CLOSE_SECONDS: Final = 30.0
+"""How long to wait for a thread that was told to end, which also ends the worker processes it reads from."""
 
 POLL_SECONDS: Final = 0.05
 """How often the main thread looks whether it was asked to stop."""
@@ -52,7 +56,7 @@ class Feeder(Generic[T]):
         self._answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
         self._stopped = False
         # A daemon, since a read that hangs cannot be ended, and must not keep the process from ending.
-        self._thread = threading.Thread(target=self._work, name="reading data", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=THREAD_NAME, daemon=True)
         self._thread.start()
         self.seconds_waited = 0.0
         """Time that all calls of `take` have waited so far."""
@@ -105,14 +109,19 @@ class Feeder(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """Let the thread end. One that hangs in a read ends with the process instead."""
-        self._stopped = True
+        """End the thread, and what it reads from. A thread that hangs in a read ends with the process."""
+        hangs, self._stopped = self._stopped, True
         self._requests.put(None)
+        if not hangs:
+            self._thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
         while True:
             self._requests.get()
             if self._stopped:
+                # Here rather than whenever it is collected: that could be while the interpreter ends.
+                if isinstance(self._items, Generator):
+                    self._items.close()
                 return
             try:
                 self._answers.put((next(self._items), None))

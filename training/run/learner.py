@@ -1,4 +1,4 @@
-"""Everything of a run that learns, put together for one process or many: networks, optimizers, averages."""
+"""Everything that learns in a run: networks, optimizers and averaged weights, in one process or many."""
 
 from __future__ import annotations
 
@@ -29,40 +29,41 @@ _ORIGINS = {
     "ema": ("averaged weights", "loop.ema_decay"),
     "discriminator": ("discriminator", "losses.adversarial"),
 }
-"""What the files of a checkpoint hold, and the setting that keeps a run from having each if it is 0."""
+"""What each file of a checkpoint holds, and the setting that leaves it out when it is 0."""
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     """Return accelerate's view of the processes and the device that a configuration asks for.
 
-    Buffers are not broadcast: only the codebook's change, and it is kept alike by its own training step.
-    Precision is the training step's: one autocast over networks and losses, float32 weights.
+    DistributedDataParallel does not broadcast buffers. Only the codebook's buffers change, and its own
+    training step keeps them alike. accelerate sets no precision, since the training step has one autocast
+    over networks and losses, and keeps weights in float32.
 
     Raises:
-        ConfigError: `loop.device` is cuda, and there is none: accelerate would take the CPU in silence.
+        ConfigError: `loop.device` is cuda, and there is none. accelerate would use the CPU without a word.
     """
     if config.loop.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
     distributed.join_process_group(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",
-        mixed_precision="no",  # by default accelerate takes it from its launcher or the environment
+        mixed_precision="no",  # Otherwise accelerate takes it from its launcher or from the environment.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         **options,
     )
 
 
 class Learner:
-    """The networks that learn, wrapped for this process, beside what makes them learn.
+    """The networks that learn, wrapped for this process, and their optimizers.
 
-    Generator and discriminator are two modules in two wrappers with two optimizers: neither's gradients,
-    clipping or synchronisation reaches the other.
+    Generator and discriminator are two modules in two wrappers with two optimizers. So gradients, clipping
+    and synchronisation of one do not affect the other.
 
     Args:
         config: the run.
         accelerator: the processes it runs in.
         losses: the autoencoder's losses with their frozen networks.
-        weights: weights to start from, rather than from random ones of `config.loop.seed`.
+        weights: weights to start from. Without them, the start is random, from `config.loop.seed`.
 
     Raises:
         ConfigError: the discriminator cannot take this image size.
@@ -98,12 +99,13 @@ class Learner:
         if config.losses.adversarial:
             self._add_discriminator(device)
         self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
-        # Drawn on by dropout: processes must differ, and a run must repeat.
+        # Dropout draws from this state. Processes must draw differently, and a repeated run must draw the
+        # same.
         torch.manual_seed(config.loop.seed + accelerator.process_index)
 
     @property
     def evaluated(self) -> CViViT:
-        """The network to validate: the averaged one where there is one."""
+        """The network to validate: the averaged one if there is one."""
         if self.ema is None:
             return self.model
         model = self.ema.module
@@ -111,7 +113,7 @@ class Learner:
         return model
 
     def modules(self) -> dict[str, nn.Module]:
-        """Return what learns by the name of its file in a checkpoint, without wrappers."""
+        """Return the modules that learn, without wrappers, by the names of their files in a checkpoint."""
         modules: dict[str, nn.Module] = {"model": self.model}
         if self.ema is not None:
             modules["ema"] = self.ema.module
@@ -127,7 +129,7 @@ class Learner:
         return optimizers
 
     def extra_state(self) -> dict[str, Any]:
-        """Return what is neither weights nor a position: optimizers, and how often the average moved."""
+        """Return the states of the optimizers, and how often the averaged weights were updated."""
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
             "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,

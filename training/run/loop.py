@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, CViViTError
+from cvivit.errors import ConfigError
 from training.config.loading import save_config
-from training.config.schema import TrainingConfig
-from training.data.bad import SkippedSample
+from training.config.schema import TrainingConfig, ValidationConfig
 from training.errors import TrainingInterrupted
-from training.folders import lock_folder, typed_write_errors
+from training.folders import typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D
@@ -35,16 +32,7 @@ from training.run.tracking.progress import ProgressBar
 from training.run.tracking.samples import write_samples
 from training.run.tracking.step_log import RunLog, StepRecord
 from training.run.tracking.trackers import refuse_absent
-from training.run.validation import Validation, is_better, validate
-
-
-class HeldOutClips(Protocol):
-    """The held-out clips of one process, which can be iterated again and again."""
-
-    def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the clips in batches, and what could not be used."""
-        ...
-
+from training.run.validation import HeldOutClips, Validation, is_better, validate
 
 SourceFactory = Callable[[int, int], BatchSource]
 """Makes the batches of one process from its rank and the number of processes."""
@@ -56,6 +44,7 @@ def train(
     config: TrainingConfig,
     source: SourceFactory,
     held_out: HeldOutFactory | None = None,
+    held_out_stills: HeldOutFactory | None = None,
 ) -> Path:
     """Start or continue a run, and return its folder.
 
@@ -65,7 +54,8 @@ def train(
     Args:
         config: the run.
         source: makes the training batches of this process.
-        held_out: makes the clips to validate on. Without it nothing is validated.
+        held_out: makes the clips to validate on. Without them and without stills, nothing is validated.
+        held_out_stills: makes the stills to validate on.
 
     Raises:
         TrainingInterrupted: SIGTERM or SIGUSR1 came. The run was saved, and can be started again.
@@ -85,8 +75,8 @@ def train(
         accelerator = make_accelerator(
             config, log_with=list(config.tracking.trackers) or None, project_dir=directory
         )
-        with _alone(directory, accelerator):
-            run = Run(config, accelerator, source, held_out)
+        with distributed.locked_by_first_process(directory):
+            run = Run(config, accelerator, source, held_out, held_out_stills)
             interruption.defer()
             try:
                 run.go(interruption)
@@ -94,23 +84,6 @@ def train(
                 with typed_write_errors(directory):
                     run.log.close()
     return directory
-
-
-@contextmanager
-def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Lock the folder of the run in the first process. If that fails, every process raises the error."""
-    with ExitStack() as held:
-        fault: CViViTError | None = None
-        if accelerator.is_main_process:
-            try:
-                with typed_write_errors(directory):
-                    held.enter_context(lock_folder(directory))
-            except CViViTError as error:
-                fault = error
-        fault = distributed.from_first_process(fault)
-        if fault is not None:
-            raise fault
-        yield
 
 
 class Run:
@@ -121,6 +94,7 @@ class Run:
         accelerator: the processes it runs in.
         source: makes the training batches of this process.
         held_out: makes the clips to validate on.
+        held_out_stills: makes the stills to validate on.
     """
 
     def __init__(
@@ -129,6 +103,7 @@ class Run:
         accelerator: Accelerator,
         source: SourceFactory,
         held_out: HeldOutFactory | None,
+        held_out_stills: HeldOutFactory | None,
     ) -> None:
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.config = config
@@ -139,6 +114,7 @@ class Run:
             raise ConfigError(f"{self.directory} has checkpoints, and checkpoint.resume is false")
         self.source = source(rank, processes)
         self.held_out = held_out(rank, processes) if held_out is not None else None
+        self.held_out_stills = held_out_stills(rank, processes) if held_out_stills is not None else None
         with accelerator.local_main_process_first():  # one process of a machine downloads for all of them
             losses = GeneratorLosses.load(config.losses)
             self.lpips, self.i3d = self._validation_networks(losses)
@@ -217,13 +193,14 @@ class Run:
         """Validate, log and save after step `self.step`, each where it is due, and stop if that was asked."""
         last = self.step == self.config.loop.steps
         best = unvalidated = None
-        if self.held_out is not None and (last or self.step % self.config.validation.every_steps == 0):
-            validation = self._validate(self.held_out, stop)
-            if validation is None:
+        validates = self.held_out is not None or self.held_out_stills is not None
+        if validates and (last or self.step % self.config.validation.every_steps == 0):
+            found = self._validate(stop)
+            if found is None:
                 unvalidated = figures
             else:
-                best = self._best(validation)
-                figures = figures | {f"validation_{name}": v for name, v in validation.figures.items()}
+                best = self._best(found)
+                figures = figures | {f"validation_{name}": value for name, value in found.items()}
         if unvalidated is None:
             with typed_write_errors(self.directory):
                 self.log.write(self.step, figures)
@@ -271,7 +248,7 @@ class Run:
     def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
         """Return the frozen networks that validation needs. Those of the losses are used again."""
         config, device = self.config, self.accelerator.device
-        if self.held_out is None:
+        if self.held_out is None and self.held_out_stills is None:
             return None, None
         lpips = i3d = None
         if config.validation.lpips:
@@ -280,8 +257,30 @@ class Run:
             i3d = losses.i3d or load_i3d(config.losses.i3d_weights).to(device)
         return lpips, i3d
 
-    def _validate(self, held_out: HeldOutClips, stop: Callable[[], bool]) -> Validation | None:
-        """Validate and write samples. Return None if a request to stop came before the end."""
+    def _validate(self, stop: Callable[[], bool]) -> dict[str, float] | None:
+        """Validate and write samples. Return the figures, or None if a request to stop came first."""
+        settings, figures = self.config.validation, dict[str, float]()
+        if self.held_out_stills is not None:
+            of_stills = settings.model_copy(update={"clips": settings.stills, "videos": 0})
+            stills = self._validate_on(self.held_out_stills, of_stills, stop)
+            if stills is None:
+                return None
+            figures |= {f"stills_{name}": value for name, value in stills.figures.items()}
+        if self.held_out is not None:
+            clips = self._validate_on(self.held_out, settings, stop)
+            if clips is None:
+                return None
+            figures |= clips.figures
+            if self.accelerator.is_main_process:
+                folder = self.directory / "samples"
+                with typed_write_errors(folder):
+                    videos = write_samples(clips.shown, folder, step=self.step, fps=self.config.model.fps)
+                    self.log.show(self.step, videos)
+        return figures
+
+    def _validate_on(
+        self, held_out: HeldOutClips, settings: ValidationConfig, stop: Callable[[], bool]
+    ) -> Validation | None:
         feeder = Feeder(
             iter(held_out),
             waiting_for=lambda: getattr(held_out, "waiting_for", "held-out clips"),
@@ -291,7 +290,7 @@ class Run:
             validation = validate(
                 self.learner.evaluated,
                 feeder.iterate(stop),
-                self.config.validation,
+                settings,
                 device=self.accelerator.device,
                 lpips=self.lpips,
                 i3d=self.i3d,
@@ -300,20 +299,15 @@ class Run:
         finally:
             feeder.close()
             self.throughput.pause()
-        if validation is not None and self.accelerator.is_main_process:
-            folder = self.directory / "samples"
-            with typed_write_errors(folder):
-                videos = write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
-                self.log.show(self.step, videos)
-            if not validation.figures["clips"]:
-                reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
-                self.bar.note(f"validation measured nothing: no held-out clip could be used{reasons}")
+        if validation is not None and self.accelerator.is_main_process and not validation.figures["clips"]:
+            reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
+            self.bar.note(f"validation measured nothing: no held-out clip could be used{reasons}")
         return validation
 
-    def _best(self, validation: Validation) -> Best | None:
+    def _best(self, figures: dict[str, float]) -> Best | None:
         """Return the record that this step sets, the same in every process, or None."""
         metric = self.config.checkpoint.best_metric
-        value = validation.figures.get(metric)
+        value = figures.get(metric)
         before = self.store.best() if self.accelerator.is_main_process else None
         before = distributed.from_first_process(before)
         than = before.value if before is not None and before.metric == metric else None

@@ -1,4 +1,15 @@
-"""One optimizer step: micro-batches, losses, the generator's update, and the discriminator's."""
+"""One optimizer step: micro-batches, losses, and the updates of generator, discriminator and codebook.
+
+The order within a step matters:
+
+1. Each micro-batch runs forward and backward. Gradients add up, each divided by the number of micro-batches.
+2. With an adversarial loss, the discriminator's pass follows each micro-batch of the generator, on the same
+   reconstruction. The autoencoder does not run a second time for it.
+3. The codebook moves by the tokens of the step, also when step 5 then stops the run.
+4. Gradients are clipped, generator and discriminator separately.
+5. All losses and norms are read from the device at once, and the run stops if one is not finite.
+6. Only now do the optimizers move the weights, and the averaged weights follow.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +36,8 @@ Figures = dict[str, float]
 class TrainingStep:
     """Runs optimizer steps on a learner.
 
-    Every process must call it alike: gradients, figures and the codebook are shared between them.
+    Every process must call it for the same step: gradients, figures and the codebook are shared in
+    collectives.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -41,11 +53,11 @@ class TrainingStep:
         """Take optimizer step `step`, counted from 0, over the micro-batches of this process.
 
         Returns:
-            each loss (unweighted, over all processes) by its name, `loss` (their weighted sum), the gradient
-            norms before clipping, `learning_rate`, `codebook_use` and `perplexity`.
+            the mean of each loss over all processes by its name, unweighted; `loss`, their weighted sum; the
+            gradient norms before clipping; `learning_rate`, `codebook_use` and `perplexity`.
 
         Raises:
-            NonFiniteLossError: a loss or gradient is not finite. No weights have moved, codes may have.
+            NonFiniteLossError: a loss or gradient is not finite. Weights have not moved, codes may have.
         """
         learner, config = self.learner, self.learner.config
         rate = self._share(step)
@@ -87,7 +99,7 @@ class TrainingStep:
     def _generator_pass(
         self, video: Tensor, step: int, sums: _Sums, share: float, *, adversarial: bool, last: bool
     ) -> Tensor:
-        """Add the gradients of one micro-batch, and return its reconstruction without them."""
+        """Run one micro-batch forward and backward, and return its reconstruction without a graph."""
         learner, config = self.learner, self.learner.config
         with self._synchronised(learner.autoencoder, when=last):
             with self._precision():
@@ -119,7 +131,7 @@ class TrainingStep:
 
     @contextmanager
     def _synchronised(self, module: nn.Module, *, when: bool) -> Iterator[None]:
-        """Let processes average gradients on the last micro-batch only: they add up until then."""
+        """Average gradients over processes on the last micro-batch only. Until then they add up in each."""
         if when:
             yield
         else:
@@ -138,7 +150,7 @@ class TrainingStep:
         return nn.utils.clip_grad_norm_(trained, self.learner.config.optimizer.clip_norm)
 
     def _to_video(self, batch: Batch, step: int, index: int) -> Tensor:
-        """Return the micro-batch as `b c t h w` in [0, 1], cropped where the run still is at small crops."""
+        """Return the micro-batch as `b c t h w` in [0, 1], cropped while the run is at its small crops."""
         loop = self.learner.config.loop
         video = batch.video.to(self.learner.accelerator.device, non_blocking=True)
         video = rearrange(video, "b t h w c -> b c t h w")
@@ -155,7 +167,7 @@ class TrainingStep:
             return
         keys = tuple(key for batch in batches for key in batch.keys)
         found = distributed.gather(() if finite_here else keys)
-        # Where every loss is finite the backward pass went wrong: any clip may be behind it.
+        # If every loss is finite, the backward pass went wrong, and any clip may be the cause.
         blamed = [key for part in found for key in part] or [
             key for part in distributed.gather(keys) for key in part
         ]
@@ -165,7 +177,7 @@ class TrainingStep:
 
 
 class _Sums:
-    """Losses added up on the device, and read once a step."""
+    """Sums of the losses, kept on the device and read once a step: each read waits for the device."""
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self._names = ["loss", *names]
@@ -177,9 +189,10 @@ class _Sums:
         self._values[1, places] += 1
 
     def figures(self, norms: dict[str, Tensor]) -> tuple[Figures, bool]:
-        """Return the mean of each loss over micro-batches and processes, beside norms that all share.
+        """Return the mean of each loss over micro-batches and processes, and the norms, equal in all.
 
-        The second value says whether every loss of this process is finite.
+        The second value says whether every loss of this process is finite. After the sum over processes, that
+        can no longer be told.
         """
         finite = torch.isfinite(self._values).all().float()
         values = distributed.sum_(self._values.clone())
@@ -198,7 +211,7 @@ class _Sums:
 
 
 def random_crop(video: Tensor, size: int, generator: torch.Generator) -> Tensor:
-    """Return a `size` x `size` window of every clip of `b c t h w`, each at a place of its own."""
+    """Return a `size` x `size` window of every clip of `b c t h w`, each at another random place."""
     rows, columns = (
         torch.randint(side - size + 1, (len(video),), generator=generator).tolist()
         for side in video.shape[3:]
@@ -210,7 +223,7 @@ def random_crop(video: Tensor, size: int, generator: torch.Generator) -> Tensor:
 
 @contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Build graphs through a module that lead to none of its parameters."""
+    """Let gradients flow through a module to its input, but not to its parameters."""
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""How fast a training step is beside the plain one: float32, losses one by one, nothing fused or folded."""
+"""Time a training step against a plain one: float32, losses one by one, and nothing fused or folded."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from training.run.throughput import clip_flops, matrix_rate
 
 
 def benchmark(config: TrainingConfig, *, repeats: int = 3) -> dict[str, Any]:
-    """Time the training step of a configuration and the plain step in turn, so that drift hits both.
+    """Time the training step of a configuration and the plain step in turn, so that drift affects both.
 
-    Weights of the frozen networks are random: they do not matter to speed.
+    The weights of the frozen networks are random, which does not change the speed.
 
     Args:
-        config: the run; one micro-batch of `data.batch_size` clips is timed.
-        repeats: timings of which the median counts, after one that warms up.
+        config: the run. One micro-batch of `data.batch_size` clips is timed.
+        repeats: timings after a first one that warms up. Their median counts.
 
     Returns:
-        JSON-ready: `device`, `threads`, `clips`; `step` and `plain`, each with `seconds` and
-        `clips_per_second`; `ratio` of the two; `matrix_share` of the step.
+        values for JSON: `device`, `threads`, `clips`; `step` and `plain`, each with `seconds` and
+        `clips_per_second`; `ratio` of the two speeds; `matrix_share` of the step.
     """
     if config.loop.threads is not None:
         torch.set_num_threads(config.loop.threads)
@@ -60,7 +60,7 @@ def benchmark(config: TrainingConfig, *, repeats: int = 3) -> dict[str, Any]:
 
 
 def plain_step(learner: Learner, batch: Batch) -> None:
-    """Take one step as it would first be written: VectorQuantize's own, losses one by one."""
+    """Take one step as one would first write it: with VectorQuantize's own update, and losses one by one."""
     config, model, losses = learner.config.losses, learner.model, learner.losses
     video = rearrange(batch.video.to(learner.accelerator.device), "b t h w c -> b c t h w").float() / 255
     features = model.features(video)
@@ -115,6 +115,6 @@ def _in_turn(steps: dict[str, Callable[[], object]], repeats: int, device: torch
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            if run:  # the first one warms up
+            if run:  # The first one warms up.
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}

@@ -1,4 +1,4 @@
-"""How fast a run goes: clips a second, and its share of the machine's matrix rate."""
+"""How fast a run is: clips a second, and its share of the machine's rate of matrix products."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def clip_flops(
 ) -> float:
     """Return the floating-point operations that training spends on one clip, forward and backward.
 
-    Counted by torch on the shapes of one micro-batch. Products count, element-wise work does not.
+    torch counts them for the shapes of one micro-batch. Matrix products and convolutions count, element-wise
+    operations do not.
 
     Args:
         config: the run.
-        step: steps taken before: the first ones may be on crops, and without I3D.
-        frames: of a clip, 1 for stills; by default the model's.
+        step: steps taken before. The first steps may be on crops, and without I3D.
+        frames: frames of a clip, 1 for stills; by default those of the model.
         losses: whether to count the networks of the losses as well as the autoencoder.
     """
     clips, crop = config.data.batch_size, config.loop.crop_size
@@ -52,7 +53,7 @@ def clip_flops(
         if crop is not None and step < config.loop.crop_steps:
             sides = [crop, crop]
         video = torch.empty(clips, channels, frames or usual, *sides)
-    # Which frames a loss looks at is drawn; the run's random state must not depend on being counted.
+    # Losses draw the frames they look at. Counting must not change the random state of the run.
     with torch.random.fork_rng(devices=()), _Counter() as counter:
         features = model.features(video)
         reconstruction = model.decode_features(features)
@@ -67,7 +68,7 @@ def clip_flops(
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Return the floating-point operations a second of a large square matrix product, measured now."""
     size = PROBE_SIZES["cuda" if device.type == "cuda" else "cpu"]
-    # A generator of its own: the run's random state must not depend on how often it was started.
+    # A generator of its own, so that the run's random state does not depend on how often it was started.
     generator = torch.Generator(device).manual_seed(0)
     a, b = torch.randn(2, size, size, device=device, generator=generator).to(dtype)
     torch.mm(a, b)
@@ -83,12 +84,12 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 class Throughput:
-    """Clips a second, and what share of the matrix rate their arithmetic comes to.
+    """Computes clips a second, and the share of the matrix rate that their arithmetic needs.
 
     Args:
         config: the run.
         device: of this process.
-        world_size: processes, assumed alike.
+        world_size: processes, which are assumed to be alike.
     """
 
     def __init__(self, config: TrainingConfig, device: torch.device, *, world_size: int) -> None:
@@ -127,15 +128,15 @@ class Throughput:
         return self._flops[kind]
 
     def pause(self) -> None:
-        """Leave out the time since the last call: it went into something else than steps."""
+        """Leave out the time since the last call, which was not spent on steps."""
         self._last = time.perf_counter()
 
 
 class _Counter(TorchDispatchMode):
     """Adds up what torch's own formulas say of each operation.
 
-    torch's FlopCounterMode does the same by module, for which it hooks into the backward pass in a way that
-    the gradient penalty's `torch.autograd.grad` does not allow.
+    torch's FlopCounterMode does the same for each module. For that it hooks into the backward pass in a way
+    that the gradient penalty's `torch.autograd.grad` does not allow.
     """
 
     def __init__(self) -> None:
@@ -148,7 +149,7 @@ class _Counter(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func.overloadpacket)
         if func.overloadpacket is torch.ops.aten.convolution_backward:
-            # torch's formula takes the channels of a depthwise convolution for those of a full one.
+            # torch's formula counts a depthwise convolution as a full one.
             gradient, _, weight, *_, wanted = args
             self.flops += 2 * gradient.numel() * weight[0].numel() * sum(wanted[:2])
         elif formula is not None:

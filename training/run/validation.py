@@ -1,4 +1,4 @@
-"""Measuring the network on held-out clips while it trains."""
+"""Measure the network on held-out clips while it trains."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import rearrange
@@ -32,12 +33,21 @@ from training.run.feeding import StoppedWaiting
 LOWER_IS_BETTER = frozenset({"lpips", "fvd"})
 
 
+class HeldOutClips(Protocol):
+    """The held-out clips of one process, which can be iterated again and again."""
+
+    def __iter__(self) -> Iterator[Batch | SkippedSample]:
+        """Yield the clips in batches, and what could not be used."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What a validation found."""
+    """The result of a validation."""
 
     figures: dict[str, float]
-    """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`; `lpips`, `fvd` if asked for."""
+    """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`, and if asked for `lpips` and
+    `fvd`."""
     shown: list[tuple[Tensor, Tensor]]
     """The first clips of this process and their reconstructions, uint8 `t h w c`."""
     skipped: Sequence[SkippedSample] = ()
@@ -45,7 +55,7 @@ class Validation:
 
 
 def is_better(metric: str, value: float, than: float | None) -> bool:
-    """Return whether a figure beats another. One that is not a number never does."""
+    """Return whether a figure is better than another. A figure that is not a number never is."""
     if math.isnan(value):
         return False
     if than is None:
@@ -128,7 +138,7 @@ def validate(
 
 @contextmanager
 def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
-    """Put modules in eval mode, and back in the mode they were in."""
+    """Put modules in eval mode for the block, and back in their modes after it."""
     present = [module for module in modules if module is not None]
     modes = [module.training for module in present]
     for module in present:
@@ -143,7 +153,7 @@ def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
 def _together(
     names: tuple[str, ...], rows: list[Tensor], features: list[Tensor], counts: Tensor
 ) -> dict[str, float]:
-    """Return figures over the clips of all processes, of which some may have had none."""
+    """Return the figures over the clips of all processes. Some processes may have had none."""
     gathered = [part for part in distributed.gather(torch.cat(rows) if rows else None) if part is not None]
     counts_of_all = distributed.sum_(counts).cpu().numpy()
     figures = {"clips": float(sum(len(part) for part in gathered))}

@@ -26,6 +26,7 @@ def test_released_keeps_every_quirk_that_shaped_the_weights() -> None:
     assert (config.quantizer.statistics, config.quantizer.update) == ("rank_zero", "micro_batch")
     assert config.quantizer.gradient == "straight_through"
     assert config.schedule.kind == "chained"
+    assert config.loop.ema_decay == 0
 
 
 def test_defaults_choose_no_quirk() -> None:

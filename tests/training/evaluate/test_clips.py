@@ -9,12 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from cvivit.config import CViViTConfig
 from cvivit.video import ClipFormat, encode_video, read_clips
 from training.data import SkippedSample
 from training.errors import NoDataError
-from training.evaluate.clips import find_inputs, read_evaluation_clips
+from training.evaluate.clips import (
+    EvaluationClip,
+    find_inputs,
+    read_evaluation_clips,
+    read_evaluation_stills,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +64,20 @@ def test_a_shard_counts_once_however_it_is_spelt(
     assert keys(names, tiny) == ["s.tar#a"]
 
 
-def test_stills_that_prepare_put_beside_clips_are_not_missed(
+def test_stills_that_prepare_put_beside_clips_are_read_as_stills(
     clip: bytes, tiny: CViViTConfig, tmp_path: Path
 ) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (40, 32), (10, 20, 30)).save(picture, "PNG")
     write_shard(tmp_path / "train-000000.tar", {"a.mp4": clip})
-    write_shard(tmp_path / "stills-train-000000.tar", {"b.png": b"a picture"})
+    write_shard(tmp_path / "stills-train-000000.tar", {"b.png": b"no picture", "c.png": picture.getvalue()})
     assert read([str(tmp_path)], tiny) == (["train-000000.tar#a"], [])
-    with pytest.raises(NoDataError, match="stills-train"):
+    broken, still = read_evaluation_stills(find_inputs([str(tmp_path)]), tiny)
+    assert isinstance(broken, SkippedSample)
+    assert isinstance(still, EvaluationClip)
+    assert still.frames.shape == (1, 32, 32, 3)
+    assert still.real == 1
+    with pytest.raises(NoDataError, match="no clip could be read"):
         read([str(tmp_path / "stills-train-000000.tar")], tiny)
 
 

@@ -1,11 +1,20 @@
-"""The training step of the codebook: VectorQuantize's statistics without its one-hot matrix.
+"""How the codebook learns: the statistics of VectorQuantize, computed without its one-hot matrix.
 
-vector-quantize-pytorch finds counts and sums per code by a one-hot of tokens x codes, twice multiplied: for
-eight clips and 8,192 codes 400 MB and two products of 6.4 GFLOP. Here the counts are a bincount and the sums
-an index_add, of the same values.
+A codebook of this kind learns by no gradient. Each code is the mean direction of the tokens that took it
+lately. Of each code, a moving count of its tokens and a moving sum of them are kept, and the code is the sum
+scaled to unit length::
 
-What is learned stays in the model's own VectorQuantize, so its state dict is the release's: `embed` (codes),
-`cluster_size` (moving count of tokens per code), `embed_avg` (moving sum of them) and `initted`.
+    count <- decay * count + (1 - decay) * tokens of this update that took the code
+    sum   <- decay * sum   + (1 - decay) * sum of these tokens
+    code  <- sum / |sum|
+
+vector-quantize-pytorch computes counts and sums by multiplying with a one-hot matrix of tokens x codes. For
+eight clips and 8,192 codes that is 400 MB and two products of 6.4 GFLOP. Here the counts are a bincount and
+the sums an index_add, which give the same values.
+
+The state is kept in the model's own VectorQuantize, so the state dict has the keys of the release: `embed`
+(the codes), `cluster_size` (the moving counts), `embed_avg` (the moving sums) and `initted` (whether k-means
+ran).
 """
 
 from __future__ import annotations
@@ -23,23 +32,26 @@ from training.config.schema import QuantizerConfig
 from training.run import distributed
 
 LAPLACE_EPSILON = 1e-5
-"""Added to every count before codes are divided by them, as VectorQuantize does."""
+"""Added to every count before sums are divided by counts, as VectorQuantize does."""
+KMEANS_TOKENS_PER_CODE = 2
+"""Tokens for each code that are collected before k-means runs. With fewer tokens than codes, codes would
+start alike, and equal codes stay equal until they die."""
 
 
 class Quantized(NamedTuple):
-    """What the decoder goes on with."""
+    """The result of quantizing a micro-batch."""
 
     features: Tensor
     """`b T H W d`."""
     commitment: Tensor
-    """Scalar."""
+    """The commitment loss, a scalar."""
 
 
 class CodebookUse(NamedTuple):
-    """How the tokens of one optimizer step spread over the codes, in all processes."""
+    """How the tokens of one optimizer step, in all processes, spread over the codes."""
 
     used: float
-    """Share of the codes that any token took."""
+    """Share of the codes that at least one token took."""
     perplexity: float
     """As `cvivit.metrics.perplexity`."""
 
@@ -47,22 +59,25 @@ class CodebookUse(NamedTuple):
 class CodebookTraining:
     """Quantizes features while the codebook learns from them.
 
-    Call it for every micro-batch and `update` it after each, or once after them all. Between updates it holds
-    the statistics of the tokens seen since.
+    Call it for every micro-batch, and call `update` after each of them or once after all of them. Between
+    updates it collects the statistics of the tokens.
 
     Args:
         vq: the VectorQuantize of a CViViT, whose buffers are changed in place.
         config: how the codebook learns.
-        seed: of the choice of tokens that start and restart codes.
+        seed: of the choice of tokens at which codes start and restart.
+        learns: whether the codebook moves. A frozen one only quantizes.
     """
 
-    def __init__(self, vq: nn.Module, config: QuantizerConfig, *, seed: int = 0) -> None:
+    def __init__(self, vq: nn.Module, config: QuantizerConfig, *, seed: int = 0, learns: bool = True) -> None:
         self.vq: Any = vq
         self.config = config
         self.seed = seed
         book: Any = self.vq._codebook
-        if config.kmeans:
+        self._learns = learns
+        if config.kmeans and learns:
             book.initted.fill_(False)
+        self._first_tokens: list[Tensor] = []
         self._counts = torch.zeros_like(book.cluster_size[0])
         self._sums = torch.zeros_like(book.embed_avg[0])
         self._tokens: Tensor | None = None
@@ -71,14 +86,14 @@ class CodebookTraining:
     def __call__(self, features: Tensor, *, quantize: bool = True) -> Quantized:
         """Quantize `b T H W d`, in float32 whatever the precision around it.
 
-        Without `quantize` the unit vectors that would have been looked up pass as they are, nothing is
-        counted and nothing is lost by rounding, so the commitment is zero.
+        Without `quantize`, and while tokens are collected for k-means, the unit vectors that would have been
+        looked up pass unchanged. Then nothing is counted, and the commitment loss is zero.
         """
         grid = features.shape[:-1]
         with torch.autocast(features.device.type, enabled=False):
             projected = self.vq.project_in(features.float())
             unit = F.normalize(rearrange(projected, "b T H W d -> (b T H W) d"), dim=-1)
-            if not quantize:
+            if not (quantize and self._has_codes(unit.detach())):
                 passed, commitment = unit, unit.new_zeros(())
             else:
                 codes = self._look_up(unit.detach())
@@ -91,13 +106,18 @@ class CodebookTraining:
     def update(self, step: int) -> None:
         """Move the codes by the tokens seen since the last update.
 
-        With `statistics = "all_ranks"` those of every process count, and every process moves alike; with
-        `"rank_zero"` those of the first, whose codes the others take over.
+        With `statistics = "all_ranks"` the tokens of all processes count, and every process moves its copy of
+        the codes alike. With `"rank_zero"` only those of the first process count, and the others copy its
+        codes.
         """
         if self._tokens is None:
             return
+        if not self._learns:
+            self._step_counts += distributed.sum_(self._counts)
+            self._forget()
+            return
         book, synced = self.vq._codebook, self.config.statistics == "all_ranks"
-        own_counts = self._counts.clone()
+        own_counts = self._counts.clone()  # for the figures, which are of all processes in both modes
         if synced:
             distributed.sum_(self._counts)
             distributed.sum_(self._sums)
@@ -109,12 +129,19 @@ class CodebookTraining:
         if self.config.dead_code_threshold:
             self._restart_dead_codes(self._tokens, step)
         self._follow_rank_zero()
-        self._counts.zero_()
-        self._sums.zero_()
-        self._tokens = None
+        self._forget()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what this process has collected for k-means, which a checkpoint must hold."""
+        return {"first_tokens": torch.cat(self._first_tokens).cpu() if self._first_tokens else None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        tokens = state["first_tokens"]
+        self._first_tokens = [] if tokens is None else [tokens.to(self._counts.device)]
 
     def take_use(self) -> CodebookUse:
-        """Return how codes were used by the updates since the last call: zeros where there were none."""
+        """Return how codes were used by the updates since the last call, or zeros if there were none."""
         counts = self._step_counts.cpu().numpy()  # the only wait for the device
         used = codebook_use(counts)
         use = CodebookUse(used=used, perplexity=perplexity(counts) if used else 0.0)
@@ -125,8 +152,6 @@ class CodebookTraining:
     def _look_up(self, unit: Tensor) -> Tensor:
         """Return the codes `n d` of unit vectors `n d`, and count them."""
         book = self.vq._codebook
-        if not book.initted:
-            self._start(unit)
         indices = nearest_codes(unit, book.embed[0])
         self._counts += torch.bincount(indices, minlength=len(self._counts))
         self._sums.index_add_(0, indices, unit)
@@ -134,16 +159,43 @@ class CodebookTraining:
         codes: Tensor = book.embed[0][indices]
         return codes
 
+    def _forget(self) -> None:
+        """Begin to collect statistics again."""
+        self._counts.zero_()
+        self._sums.zero_()
+        self._tokens = None
+
+    @torch.no_grad()
+    def _has_codes(self, unit: Tensor) -> bool:
+        """Return whether there are codes to look up. If not, collect `unit`, and start the codes when due."""
+        book = self.vq._codebook
+        if book.initted:
+            return True
+        self._first_tokens.append(unit)
+        own = sum(map(len, self._first_tokens))
+        total = sum(distributed.gather(own)) if self.config.statistics == "all_ranks" else own
+        if total < KMEANS_TOKENS_PER_CODE * len(self._counts):
+            return False
+        self._start(torch.cat(self._first_tokens))
+        self._first_tokens = []
+        return True
+
     def _divide(self) -> None:
         """Set the codes to the directions of the moving sums."""
         book = self.vq._codebook
+        # The counts cancel out in the normalization, but for codes whose sum is nearly zero. They are kept so
+        # that the values equal VectorQuantize's to the last bit.
         counts, sums = book.cluster_size[0], book.embed_avg[0]
         total = counts.sum()
         smoothed = (counts + LAPLACE_EPSILON) / (total + len(counts) * LAPLACE_EPSILON) * total
         book.embed[0].copy_(F.normalize(sums / smoothed.unsqueeze(1), dim=-1, eps=1e-6))
 
     def _start(self, unit: Tensor) -> None:
-        """Set the codes to the centres that k-means finds among the tokens of this micro-batch."""
+        """Set the codes to the centres that k-means finds among tokens `n d`.
+
+        Every process assigns its own tokens, and counts and sums are added up over processes. So all of them
+        find the same centres as one process with all tokens would.
+        """
         book, synced = self.vq._codebook, self.config.statistics == "all_ranks"
         size = len(self._counts)
         centres = self._choose(unit, size, seed=self.seed, synced=synced, repeat=True)
@@ -154,6 +206,7 @@ class CodebookTraining:
             if synced:
                 distributed.sum_(counts)
                 distributed.sum_(sums)
+            # A centre that no token took stays where it is: a token of the first choice.
             centres = torch.where(counts.unsqueeze(1) > 0, F.normalize(sums, dim=-1), centres)
         book.cluster_size[0].copy_(counts)
         book.embed_avg[0].copy_(torch.where(counts.unsqueeze(1) > 0, sums, 0.0))
@@ -162,16 +215,23 @@ class CodebookTraining:
         self._follow_rank_zero()
 
     def _restart_dead_codes(self, unit: Tensor, step: int) -> None:
-        """Put codes that few tokens take where tokens of this step are."""
-        book, threshold = self.vq._codebook, self.config.dead_code_threshold
+        """Move codes that few tokens take to tokens of this step.
+
+        Few is a share of what every code would have if all codes were used alike. So the setting means the
+        same for any batch size and any number of codes.
+        """
+        book = self.vq._codebook
+        threshold = self.config.dead_code_threshold * book.cluster_size[0].mean()
         dead = (book.cluster_size[0] < threshold).nonzero().squeeze(1)
         if not len(dead):
             return
         synced = self.config.statistics == "all_ranks"
         tokens = self._choose(unit, len(dead), seed=self.seed + step + 1, synced=synced, repeat=False)
-        # With fewer tokens than dead codes, the rest wait for the next step rather than share a token.
+        # With fewer tokens than dead codes, the rest wait for the next step: two codes must not share a
+        # token.
         dead = dead[: len(tokens)]
         book.embed[0][dead] = tokens
+        # As if the code had just enough tokens not to be dead, so it has time to find more of them.
         book.cluster_size[0][dead] = threshold
         book.embed_avg[0][dead] = tokens * threshold
 
@@ -183,9 +243,17 @@ class CodebookTraining:
 
     @staticmethod
     def _choose(unit: Tensor, number: int, *, seed: int, synced: bool, repeat: bool) -> Tensor:
-        """Return random tokens, the same ones in every process and however the clips are spread over them.
+        """Return random tokens: the same in every process, and for any spread of the clips over processes.
 
-        Tokens are numbered through all processes in rank order; each contributes those it holds.
+        Tokens are numbered through all processes, in the order of their ranks. Every process draws the same
+        numbers from the seed, and fills in the tokens that it holds. The sum over processes has them all.
+
+        Args:
+            unit: the tokens of this process, `n d`.
+            number: how many to choose.
+            seed: of the choice.
+            synced: whether the tokens of all processes take part.
+            repeat: whether tokens are chosen more than once if there are fewer than `number`.
         """
         sizes = distributed.gather(len(unit)) if synced else [len(unit)]
         before, total = sum(sizes[: distributed.rank()]) if synced else 0, sum(sizes)
@@ -206,10 +274,10 @@ def straight_through(source: Tensor, target: Tensor) -> Tensor:
 
 
 def rotation(source: Tensor, target: Tensor) -> Tensor:
-    """Return unit `target` as a rotation of unit `source`, both `n d`, through which gradients turn back.
+    """Return unit `target` as a rotation of unit `source`, both `n d`, so that gradients rotate back.
 
-    The rotation in the plane of the two is two reflections (arXiv 2410.06424, section 4.2), and constant
-    as far as gradients go.
+    The rotation from one to the other in their plane is made of two reflections (arXiv 2410.06424, section
+    4.2). It counts as a constant in the backward pass.
     """
     u, q = source.detach(), target.detach()
     w = F.normalize(u + q, dim=-1, eps=1e-6)

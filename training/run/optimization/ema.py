@@ -1,4 +1,4 @@
-"""The averaged weights: an exponential moving average of the network, which validation and export use."""
+"""The averaged weights: an exponential moving average of the network, for validation and export."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Number = float | Tensor
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """Return the running average of a model, in torch's AveragedModel.
+    """Return the running average of a model, as torch's AveragedModel.
 
-    After n updates the decay in force is (1 + n) / (10 + n) until that exceeds `decay`, so that the random
-    start is soon forgotten. Buffers, the codebook among them, are taken over as they are: the codes are
-    moving averages already.
+    After n updates the decay is (1 + n) / (10 + n), until that exceeds `decay`. So the random start is soon
+    forgotten. Buffers, the codebook among them, are copied and not averaged: the codes are moving averages
+    already.
     """
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The optimizers: AdamW, or Muon for the transformers' matrices beside it; only matrices decay."""
+"""The optimizers: AdamW, or Muon for the transformers' matrices and AdamW for the rest."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Named = Iterable[tuple[str, nn.Parameter]]
 
 
 class OptimizerGroup:
-    """Optimizers of disjoint parameters, stepped as one.
+    """Optimizers of different parameters that are used as one.
 
     Args:
-        optimizers: in the order of their states.
+        optimizers: in the order in which their states are saved.
     """
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -29,7 +29,7 @@ class OptimizerGroup:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all of them."""
+        """The parameter groups of all of them."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def step(self) -> None:
@@ -38,16 +38,16 @@ class OptimizerGroup:
             optimizer.step()
 
     def zero_grad(self, *, set_to_none: bool = True) -> None:
-        """Forget the gradients."""
+        """Drop the gradients."""
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states, one after the other."""
+        """Return the states in the order of the optimizers."""
         return {STATES: [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned.
+        """Load what `state_dict` returned.
 
         Raises:
             KeyError, ValueError: the state is that of other optimizers.
@@ -60,7 +60,7 @@ AnyOptimizer = torch.optim.Optimizer | OptimizerGroup
 
 
 def make_optimizer(parameters: Named, config: OptimizerConfig, *, learning_rate: float) -> AnyOptimizer:
-    """Return the optimizer of a network's named parameters that a configuration describes."""
+    """Return the optimizer that a configuration describes for a network's named parameters."""
     named = list(parameters)
     matrices = [p for name, p in named if config.kind == "muon" and is_inner_matrix(name, p)]
     if not matrices:
@@ -77,7 +77,7 @@ def make_optimizer(parameters: Named, config: OptimizerConfig, *, learning_rate:
 
 
 def is_inner_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a matrix within a transformer: neither at the pixels nor at the codebook."""
+    """Return whether a parameter is a matrix of a transformer, not one at the pixels or the codebook."""
     return parameter.ndim == 2 and ".layers." in name
 
 

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of the optimizer step: nothing to save, nothing to step twice."""
+"""The learning rate as a pure function of the step, so there is no state to save and none to step twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from training.config.schema import ScheduleConfig
 
 Schedule = Callable[[int], float]
-"""Maps a step, counted from 0, to the share of the peak learning rate in force at it."""
+"""Maps a step, counted from 0, to a share of the peak learning rate."""
 
 
 def make_schedule(config: ScheduleConfig) -> Schedule:
@@ -29,10 +29,10 @@ def _warmup_then(config: ScheduleConfig, step: int) -> float:
 
 
 def _chained(config: ScheduleConfig) -> Schedule:
-    """Return what torch's LinearLR and CosineAnnealingLR make when one is stepped by hand after the other.
+    """Return the schedule of torch's LinearLR and CosineAnnealingLR, stepped by hand one after the other.
 
-    The cosine's counter starts when the warm-up has ended, so the peak holds for one step more, and it only
-    ever sees steps after the warm-up: over a run of `decay_steps` it does not reach its floor.
+    The cosine's counter starts one step after the warm-up has ended, so the peak lasts one step more. It only
+    counts steps after the warm-up, so a run of `decay_steps` ends before the floor.
     """
     start = config.warmup_steps + 1
 

@@ -59,7 +59,8 @@ def save(
     Raises:
         CheckpointWriteError: in every process, if the first one could not write.
     """
-    processes = distributed.gather({"random": _random_state(learner), "data": position})
+    own = {"random": _random_state(learner), "data": position, "codebook": learner.codebook.state_dict()}
+    processes = distributed.gather(own)
     fault = None
     if distributed.rank() == 0:
         try:
@@ -109,6 +110,7 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Res
     source.load_state_dict(mine["data"])
     if len(processes) == distributed.world_size():
         _set_random_state(learner, mine["random"])
+        learner.codebook.load_state_dict(mine.get("codebook", {"first_tokens": None}))
     if distributed.rank() == 0:
         aside = store.take_over(found)
         faults = [f"{fault}; it is now {name}" for fault, name in zip(faults, aside, strict=True)]

@@ -13,12 +13,12 @@ SHOWN = ("loss", "psnr", "codebook_use", "clips_per_second", "data_stall")
 
 
 class ProgressBar:
-    """Shows steps, the time left and a few figures; nothing where it is not wanted.
+    """Shows the steps, the time left and a few figures, or nothing if it is not wanted.
 
     Args:
         steps: of the whole run.
         start: steps already taken.
-        shown: whether to show it: one process of a run should.
+        shown: whether to show it. Only one process of a run should.
     """
 
     def __init__(self, *, steps: int, start: int, shown: bool) -> None:

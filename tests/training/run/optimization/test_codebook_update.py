@@ -104,26 +104,72 @@ def test_kmeans_starts_the_codes_once_where_the_tokens_are() -> None:
     assert torch.equal(vq._codebook.embed, codes)
 
 
-def test_kmeans_with_fewer_tokens_than_codes_starts_them_all() -> None:
+def test_kmeans_waits_for_enough_tokens_and_gives_different_codes() -> None:
     vq = make_vq(codes=200)
-    CodebookTraining(vq, QuantizerConfig(kmeans=True))(features(0))
-    torch.testing.assert_close(vq._codebook.embed.norm(dim=-1), torch.ones(1, 200))
+    before = copy.deepcopy(vq.state_dict())
+    codebook = CodebookTraining(vq, QuantizerConfig(kmeans=True))
+    for step in range(4):  # 96 tokens each, of the 400 that 200 codes need
+        passed = codebook(features(step))
+        codebook.update(step)
+        assert passed.commitment.item() == 0
+        assert codebook.take_use() == (0, 0)
+        resumed = CodebookTraining(make_vq(codes=200), QuantizerConfig(kmeans=True))
+        resumed.load_state_dict(codebook.state_dict())
+        assert resumed.state_dict()["first_tokens"].shape == (96 * (step + 1), 6)
+    assert torch.equal(vq._codebook.embed, before["_codebook.embed"])
+    assert codebook(features(4)).commitment.item() > 0
+    codes = vq._codebook.embed[0]
+    torch.testing.assert_close(codes.norm(dim=-1), torch.ones(200))
+    assert len(codes.unique(dim=0)) == 200
+    assert codebook.state_dict() == {"first_tokens": None}
+
+
+def test_a_frozen_codebook_quantizes_and_counts_but_does_not_move() -> None:
+    vq = make_vq()
+    before = copy.deepcopy(vq.state_dict())
+    config = QuantizerConfig(kmeans=True, dead_code_threshold=0.5)
+    codebook = CodebookTraining(vq, config, learns=False)
+    codebook(features(0))
+    codebook.update(0)
+    torch.testing.assert_close(vq.state_dict(), before)
+    assert codebook.take_use().used > 0
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+def test_a_code_is_dead_by_its_share_whatever_the_batch(batch: int) -> None:
+    """The same features, once and four times over: the same codes are dead."""
+    x = features(0).repeat(batch // 2, 1, 1, 1, 1)
+    vq = make_vq()
+    vq._codebook.cluster_size.zero_()
+    codebook = CodebookTraining(vq, QuantizerConfig(dead_code_threshold=0.4))
+    taken = torch.bincount(
+        (F.normalize(vq.project_in(x), dim=-1) @ vq.codebook.t()).argmax(-1).flatten(), minlength=32
+    )
+    dead = taken < 0.4 * taken.sum() / 32
+    assert 0 < dead.sum() < 32
+    before = vq._codebook.embed[0].clone()
+    codebook(x)
+    codebook.update(0)
+    restarted = vq._codebook.cluster_size[0] == 0.4 * (0.2 * taken).mean()
+    assert torch.equal(restarted, dead)
+    assert (vq._codebook.embed[0][dead] != before[dead]).any(dim=1).all()
 
 
 def test_dead_codes_restart_at_tokens_of_the_step() -> None:
     vq = make_vq()
     vq._codebook.cluster_size[0, :4] = 0
     vq._codebook.embed[0, :4] = F.normalize(torch.full((4, 6), -1.0), dim=-1)
-    codebook = CodebookTraining(vq, QuantizerConfig(dead_code_threshold=2))
+    codebook = CodebookTraining(vq, QuantizerConfig(dead_code_threshold=0.25))
     x = features(0)
     tokens = F.normalize(vq.project_in(x), dim=-1).flatten(0, 3)
     codebook(x)
     codebook.update(0)
-    dead = vq._codebook.cluster_size[0] == 2
+    threshold = vq._codebook.cluster_size[0, :4].max()
+    dead = vq._codebook.cluster_size[0] == threshold
     assert dead[:4].any()
     nearest = (vq._codebook.embed[0][dead] @ tokens.t()).max(dim=1).values
     torch.testing.assert_close(nearest, torch.ones_like(nearest))
-    torch.testing.assert_close(vq._codebook.embed_avg[0][dead], 2 * vq._codebook.embed[0][dead])
+    torch.testing.assert_close(vq._codebook.embed_avg[0][dead], threshold * vq._codebook.embed[0][dead])
 
 
 def test_use_is_of_the_step_and_starts_again() -> None:
