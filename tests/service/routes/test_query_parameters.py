@@ -41,7 +41,7 @@ def test_a_part_of_a_video_is_that_of_the_library(
 
 def test_a_part_of_a_video_is_reconstructed(client: TestClient, video: bytes) -> None:
     response = client.post("/reconstruct?start=0.25&seconds=0.5", content=video)
-    with av.open(io.BytesIO(response.content)) as container:
+    with av.open(io.BytesIO(response.content), "r") as container:
         assert len(list(container.decode(video=0))) == 4
 
 
