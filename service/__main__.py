@@ -10,6 +10,7 @@ from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
 
 from cvivit.errors import CViViTError
 from service.server.machine import prepare_machine
+from service.server.sizes import limit_library_threads
 from service.settings import Settings
 
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
         from service.bench import main as bench
 
         return bench(arguments[1:])
+    limit_library_threads()
     try:
         settings = CliApp.run(CommandLine, cli_args=arguments)
         prepare_machine(settings)

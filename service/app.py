@@ -27,11 +27,19 @@ from service.middleware.head import HeadMiddleware
 from service.middleware.observation import ObserveMiddleware, ProblemMiddleware
 from service.openapi.document import DESCRIPTION, OPENAPI_PATH, describe
 from service.record import is_request_id
-from service.routes import decode, encode, health, info, page, reconstruct
+from service.routes import decode, demo, encode, health, info, page, reconstruct
 from service.settings import Settings
 from service.telemetry.tracing import trace_requests
 
-ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, page.router)
+ROUTERS = (
+    encode.router,
+    decode.router,
+    reconstruct.router,
+    info.router,
+    health.router,
+    demo.router,
+    page.router,
+)
 
 
 def create_app(

@@ -77,7 +77,7 @@ class Lifecycle:
     def become(self, phase: Phase) -> None:
         """Move on to `phase`. A phase that is already behind is ignored.
 
-        So a failure wins over a drain, and a model that is warm after the signal to stop changes nothing.
+        So a failure wins over a drain, and a model that is warm only after a signal to stop changes nothing.
         """
         order = list(Phase)
         if order.index(phase) > order.index(self.phase):

@@ -72,11 +72,16 @@ class Settings(BaseSettings):
     reading_seconds: Seconds = Field(
         default=60, description="Time for a video to be decoded: on the clock, and of a core."
     )
-    decoders: PositiveInt = Field(default=2, description="Processes that decode videos, one at a time each.")
+    decoders: PositiveInt | None = Field(
+        default=None,
+        description="Processes that decode videos, one at a time each. If unset: 2, or a quarter of the "
+        "cores if that is more, but no more than the memory limit allows.",
+    )
     decoder_wait_seconds: Seconds = Field(default=60, description="Time for a video to wait for a decoder.")
-    decoder_memory_bytes: PositiveInt = Field(
-        default=1280 * MEBIBYTE,
-        description="Address space of a decoder, some 300 MiB of which it starts with.",
+    decoder_memory_bytes: PositiveInt | None = Field(
+        default=None,
+        description="Address space of a decoder, about 230 MiB of which it starts with. If unset: 1280 MiB, "
+        "or less, so that all decoders together take at most half of the memory limit.",
     )
 
     # Work
@@ -144,7 +149,6 @@ class Settings(BaseSettings):
             "upload_seconds",
             "reading_seconds",
             "decoder_wait_seconds",
-            "decoder_memory_bytes",
             "compute_seconds",
             "writing_seconds",
         )

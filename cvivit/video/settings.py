@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from cvivit.config import MAX_FPS, MIN_FPS
 from cvivit.errors import ConfigError
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -31,6 +31,9 @@ class ClipFormat:
     fps: float = 8.0
     """Frames picked from a second."""
     fit: Fit = "crop"
+    tone_map: bool = True
+    """Whether high dynamic range (PQ, HLG) is mapped to what a display of standard range shows. Otherwise its
+    values are taken as they are, which looks pale and dark."""
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:

@@ -1,4 +1,4 @@
-"""Decoding of strangers' videos, in processes that can be killed.
+"""Decoding of untrusted videos, in processes that can be killed.
 
 Names are imported when they are first asked for: the client, which imports the errors, does without PyAV.
 """

@@ -1,15 +1,15 @@
-"""The errors of decoding a video in another process that are not errors of the video itself.
+"""The errors of decoding in another process, besides the errors of the video itself.
 
 ::
 
     ServiceError
     └── DecodingError
-        ├── DecoderCrashedError    the process died while it read this video
-        ├── DecodingMemoryError    the video needs more memory than a process may have
-        ├── DecodingTimeoutError   decoding took longer than a video may take
-        │   └── DecodersBusyError    no process was free within the time that a video may wait
-        ├── DecodingStorageError   there is no disk space for the clips
-        └── DecodingStoppedError   the pool is not running
+        ├── DecoderCrashedError    the process died while it read this video                   422
+        ├── DecodingMemoryError    the video needs more memory than a process may have         413
+        ├── DecodingTimeoutError   the video was not read within the time allowed              503
+        │   └── DecodersBusyError    no process became free within the time allowed            503
+        ├── DecodingStorageError   there is no disk space for the clips                        503
+        └── DecodingStoppedError   the pool is not running                                     503
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from service.errors import Routes, ServiceError
 
 
 class DecodingError(ServiceError):
-    """A video was not decoded, because the process that decodes it failed."""
+    """A video was not decoded, for a reason that lies in the decoding process."""
 
     status, code, title = 503, "decoding_error", "Video not decoded"
     routes = Routes.VIDEO

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+from cvivit.config import MAX_FPS, MIN_FPS
 from service.bodies.media_types import FORM, JSON, MP4, TOKENS
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}

@@ -9,9 +9,12 @@ from service.bodies.query_parameters import check_query_parameters
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
 from service.openapi.problem_responses import problem_responses
-from service.telemetry.prometheus_metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_parameters)])
+
+METRICS_TYPES = ("text/plain", "application/openmetrics-text")
+
+METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 
 
 @router.get("/livez", summary="Whether the process runs", responses=problem_responses())
@@ -37,10 +40,15 @@ async def readyz(request: Request) -> dict[str, str]:
 
 @router.get(
     "/metrics",
-    summary="Meters in Prometheus' text format",
+    summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problem_responses()},
+    responses={
+        200: {"content": {name: {"schema": {"type": "string"}} for name in METRICS_TYPES}},
+        **problem_responses(),
+    },
 )
 async def metrics(request: Request) -> Response:
-    """Answer the meters of this process."""
-    return Response(app_state_of(request.app).metrics.page(), media_type=CONTENT_TYPE)
+    """Return the metrics of this process, in the form that `Accept` asks for."""
+    accept = ",".join(request.headers.getlist("accept"))
+    page, media_type = app_state_of(request.app).metrics.page(accept)
+    return Response(page, headers={"Content-Type": media_type, "Vary": "Accept"})

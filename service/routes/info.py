@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
@@ -26,6 +28,9 @@ class Info(BaseModel):
     grid: list[int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
     codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
     limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
+    sizes: dict[str, int] = Field(
+        description="Sizes that follow from the cores and the memory that the server may use."
+    )
 
 
 @router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
@@ -44,5 +49,9 @@ async def info(request: Request) -> Info:
         fps=config.fps,
         grid=list(config.grid),
         codebook_size=config.codebook_size,
-        limits=app_state.settings.limits(),
+        limits={
+            **app_state.settings.limits(),
+            "decoder_memory_bytes": app_state.sizes.decoder_memory_bytes,
+        },
+        sizes=asdict(app_state.sizes),
     )

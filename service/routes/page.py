@@ -1,4 +1,4 @@
-"""GET /, /docs and /errors: what a person opens in a browser."""
+"""GET /docs and /errors: documentation that a person opens in a browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from service.errors import NotFoundError
 from service.openapi.document import OPENAPI_PATH
@@ -75,12 +75,6 @@ td:nth-child(2) { font-family: monospace }
 <table>
 <tr><th>status<th>code<th>meaning
 """
-
-
-@router.get("/")
-async def index() -> Response:
-    """Lead to the documentation."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs")

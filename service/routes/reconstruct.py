@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
+from cvivit.metrics import ReconstructionQuality
 from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
 from service.bodies.media_types import MP4
@@ -23,7 +24,6 @@ from service.engine.pipeline import ClipFrames, reconstruct_video
 from service.errors import Routes
 from service.openapi.body_schemas import success_response, video_body
 from service.openapi.problem_responses import problem_responses
-from service.quality import Quality
 from service.record import RequestRecord, record_of
 from service.threads import close
 
@@ -74,9 +74,9 @@ async def reconstruct(request: Request, parameters: VideoQuery) -> Response:
 
 async def _side_by_side(
     app_state: AppState, record: RequestRecord, reader: DecodedClips
-) -> tuple[BinaryIO, Quality]:
+) -> tuple[BinaryIO, ReconstructionQuality]:
     """Return the video of original and reconstruction, and how close the reconstruction is."""
-    quality = Quality()
+    quality = ReconstructionQuality()
 
     async def pairs() -> AsyncGenerator[ClipFrames, None]:
         """Yield each clip (t h w c) with its reconstruction on its right, without padding."""

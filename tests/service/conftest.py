@@ -19,7 +19,7 @@ import pytest
 import structlog
 from fastapi.testclient import TestClient
 
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.runner import Runner
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import write_video
 from service.app import create_app
@@ -150,7 +150,7 @@ def receive_answer(connection: socket.socket) -> tuple[int, dict[str, Any] | Non
 class Gate:
     """A runner that lets its batches through only while it is open: the real one is behind it."""
 
-    def __init__(self, runner: ClipRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.opened = threading.Event()
         self.reached = threading.Event()
@@ -225,7 +225,7 @@ def serve_loading() -> Iterator[Callable[..., Served]]:
 def serve_gated(tokenizer: VideoTokenizer, gate: Gate) -> Iterator[Callable[..., Served]]:
     """The same with a gate in front of the device."""
     gated = copy.copy(tokenizer)
-    gated.runner = cast(ClipRunner, gate)
+    gated.runner = cast(Runner, gate)
     with ExitStack() as stack:
         stack.callback(gate.opened.set)
         yield lambda **settings: stack.enter_context(served(gated, **settings))

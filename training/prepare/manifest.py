@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
-from training.prepare.journal import FORMAT, Record, Stamp
-from training.prepare.packing import Shard, Split, sample_prefix
+from training.errors import OutputMismatchError
+from training.prepare.journal import FORMAT, FileStamp, SourceOutcome
+from training.prepare.packing import Split, WrittenShard, sample_prefix
 from training.prepare.settings import PrepareSettings
 
 MANIFEST_NAME = "manifest.json"
@@ -32,7 +32,7 @@ def is_own(path: str, output: Path) -> bool:
     return bool(_OWN.fullmatch(name)) and folder == os.path.abspath(output)
 
 
-def fingerprint_inputs(stamps: Iterable[Stamp]) -> str:
+def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
     """Return a digest of the files that are cut, as they are now, in whatever order."""
     digest = hashlib.blake2b(digest_size=16)
     for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
@@ -65,9 +65,9 @@ def summarize(
     settings: PrepareSettings,
     inputs: str,
     splits: Mapping[str, Split],
-    used: Sequence[Record],
-    rejected: Sequence[Record],
-    shards: Mapping[str, Sequence[Shard]],
+    used: Sequence[SourceOutcome],
+    rejected: Sequence[SourceOutcome],
+    shards: Mapping[str, Sequence[WrittenShard]],
 ) -> dict[str, Any]:
     """Return the manifest.
 
@@ -93,7 +93,7 @@ def summarize(
             "still_shards": [vars(shard) for shard in shards[f"stills-{split}"]],
         }
 
-    def complaint(record: Record) -> dict[str, str]:
+    def complaint(record: SourceOutcome) -> dict[str, str]:
         return {"source": record.stamp.path, "reason": record.reason, "message": record.message}
 
     return {
@@ -113,7 +113,7 @@ def summarize(
 
 
 def write_manifest(
-    output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[Record]
+    output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[SourceOutcome]
 ) -> None:
     """Write both files, the manifest last: where it is, everything is.
 

@@ -9,10 +9,10 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from cvivit.config import CViViTConfig
-from cvivit.errors import CheckpointMismatchError, ConfigError
+from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
 from training.config.schema import TrainingConfig
+from training.errors import CheckpointMismatchError
 from training.losses.adversarial import DiscriminatorLoss
 from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses
@@ -22,7 +22,14 @@ from training.run.optimization.codebook_update import CodebookTraining
 from training.run.optimization.ema import averaged
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
+
+_ORIGINS = {
+    "model": ("network", "model"),
+    "ema": ("averaged weights", "loop.ema_decay"),
+    "discriminator": ("discriminator", "losses.adversarial"),
+}
+"""What the files of a checkpoint hold, and the setting that keeps a run from having each if it is 0."""
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
@@ -36,7 +43,7 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     """
     if config.loop.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
-    distributed.join(cpu=config.loop.device == "cpu")
+    distributed.join_process_group(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",
         mixed_precision="no",  # by default accelerate takes it from its launcher or the environment
@@ -67,7 +74,7 @@ class Learner:
         accelerator: Accelerator,
         losses: GeneratorLosses,
         *,
-        weights: State | None = None,
+        weights: StateDict | None = None,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
@@ -126,22 +133,25 @@ class Learner:
             "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
         }
 
-    def load_state(self, modules: dict[str, State], extra: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds.
+    def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
+        """Load what a checkpoint holds.
 
         Raises:
-            CheckpointMismatchError: a network or an optimizer of this run is absent from it, or differs.
+            CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.
         """
-        try:
-            for name, module in self.modules().items():
+        for name, module in self.modules().items():
+            if name not in modules:
+                what, setting = _ORIGINS[name]
+                raise CheckpointMismatchError(
+                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and goes on so"
+                )
+            try:
                 module.load_state_dict(modules[name])
-            for name, optimizer in self.optimizers().items():
-                load_optimizer(optimizer, extra["optimizers"][name])
-        except KeyError as error:
-            raise CheckpointMismatchError(f"the checkpoint holds no {error.args[0]}") from None
-        except (RuntimeError, ValueError) as error:
-            summary = " ".join(str(error).split())[:200]
-            raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
+            except RuntimeError as error:
+                summary = " ".join(str(error).split())[:200]
+                raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
+        for name, optimizer in self.optimizers().items():
+            load_optimizer(optimizer, extra["optimizers"][name])
         if self.ema is not None:
             self.ema.n_averaged.fill_(extra["ema_updates"])
 
@@ -161,9 +171,3 @@ class Learner:
             learning_rate=config.optimizer.discriminator_learning_rate,
         )
         self.discriminator_loss = self.accelerator.prepare_model(loss)
-
-
-def network_fields_that_differ(mine: CViViTConfig, theirs: dict[str, Any]) -> list[str]:
-    """Return the names of the fields in which a saved network is another than this run's."""
-    ours = mine.model_dump(mode="json")
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

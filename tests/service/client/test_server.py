@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from cvivit import TokenGrid, VideoTokenizer
-from cvivit.errors import CorruptVideoError, ModelMismatchError, UnsupportedMediaError, VideoTooLargeError
+from cvivit.errors import (
+    CorruptVideoError,
+    CViViTError,
+    ModelMismatchError,
+    UnsupportedMediaError,
+    VideoTooLargeError,
+)
 from service.client import ClientError, ProblemError
 from service.errors import EmptyBodyError, UnauthorizedError
 from tests.service.client.conftest import Awaited
@@ -149,10 +155,11 @@ def test_a_stream_gives_each_clip_and_then_its_fields(
 ) -> None:
     expected = tokenizer.encode(video)
     stream = client.encode_stream(video)
-    assert stream.summary is None
+    before: Any = stream.summary
+    assert before is None
     clips = list(stream)
     assert [clip.shape for clip in clips] == [(3, 4, 4)] * 3
-    summary = stream.summary
+    summary: Any = stream.summary
     grid = TokenGrid(indices=np.stack(clips), frames=summary.frames, fps=summary.fps, model=summary.model)
     assert grid == expected
 
@@ -187,7 +194,7 @@ def test_info_tells_of_the_model_and_the_limits(client: Any, tokenizer: VideoTok
     assert info.limits["max_clips"] == 512
 
 
-def broken(video: bytes) -> Iterator[tuple[bytes, type[Exception]]]:
+def broken(video: bytes) -> Iterator[tuple[bytes, type[CViViTError]]]:
     yield b"", EmptyBodyError
     yield b"no video at all", UnsupportedMediaError
     yield video[: len(video) // 2], CorruptVideoError
