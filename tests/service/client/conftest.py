@@ -1,4 +1,4 @@
-"""Clients of both kinds behind one face, and a clock that does not wait."""
+"""Both clients with the same methods, and waits that take no time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between attempts, in seconds, which take no time here."""
+    """The seconds that clients would wait between attempts. They do not really wait."""
     seen: list[float] = []
 
     async def asleep(seconds: float) -> None:

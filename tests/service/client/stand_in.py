@@ -1,4 +1,4 @@
-"""A server that answers as a test says: with chosen bytes, in chosen pieces, or by cutting the connection."""
+"""A server that answers as a test says: with any bytes, in pieces, or by cutting the connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client and a server that refuses, resets, breaks off or is silent: a right result or a typed error."""
+"""Against a server that refuses, resets, breaks off or is silent: a right result or a typed error."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_info_that_is_none_is_told(connect: Callable[..., Any], body: bytes) -> 
 
 
 def test_a_silent_server_is_not_waited_for(connect: Callable[..., Any], waits: list[float]) -> None:
-    """The work may be under way: it is not asked for twice."""
+    """The server may still be working on the request, so the client does not send it again."""
     with stand_in(said.stays_silent(20)) as server:
         with pytest.raises(AnswerTimeoutError) as caught:
             connect(server.url, timeout=0.3).encode(b"v")

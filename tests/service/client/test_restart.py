@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,55 +10,19 @@ from typing import Any
 import pytest
 
 from service.client import Client, IncompleteAnswerError
-from tests.places import ROOT
-
-
-class Restarted:
-    """A server process on one port, which can be killed and started again."""
-
-    def __init__(self, weights: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._arguments = [
-            "--model",
-            str(weights),
-            "--port",
-            str(self.port),
-            "--device",
-            "cpu",
-            "--decoders",
-            "1",
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "service", *self._arguments],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "CVIVIT_PRECISION": "exact"},
-            stderr=subprocess.DEVNULL,
-        )
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+from tests.service.server_process import ServerProcess
 
 
 @pytest.fixture
-def restarted(tiny_weights: Path) -> Iterator[Restarted]:
-    server = Restarted(tiny_weights)
+def restarted(tiny_weights: Path) -> Iterator[ServerProcess]:
+    server = ServerProcess(tiny_weights)
     with ExitStack() as stack:
         stack.callback(server.kill)
         yield server
 
 
 def test_a_server_may_be_killed_and_started_again(
-    restarted: Restarted, connect: Callable[..., Any], make: Callable[..., bytes], tokenizer: Any
+    restarted: ServerProcess, connect: Callable[..., Any], make: Callable[..., bytes], tokenizer: Any
 ) -> None:
     video = make(40)
     client = connect(restarted.url, retries=8)  # a busy machine is slow to start a server
@@ -84,7 +43,7 @@ def test_a_server_may_be_killed_and_started_again(
 
 
 def test_a_stream_whose_server_is_killed_is_an_error(
-    restarted: Restarted, make: Callable[..., bytes]
+    restarted: ServerProcess, make: Callable[..., bytes]
 ) -> None:
     restarted.start()
     with Client(restarted.url, retries=8) as client:

@@ -1,4 +1,4 @@
-"""Query parameters: what `fit` does, and that no unknown or ambiguous one is passed over."""
+"""Query parameters: what they do, and that an unknown or ambiguous one is an error."""
 
 import io
 from typing import Any
