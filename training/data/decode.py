@@ -9,10 +9,11 @@ import numpy as np
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import VideoError
+from cvivit.errors import UnsupportedMediaError, VideoError
 from cvivit.video import ClipFormat, VideoLimits
 from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.pictures.framing import Framer, display_size_of
+from cvivit.video.pictures.stills import rgb_of
 from training.data.shards import RawSample
 from training.errors import SampleError
 
@@ -22,6 +23,7 @@ MAX_PIXELS = 4096 * 4096
 """Height times width of one frame or still."""
 
 _LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,8 @@ def decode_still(sample: RawSample) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(sample.data)) as image:
             _check_size(sample, *image.size)
-            return np.asarray(image.convert("RGB"))[None]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return rgb_of(image)[None]
+    except (UnsupportedMediaError, *_BROKEN) as error:
         raise SampleError(f"{sample.name}: not a sound picture ({type(error).__name__})") from error
 
 
