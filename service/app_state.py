@@ -95,10 +95,20 @@ class AppState:
         assert self._pool is not None, "the app is not running"
         return self._pool
 
-    def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
-        """Return the clips of an uploaded video, read within the limits of the settings."""
+    def read(
+        self, source: BinaryIO, *, fit: Fit = "crop", start: float = 0.0, seconds: float | None = None
+    ) -> DecodedClips:
+        """Return the clips of an uploaded video, read within the limits of the settings.
+
+        Args:
+            source: the video, which must stay open.
+            fit: how its frames are made to fit the model's size.
+            start: seconds of the video that are skipped.
+            seconds: how much is read from there. None means up to the end.
+        """
         clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
-        return self.pool.read(source, clip_format, limits=video_limits(self.settings))
+        limits = video_limits(self.settings)
+        return self.pool.read(source, clip_format, limits=limits, start=start, seconds=seconds)
 
     def backlog_seconds(self) -> float:
         """Return how long the clips that wait for a batch will take at the measured rates."""

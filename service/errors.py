@@ -224,3 +224,12 @@ class InternalError(ServiceError):
 
     status, code, title = 500, "internal_error", "Internal server error"
     routes = Routes.ALL
+
+
+def subclasses_of(kind: type[CViViTError]) -> list[type[CViViTError]]:
+    """Return the classes below `kind` in the error tree that have a code of their own, parents first."""
+    found: list[type[CViViTError]] = []
+    for child in kind.__subclasses__():
+        found += [child] if "code" in vars(child) else []
+        found += subclasses_of(child)
+    return found

@@ -24,7 +24,7 @@ from cvivit.errors import CViViTError
 from service import errors
 from service.decoding import decoding_errors  # noqa: F401 - the catalogue lists its errors
 from service.engine import engine_errors  # noqa: F401 - and its
-from service.errors import ServiceError
+from service.errors import ServiceError, subclasses_of
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -164,15 +164,6 @@ def catalogue() -> list[type[CViViTError]]:
     """Return every error class that a client or a log may see, sorted by status and code."""
     kinds = [*subclasses_of(ServiceError), *CODEC_ANSWERS]
     return sorted(kinds, key=lambda kind: (status_of(kind) or 0, kind.code))
-
-
-def subclasses_of(kind: type[CViViTError]) -> list[type[CViViTError]]:
-    """Return the classes below `kind` in the error tree that have a code of their own, parents first."""
-    found: list[type[CViViTError]] = []
-    for child in kind.__subclasses__():
-        found += [child] if "code" in vars(child) else []
-        found += subclasses_of(child)
-    return found
 
 
 def errors_page() -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 from fastapi import Query, Request
 from pydantic import BaseModel, Field
@@ -15,6 +15,9 @@ from pydantic import BaseModel, Field
 from cvivit.tokens.strict_json import shown
 from cvivit.video import Fit
 from service.errors import ParameterError
+
+MAX_SECONDS: Final = 1e9
+"""Largest time in a parameter, some 32 years. Times of any video can be computed exactly up to here."""
 
 
 class QueryParameters(BaseModel):
@@ -27,6 +30,20 @@ class VideoParameters(QueryParameters):
     fit: Fit = Field(
         "crop",
         description="`crop` the middle of a frame, `pad` it with black, or `stretch` it to the square.",
+    )
+    start: float = Field(
+        0.0,
+        ge=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds of the video to skip at its beginning.",
+    )
+    seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="Seconds to read from there. Unset reads to the end.",
     )
 
 

@@ -63,10 +63,13 @@ def tokens_body() -> dict[str, Any]:
     schema = tokens_schema()
     schema["required"] = ["indices"]
     schema["additionalProperties"] = False
+    for name in ("model", "shape", "frames", "fps"):
+        schema["properties"][name]["type"] = [schema["properties"][name]["type"], "null"]
     schema["properties"]["indices"] = {"oneOf": [_nested_lists(4), _nested_lists(3)]}
     return {
         "required": True,
-        "description": "Tokens. Only `indices` is required. `/info` gives the grid (T, H, W) of a clip.",
+        "description": "Tokens. Only `indices` is required, and `null` means unset. `/info` gives the grid "
+        "(T, H, W) of a clip.",
         "content": {JSON: {"schema": schema}, TOKENS: BINARY},
     }
 

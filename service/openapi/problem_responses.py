@@ -6,8 +6,8 @@ from typing import Any
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
-from service.errors import Routes, ServiceError
-from service.problems import MEDIA_TYPE, meaning_of, status_of, subclasses_of, title_of
+from service.errors import Routes, ServiceError, subclasses_of
+from service.problems import MEDIA_TYPE, meaning_of, status_of, title_of
 
 SCHEMA_NAME = "Problem"
 """Name of the schema that `service.openapi.document` adds to the document's components."""

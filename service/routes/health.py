@@ -1,4 +1,4 @@
-"""GET /livez, /readyz and /metrics: for whoever runs the service."""
+"""GET /livez, /readyz and /metrics: for operators and their tools."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_paramet
 
 METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 
-METRICS_TYPES = ("text/plain", "application/openmetrics-text")
-
 
 @router.get("/livez", summary="Whether the process runs", responses=problem_responses())
 async def livez() -> dict[str, str]:
@@ -25,16 +23,20 @@ async def livez() -> dict[str, str]:
 
 @router.get(
     "/readyz",
-    summary="Whether work is taken",
+    summary="Whether the server takes work",
     responses=problem_responses(NotReadyError, DrainingError),
 )
 async def readyz(request: Request) -> dict[str, str]:
-    """Answer 200 once the model is warm; 503 while starting, stopping, or without an engine."""
+    """Answer 200 once the model is warm, and 503 while the server starts or stops, or has lost its engine."""
     lifecycle = app_state_of(request.app).lifecycle
     if lifecycle.phase is Phase.DRAINING:
-        raise DrainingError("the server is stopping")
+        raise DrainingError("the server is stopping and takes no new work")
     if not lifecycle.ready:
-        raise NotReadyError("the server has no engine" if lifecycle.failed else "the server is starting")
+        raise NotReadyError(
+            "the server has lost its engine, or could not start it; its process must be replaced"
+            if lifecycle.failed
+            else "the server is still starting; try again in a few seconds"
+        )
     return {"status": "ready"}
 
 

@@ -1,4 +1,4 @@
-"""GET /info: the model that is served, and the limits that hold."""
+"""GET /info: the served model, and the limits of this server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ router = APIRouter(tags=["information"], dependencies=[Depends(check_query_param
 
 
 class Info(BaseModel):
-    """What a client may want to know before it sends a video."""
+    """What a client needs to know before it sends a video or tokens."""
 
     version: str = Field(description="Version of the service.")
-    model: str = Field(description="Fingerprint of the weights: tokens of other weights are not decoded.")
+    model: str = Field(description="Fingerprint of the weights. Tokens of other weights are refused.")
     device: str
     precision: str
     kernels: str | None = Field(
@@ -30,8 +30,8 @@ class Info(BaseModel):
     clip_frames: int = Field(description="Frames of a clip.")
     fps: float = Field(description="Frames a second of a clip.")
     grid: list[int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
-    codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
-    limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
+    codebook_size: int = Field(description="A token is at least 0 and less than this.")
+    limits: dict[str, int | float] = Field(description="Limits, each under the name of its setting.")
     sizes: dict[str, int] = Field(
         description="Sizes that follow from the cores and the memory that the server may use."
     )
@@ -39,7 +39,7 @@ class Info(BaseModel):
 
 @router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
 async def info(request: Request) -> Info:
-    """Describe the model that is served and the limits of this server."""
+    """Return the served model and the limits of this server."""
     app_state = app_state_of(request.app)
     tokenizer = app_state.tokenizer
     config = tokenizer.config

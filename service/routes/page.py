@@ -20,14 +20,14 @@ DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Swagger UI comes from here and runs no script that is written into the page; it does style by attribute."""
+"""Swagger UI is loaded from this server and needs no inline script, but it sets styles by attribute."""
 
 ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "favicon.png": "image/png",
 }
-"""Files of Swagger UI, which the package fastapi-offline carries: the page works without the internet."""
+"""Files of Swagger UI. They come with the package fastapi-offline, so the page needs no internet."""
 
 PAGE = """\
 <!DOCTYPE html>
@@ -79,29 +79,29 @@ td:nth-child(2) { font-family: monospace }
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """Show the OpenAPI document."""
+    """Return the page that shows the OpenAPI document."""
     page = PAGE.format(title=html.escape(request.app.title))
     return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
 
 
 @router.get("/docs/start.js")
 async def start() -> Response:
-    """Answer the script that opens the OpenAPI document."""
+    """Return the script that opens the OpenAPI document."""
     return Response(START, media_type="text/javascript")
 
 
 @router.get("/docs/{name}")
 async def asset(name: str) -> Response:
-    """Answer a file of Swagger UI."""
+    """Return a file of Swagger UI."""
     if name not in ASSETS:
-        raise NotFoundError("there is nothing here; /docs lists the routes")
+        raise NotFoundError("the documentation has no file of this name")
     headers = {"Cache-Control": "max-age=86400"}
     return Response(_contents(name), media_type=ASSETS[name], headers=headers)
 
 
 @router.get("/errors")
 async def errors() -> Response:
-    """Answer the list of errors, which a problem's `type` links to."""
+    """Return the list of errors. The `type` of a problem links to an entry of it."""
     rows = [
         f'<tr id="{kind.code}"><td>{status_of(kind)}<td>{kind.code}<td>{html.escape(meaning_of(kind))}'
         for kind in catalogue()
@@ -111,9 +111,10 @@ async def errors() -> Response:
 
 @cache
 def _contents(name: str) -> bytes:
-    """Return a file of Swagger UI: whole, for Starlette answers a range it cannot give in plain text.
+    """Return the contents of a file of Swagger UI.
 
-    The package that carries it is found without being imported.
+    They are sent whole. Starlette's FileResponse would answer a bad Range header in plain text, where every
+    error of this service is a problem. The package is only located: its code is not needed.
     """
     spec = find_spec("fastapi_offline")
     assert spec is not None

@@ -23,7 +23,7 @@ def test_an_app_runs_several_times(tokenizer: VideoTokenizer, video: bytes) -> N
 
 
 def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
-    """A browser without the internet shows it, and its policy lets nothing else in."""
+    """A browser without the internet can show it, and its policy allows no other source."""
     page = client.get("/docs")
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(linked) == 4
@@ -39,7 +39,7 @@ def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
 @pytest.mark.parametrize("wanted", ["bytes=99999999-", "bytes=abc", "lines=1-2", "bytes=5-2", "bytes=0-9"])
 @pytest.mark.parametrize("name", ["favicon.png", "swagger-ui.css", "swagger-ui-bundle.js"])
 def test_a_file_of_the_documentation_is_answered_whole(client: TestClient, name: str, wanted: str) -> None:
-    """A range may be ignored (RFC 9110, 14.2): no range is then an error that is no problem+json."""
+    """A server may ignore ranges (RFC 9110, section 14.2), so none of them is an error in plain text."""
     whole = client.get(f"/docs/{name}")
     answer = client.get(f"/docs/{name}", headers={"range": wanted})
     assert (answer.status_code, answer.content) == (200, whole.content)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and schemathesis' attempts to be answered in a way that it does not say."""
+"""The OpenAPI document. Schemathesis sends random requests and checks that it describes every answer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,7 +44,7 @@ def test_no_answer_is_undocumented(serve: Callable[..., Any], mode: schemathesis
     for method, path in OPERATIONS:
         operation = schema[path][method]
         if mode is schemathesis.GenerationMode.NEGATIVE and method == "GET":
-            continue  # nothing is asked of the request: nothing can be wrong with it
+            continue  # such a request has nothing that could be wrong
 
         @settings(
             max_examples=40,
@@ -82,7 +82,7 @@ def test_every_route_says_what_it_may_answer(client: TestClient) -> None:
 
 
 def test_the_examples_of_tokens_are_decoded(client: TestClient, tokenizer: VideoTokenizer) -> None:
-    """Sent as they stand: what `/decode` says that it takes, and what `/encode` says that it answers."""
+    """The examples of the document can be sent to `/decode` without a change."""
     paths = client.get("/openapi.json").json()["paths"]
     taken = paths["/decode"]["post"]["requestBody"]["content"]["application/json"]["example"]
     answered = paths["/encode"]["post"]["responses"]["200"]["content"]["application/json"]["example"]

@@ -1,4 +1,4 @@
-"""What /decode gives by `Accept`: a zip archive of videos, pixels, and streams of both that fail midway."""
+"""/decode by `Accept`: archives of videos and arrays of pixels, and what happens if they fail midway."""
 
 import io
 import threading

@@ -13,7 +13,7 @@ LINES = {"accept": "application/x-ndjson"}
 
 @pytest.fixture
 def grid(tokenizer: VideoTokenizer, video: bytes) -> TokenGrid:
-    """What the library makes of the same video."""
+    """The tokens that the library gives for the same video."""
     return tokenizer.encode(io.BytesIO(video))
 
 

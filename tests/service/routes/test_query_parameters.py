@@ -1,8 +1,9 @@
-"""Query parameters: what `fit` does, and that no unknown or ambiguous one is passed over."""
+"""Query parameters: what they do, and that an unknown or ambiguous one is an error."""
 
 import io
 from typing import Any
 
+import av
 import pytest
 from fastapi.testclient import TestClient
 
@@ -27,6 +28,35 @@ def test_fits_differ(client: TestClient, video: bytes) -> None:
     assert len(videos) == 2
 
 
+@pytest.mark.parametrize(
+    ("start", "seconds"), [(0.0, None), (0.5, None), (0.0, 0.5), (0.5, 0.75), (1.4, 100.0)]
+)
+def test_a_part_of_a_video_is_that_of_the_library(
+    client: TestClient, tokenizer: VideoTokenizer, video: bytes, start: float, seconds: float | None
+) -> None:
+    expected = tokenizer.encode(io.BytesIO(video), start=start, seconds=seconds)
+    sent = {"start": start} | ({} if seconds is None else {"seconds": seconds})
+    assert client.post("/encode", params=sent, content=video).text == expected.to_json()
+
+
+def test_a_part_of_a_video_is_reconstructed(client: TestClient, video: bytes) -> None:
+    response = client.post("/reconstruct?start=0.25&seconds=0.5", content=video)
+    with av.open(io.BytesIO(response.content), "r") as container:
+        assert len(list(container.decode(video=0))) == 4
+
+
+@pytest.mark.parametrize("start", [10, 1e9])
+def test_a_part_after_the_end_is_an_error(client: TestClient, video: bytes, start: float) -> None:
+    for path in ("/encode", "/reconstruct"):
+        response = client.post(path, params={"start": start}, content=video)
+        assert (response.status_code, response.json()["code"]) == (422, "empty_video")
+
+
+@pytest.mark.parametrize("seconds", [1e-300, 1e9])
+def test_any_length_is_read(client: TestClient, video: bytes, seconds: float) -> None:
+    assert client.post("/encode", params={"seconds": seconds}, content=video).status_code == 200
+
+
 def test_every_route_refuses_a_parameter_that_it_does_not_know(client: TestClient) -> None:
     for path, operations in client.get("/openapi.json").json()["paths"].items():
         for method, operation in operations.items():
@@ -45,7 +75,17 @@ def test_every_route_refuses_a_parameter_that_it_does_not_know(client: TestClien
         ("fit=foo", "'crop', 'pad' or 'stretch'"),
         ("fit=", "'crop', 'pad' or 'stretch'"),
         ("fit", "'crop', 'pad' or 'stretch'"),
-        ("FIT=pad", "it takes fit"),
+        ("FIT=pad", "it takes fit, start, seconds"),
+        ("start=-1", "start: Input should be greater than or equal to 0"),
+        ("start=1e300", "start: Input should be less than or equal to 1000000000"),
+        ("start=nan", "start: Input should be a finite number"),
+        ("start=inf", "start: Input should be a finite number"),
+        ("start=1s", "start: Input should be a valid number"),
+        ("start=", "start: Input should be a valid number"),
+        ("seconds=0", "seconds: Input should be greater than 0"),
+        ("seconds=-1", "seconds: Input should be greater than 0"),
+        ("seconds=null", "seconds: Input should be a valid number"),
+        ("seconds=1&seconds=2", "twice"),
         ("fit=pad&fit=pad", "twice"),
         ("fit=pad&fit=crop", "twice"),
         ("fit=pad&x%00=%0a", "it takes fit"),
@@ -74,6 +114,7 @@ def test_a_page_may_have_any_parameter(client: TestClient) -> None:
 def test_the_document_lists_the_parameters(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     for path in ("/encode", "/reconstruct"):
-        (fit, *_) = paths[path]["post"]["parameters"]
-        assert (fit["name"], fit["in"], fit["required"]) == ("fit", "query", False)
+        fit, start, seconds = paths[path]["post"]["parameters"]
+        assert (fit["name"], start["name"], seconds["name"]) == ("fit", "start", "seconds")
+        assert (fit["in"], fit["required"]) == ("query", False)
         assert fit["schema"]["enum"] == ["crop", "pad", "stretch"]

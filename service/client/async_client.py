@@ -1,0 +1,258 @@
+"""The client for coroutines: `service.client.client` in `async` and `await`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import anyio.to_thread
+import httpx
+import numpy as np
+from httpx_retries import RetryTransport
+
+from cvivit.files import replacing
+from cvivit.tokens import TokenGrid
+from service.client.answers import (
+    LineReader,
+    Reconstruction,
+    ServerInfo,
+    StreamSummary,
+    check_type,
+    error_of,
+    read_grid,
+    read_info,
+    read_pixels,
+    read_reconstruction,
+    receiving,
+    sending,
+)
+from service.client.calls import (
+    INFO,
+    Call,
+    Fit,
+    Form,
+    check_client_settings,
+    decode_call,
+    encode_call,
+    form_of,
+    reconstruct_call,
+)
+from service.client.retrying import retry_policy
+from service.client.upload import AsyncVideo, Progress
+
+
+class AsyncClient:
+    """Calls a server from coroutines of one event loop, which may share it.
+
+    A request that gets no connection, no answer, or 429, 502, 503 or 504 is sent again; see
+    `service.client.retrying`. An answer that has begun is not asked for again.
+
+    Args:
+        url: of the server, with a path prefix if it has one.
+        api_key: for a server that asks for keys.
+        timeout: seconds that the server may be silent. For `encode` and `reconstruct` it is silent until the
+            work is done, so choose the timeout for your longest video.
+        retries: how often a request is sent again. The default outlives a server's restart of 30 seconds.
+
+    Every call may raise:
+
+    Raises:
+        ProblemError: the server answered with an error. It is also of the library's class of that error.
+        ConnectionFailedError, AnswerTimeoutError, IncompleteAnswerError: there was no whole answer.
+        UnexpectedAnswerError: the answer is not one of this service.
+        RetryLaterError: the server asks to wait for longer than the client waits.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, timeout: float = 60.0, retries: int = 5
+    ) -> None:
+        check_client_settings(url, timeout=timeout, retries=retries)
+        self._timeout = timeout
+        self._retries = retries
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            timeout=timeout,
+            transport=RetryTransport(httpx.AsyncHTTPTransport()),
+        )
+
+    async def info(self) -> ServerInfo:
+        """Return what the server says of its model and its limits."""
+        async with self._answer(INFO) as response:
+            return read_info(bytes(await self._body(response)))
+
+    async def encode(
+        self,
+        video: AsyncVideo,
+        *,
+        fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> TokenGrid:
+        """Return the tokens of a video, as `VideoTokenizer.encode` does.
+
+        Args:
+            video: a path, the file's bytes, a binary file object (which is sent from its position on), or
+                chunks of bytes, also from an asynchronous iterable. An iterator is not sent again once it has
+                begun.
+            fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
+            start: seconds of the video to skip.
+            seconds: how much to read from there. None reads to the end.
+            progress: is called with the bytes sent so far, and their total or None.
+
+        Raises:
+            OSError: the path cannot be opened.
+            ClientError: see the class.
+        """
+        call = encode_call(video, stream=False, fit=fit, start=start, seconds=seconds, progress=progress)
+        async with self._answer(call) as response:
+            return read_grid(response, bytes(await self._body(response)))
+
+    def encode_stream(
+        self,
+        video: AsyncVideo,
+        *,
+        fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncEncodeStream:
+        """Iterate over the tokens (T, H, W) of a video's clips, each as soon as it is ready.
+
+        The request is sent when the iteration begins. Arguments and errors are those of `encode`; iterating
+        also raises IncompleteAnswerError where the stream breaks off.
+        """
+        call = encode_call(video, stream=True, fit=fit, start=start, seconds=seconds, progress=progress)
+        return AsyncEncodeStream(self, call)
+
+    async def decode(self, grid: TokenGrid) -> np.ndarray:
+        """Return the frames of tokens, uint8 (frames, height, width, 3), as `VideoTokenizer.decode` does."""
+        async with self._answer(decode_call(grid, form="npy")) as response:
+            return read_pixels(response, await self._body(response))
+
+    async def decode_to(
+        self, grid: TokenGrid, destination: str | os.PathLike[str] | BinaryIO, *, form: Form | None = None
+    ) -> None:
+        """Decode tokens to a file.
+
+        Args:
+            grid: the tokens.
+            destination: a path, which appears when the file is complete, or a binary file object.
+            form: "mp4", "webm", "gif", "zip" (an MP4 for each clip) or "npy" (pixels). By default the suffix
+                of the path, or "mp4" for a file object.
+
+        Raises:
+            ValueError: the form is not known.
+            OSError: the destination cannot be written.
+            ClientError: see the class. A path then holds what it held before.
+        """
+        call = decode_call(grid, form=form_of(destination, form))
+        async with self._answer(call) as response:
+            check_type(response, call.accept)
+            if isinstance(destination, str | os.PathLike):
+                with replacing(destination) as file:
+                    await self._copy(response, file)
+            else:
+                await self._copy(response, destination)
+
+    async def reconstruct(
+        self,
+        video: AsyncVideo,
+        *,
+        fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> Reconstruction:
+        """Return a video beside its reconstruction, with PSNR and SSIM. Arguments are those of `encode`."""
+        call = reconstruct_call(video, fit=fit, start=start, seconds=seconds, progress=progress)
+        async with self._answer(call) as response:
+            return read_reconstruction(response, bytes(await self._body(response)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def _answer(self, call: Call) -> AsyncIterator[httpx.Response]:
+        """Send a request and give its answer, of which the head has come; or raise the error that it is."""
+        request = self._http.build_request(
+            call.method,
+            call.path,
+            params=call.parameters,
+            headers=call.headers,
+            content=None if call.upload is None else call.upload.asynchronous(),
+            extensions={"retry": retry_policy(self._retries, call.upload)},
+        )
+        with sending(self._timeout):
+            response = await self._http.send(request, stream=True)
+        try:
+            if response.status_code != httpx.codes.OK:
+                with receiving(self._timeout):
+                    await response.aread()
+                raise error_of(response)
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _body(self, response: httpx.Response) -> bytearray:
+        body = bytearray()
+        with receiving(self._timeout):
+            async for chunk in response.aiter_bytes():
+                body += chunk
+        return body
+
+    async def _copy(self, response: httpx.Response, file: BinaryIO) -> None:
+        with receiving(self._timeout):
+            async for chunk in response.aiter_bytes():
+                await anyio.to_thread.run_sync(file.write, chunk)
+
+
+class AsyncEncodeStream(AsyncIterator[np.ndarray]):
+    """Iterates over the tokens (T, H, W) of a video's clips. Close it, or use it as a context manager."""
+
+    def __init__(self, client: AsyncClient, call: Call) -> None:
+        self._clips = self._read(client, call)
+        self.summary: StreamSummary | None = None
+        """The fields of the TokenGrid besides its tokens, once the iteration has ended."""
+
+    async def _read(self, client: AsyncClient, call: Call) -> AsyncGenerator[np.ndarray, None]:
+        async with client._answer(call) as response:
+            lines = LineReader(response)
+            chunks = response.aiter_bytes()
+            while True:
+                with receiving(client._timeout):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    break
+                for clip in lines.feed(chunk):
+                    yield clip
+            lines.finish()
+            self.summary = lines.summary
+
+    async def __anext__(self) -> np.ndarray:
+        return await anext(self._clips)
+
+    async def close(self) -> None:
+        """End the request: the server stops working on it."""
+        await self._clips.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
