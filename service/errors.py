@@ -15,11 +15,13 @@
         ├── EmptyBodyError           no byte of a body
         ├── MultipartError           not a form with one part named `file`
         ├── MalformedRequestError    not HTTP as it should be
+        ├── HeadersTooLargeError     more bytes of headers than allowed
         ├── BodyTooLargeError        more bytes than allowed
         ├── UploadTimeoutError       the body stalled, or took too long
         ├── StorageFullError         no room to keep the body
         ├── ClientGoneError          nobody is left to answer
         ├── BusyError                too much in flight
+        ├── KeyLimitError            the key's own limits are reached
         ├── TooManyConnectionsError  too many are open
         ├── NotReadyError            starting, or failed
         ├── DrainingError            stopping
@@ -115,6 +117,12 @@ class MalformedRequestError(ServiceError):
     code = "malformed_request"
 
 
+class HeadersTooLargeError(ServiceError):
+    """The request's first line and headers have more bytes than allowed."""
+
+    code = "headers_too_large"
+
+
 class BodyTooLargeError(ServiceError):
     """The body has more bytes than allowed."""
 
@@ -143,6 +151,12 @@ class BusyError(ServiceError):
     """Too much is in flight. `Retry-After` says when to try again."""
 
     code = "busy"
+
+
+class KeyLimitError(ServiceError):
+    """The client's key has limits of its own, and one is reached. `Retry-After` says when to try again."""
+
+    code = "key_limit"
 
 
 class TooManyConnectionsError(ServiceError):

@@ -26,7 +26,7 @@ A video goes in, integers come out, and the other way round: the tokens of C-ViV
 autoencoder of Phenaki.
 
 Every answer carries `x-request-id` (yours, if you sent one) and `server-timing`. Every error is
-`application/problem+json`; [the list of errors](/errors) names their codes.
+`application/problem+json`; [the list of errors](errors) names their codes.
 """
 
 OPENAPI_PATH = "/openapi.json"
@@ -41,6 +41,7 @@ GIF = "image/gif"
 EVERYWHERE = (
     errors.MalformedRequestError,
     errors.UnauthorizedError,
+    errors.HeadersTooLargeError,
     errors.TooManyConnectionsError,
     errors.InternalError,
 )
@@ -48,6 +49,7 @@ EVERYWHERE = (
 
 WORK_ERRORS = (
     errors.BusyError,
+    errors.KeyLimitError,
     errors.NotReadyError,
     errors.DrainingError,
     errors.StageTimeoutError,
@@ -134,7 +136,13 @@ def describe(
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["ProblemBody"] = ProblemBody.model_json_schema()
         if open_paths is not None:
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            components["securitySchemes"] = {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A key that the operator gave you.",
+                }
+            }
             document["security"] = [{"key": []}]
         for path, operations in document["paths"].items():
             if open_paths is None or path in open_paths:

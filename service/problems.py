@@ -49,11 +49,13 @@ STATUSES: dict[type[CViViTError], int] = {
     errors.EmptyBodyError: 400,
     errors.MultipartError: 400,
     errors.MalformedRequestError: 400,
+    errors.HeadersTooLargeError: 431,
     errors.BodyTooLargeError: 413,
     errors.UploadTimeoutError: 408,
     errors.StorageFullError: 503,
     errors.ClientGoneError: 499,
     errors.BusyError: 429,
+    errors.KeyLimitError: 429,
     errors.TooManyConnectionsError: 503,
     errors.NotReadyError: 503,
     errors.DrainingError: 503,
@@ -129,8 +131,16 @@ def meaning_of(kind: type[CViViTError]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
-def answer(error: BaseException, path: str) -> Answer:
-    """Return what `error` tells the client of `path`. What is not of our tree tells nothing but a 500."""
+def answer(error: BaseException, path: str, root_path: str = "") -> Answer:
+    """Return the answer to a request that failed with `error`.
+
+    An error that is not one of ours is answered 500, and nothing of it is told.
+
+    Args:
+        error: why the request failed.
+        path: of the request, as its client sees it.
+        root_path: the prefix that a proxy adds to every path; links begin with it.
+    """
     told = error if isinstance(error, CViViTError) else errors.InternalError(APOLOGY)
     status = status_of(type(told))
     if status is None:
@@ -142,7 +152,7 @@ def answer(error: BaseException, path: str) -> Answer:
         headers["Connection"] = "close"
     headers |= getattr(told, "headers", {})
     problem = Problem(
-        type=f"/errors#{told.code}",
+        type=f"{root_path}/errors#{told.code}",
         title=title_of(type(told)),
         status=status,
         detail=str(told),

@@ -28,6 +28,8 @@ class Record:
     status: int | None = None
     code: str | None = None
     request_id: str | None = field(default_factory=correlation_id.get)
+    key_name: str | None = None
+    """Name of the API key that the request came with; None where no key is asked for."""
     refused: tuple[int, str] | None = None
     """Status and code with which the protocol cut the request short, where it did."""
 

@@ -1,4 +1,4 @@
-"""GET /livez, /readyz and /metrics: for whoever runs the service."""
+"""GET /livez, /readyz, /health and /metrics: for whoever runs the service."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ async def readyz(request: Request) -> dict[str, str]:
     if not lifecycle.ready:
         raise NotReadyError("the server has no engine" if lifecycle.failed else "the server is starting")
     return {"status": "ready"}
+
+
+@router.get("/health", summary="As /readyz", responses=problem_responses(NotReadyError, DrainingError))
+async def health(request: Request) -> dict[str, str]:
+    """Answer as `/readyz` does: many load balancers and monitors ask for this path unless told otherwise."""
+    return await readyz(request)
 
 
 @router.get(

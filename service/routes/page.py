@@ -78,9 +78,9 @@ td:nth-child(2) { font-family: monospace }
 
 
 @router.get("/")
-async def index() -> Response:
+async def index(request: Request) -> Response:
     """Lead to the documentation."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.get("/docs")

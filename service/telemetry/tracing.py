@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from cvivit.errors import ConfigError
 
-OPEN_ROUTES = "livez,readyz,metrics"
+OPEN_ROUTES = "livez,readyz,health,metrics"
 """Routes that are polled: they make no spans."""
 FLUSH_SECONDS = 5.0
 """Time for spans that wait to be sent at the end. A collector that does not answer is tried for longer."""
