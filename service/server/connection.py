@@ -18,6 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import socket
+import struct
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import h11
@@ -66,7 +69,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first headers; turn the connection away if there are too many."""
-        self._progress = SendProgress(transport, seconds=self.settings.send_seconds, cut=self._abort)
+        self._progress = SendProgress(transport, seconds=self.settings.send_seconds, cut=self._cut)
         self._wire = GentleTransport(transport, self._hang_up, self._progress.wrote)
         super().connection_made(cast(asyncio.Transport, self._wire))
         self._set_clock(self.settings.header_seconds)
@@ -189,6 +192,17 @@ class GuardedProtocol(H11Protocol):
 
     def _abort(self) -> None:
         self.transport.abort()
+
+    def _cut(self) -> None:
+        """Reset the connection, which also frees the part of an answer that lies in the system's buffer.
+
+        Otherwise the system would keep that, up to several MiB, and offer it to the client for many minutes.
+        """
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None:
+            with suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._abort()
 
 
 def guarded(settings: Settings, metrics: Metrics) -> type[GuardedProtocol]:

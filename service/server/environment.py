@@ -9,11 +9,14 @@ from difflib import get_close_matches
 
 PREFIX = "CVIVIT_"
 
+LEAST_LIKENESS = 0.7
+"""Of a misspelt name to the setting that is offered for it: the share of letters that both have, in order."""
+
 LINK_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S+", re.IGNORECASE)
 """What Kubernetes writes into `<SERVICE>_PORT`: an address such as `tcp://10.96.0.7:80`, not a number."""
 
 LINK_HOST = "_SERVICE_HOST"
-LINK_PARTS = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?")
+LINK_PARTS = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +62,11 @@ def service_links(environment: Mapping[str, str | None]) -> set[str]:
     for name, value in values.items():
         if not name.startswith(PREFIX):
             continue
-        is_address = LINK_ADDRESS.fullmatch(value.strip()) is not None
-        if name.endswith("_PORT") and not name.endswith("_SERVICE_PORT"):
+        part_of = (name.removeprefix(service) for service in services if name.startswith(service))
+        if any(LINK_PARTS.fullmatch(part) for part in part_of):
+            links.add(name)
+        elif name.endswith("_PORT") and LINK_ADDRESS.fullmatch(value.strip()):
             # CVIVIT_PORT is a setting as well: only its value tells which of the two it is.
-            if is_address:
-                links.add(name)
-        elif any(
-            name.startswith(service) and LINK_PARTS.fullmatch(name.removeprefix(service))
-            for service in services
-        ):
             links.add(name)
     return links
 
@@ -79,11 +78,13 @@ def unknown_variables(environment: Mapping[str, str], settings: Collection[str])
         environment: of the process.
         settings: names of the settings, in lower case and without the prefix.
     """
-    known = {f"{PREFIX}{name.upper()}" for name in settings}
+    known = {name.upper() for name in settings}
     names = {name for name in environment if name.upper().startswith(PREFIX)}
     links = service_links(environment)
-    unknown = sorted(name for name in names if name.upper() not in known | links)
-    return [
-        UnknownVariable(name=name, nearest=next(iter(get_close_matches(name.upper(), known, 1, 0.8)), None))
-        for name in unknown
-    ]
+    unknown = []
+    for name in sorted(names):
+        wanted = name.upper().removeprefix(PREFIX)
+        if wanted not in known and name.upper() not in links:
+            nearest = get_close_matches(wanted, known, 1, LEAST_LIKENESS)
+            unknown.append(UnknownVariable(name=name, nearest=f"{PREFIX}{nearest[0]}" if nearest else None))
+    return unknown

@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,39 @@ NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """The machine does not have this address, or no IPv6 at all."""
 
 
+class UnixListener(socket.socket):
+    """A Unix socket to listen on, which knows its file even after it was closed.
+
+    Args:
+        path: of the file, which is made.
+
+    Raises:
+        OSError: there is something else at `path`, another process listens there, or the system refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.path = path
+        try:
+            if path.is_socket():
+                if not _is_abandoned(path):
+                    raise OSError(errno.EADDRINUSE, "another process listens on it")
+                path.unlink()  # left behind by a process that was killed
+            self.bind(str(path))
+            path.chmod(SOCKET_MODE)
+            self.listen()
+            self._file = os.stat(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def remove_file(self) -> None:
+        """Remove the file, unless another process has put its own in its place."""
+        with suppress(OSError):
+            if os.path.samestat(os.stat(self.path), self._file):
+                self.path.unlink()
+
+
 def open_listeners(settings: Settings) -> list[socket.socket]:
     """Return the sockets to listen on, bound.
 
@@ -33,11 +65,16 @@ def open_listeners(settings: Settings) -> list[socket.socket]:
         ConfigError: the system does not let the process listen there.
     """
     if settings.uds is not None:
-        return [_unix_listener(settings.uds)]
+        try:
+            return [UnixListener(settings.uds)]
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(f"uds: cannot listen on {settings.uds}: {reason}") from error
     try:
         return _tcp_listeners(settings.host, settings.port)
     except OSError as error:  # also a host whose name is not known
-        reason = (error.strerror or str(error)).lower()
+        number = error.errno or 0  # the codes of getaddrinfo are below 0
+        reason = (os.strerror(number) if number > 0 else error.strerror or str(error)).lower()
         where = f"{settings.host}, port {settings.port}"
         raise ConfigError(f"host: cannot listen on {where}: {reason}") from error
 
@@ -45,12 +82,9 @@ def open_listeners(settings: Settings) -> list[socket.socket]:
 def close_listeners(listeners: list[socket.socket]) -> None:
     """Close the sockets, and remove the file of a Unix socket unless another process has taken its place."""
     for listener in listeners:
-        if listener.family == socket.AF_UNIX and listener.fileno() >= 0:
-            path = listener.getsockname()
-            with suppress(OSError):
-                if _is_free(Path(path)) and stat.S_ISSOCK(os.stat(path).st_mode):
-                    os.unlink(path)
         listener.close()
+        if isinstance(listener, UnixListener):
+            listener.remove_file()
 
 
 def url_of(listener: socket.socket, *, tls: bool) -> str:
@@ -130,24 +164,7 @@ def _addresses(host: str, port: int) -> Iterator[tuple[socket.AddressFamily, str
     yield from dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found)
 
 
-def _unix_listener(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket():
-            if not _is_free(path):
-                raise OSError(errno.EADDRINUSE, "another process listens on it")
-            path.unlink()  # left behind by a process that was killed
-        listener.bind(str(path))
-        path.chmod(SOCKET_MODE)
-        listener.listen()
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise ConfigError(f"uds: cannot listen on {path}: {reason}") from error
-    return listener
-
-
-def _is_free(path: Path) -> bool:
+def _is_abandoned(path: Path) -> bool:
     """Return whether no process listens on a Unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1)
