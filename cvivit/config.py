@@ -10,7 +10,7 @@ Shape letters, the same in every file::
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,7 +22,10 @@ from pydantic import (
     model_validator,
 )
 
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+MIN_FPS: Final = 0.01
+"""The lowest frame rate, in frames a second, that configurations, token grids and videos may have."""
+MAX_FPS: Final = 1000.0
+"""The highest frame rate that they may have."""
 
 
 def _pair(value: Any) -> Any:

@@ -12,8 +12,9 @@ import torch
 
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
+from cvivit.runtime.arrays import Clips
 from cvivit.runtime.precision import Precision, PrecisionChoice
-from cvivit.runtime.runner import ClipRunner, Clips
+from cvivit.runtime.runner import Runner, make_runner
 from cvivit.tokens.grid import TokenGrid
 from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, read_clips
 from cvivit.weights import LoadedWeights, fingerprint, load_weights
@@ -48,7 +49,7 @@ class VideoTokenizer:
         self.name: str = weights.name
         self.model = CViViT(weights.config).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
-        self.runner = ClipRunner(self.model, device=device, precision=precision)
+        self.runner: Runner = make_runner(self.model, device=device, precision=precision)
 
     @classmethod
     def from_pretrained(
@@ -98,6 +99,8 @@ class VideoTokenizer:
         source: VideoSource,
         *,
         fit: Fit = "crop",
+        start: float = 0.0,
+        seconds: float | None = None,
         limits: VideoLimits | None = None,
         read: ReadClips = read_clips,
     ) -> TokenGrid:
@@ -106,16 +109,21 @@ class VideoTokenizer:
         Args:
             source: a path, the file's bytes, or a binary file object.
             fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
+            start: seconds after the first frame appeared, where reading begins.
+            seconds: how much is read from there on, at most; by default everything.
             limits: what to refuse; by default nothing is too large.
             read: opens the video; by default this process does. One that decodes elsewhere, such as
                 `service.decoding.blocking.IsolatedReader.read_clips`, is for videos of strangers.
 
         Raises:
-            VideoError: the file cannot be read, or passes a limit.
+            VideoError: the file cannot be read, passes a limit, or ends before `start`.
+            ConfigError: (a ValueError) `start` or `seconds` is out of range.
             OSError: the path cannot be opened.
         """
         clip_format = ClipFormat.of(self.config, fit=fit)
-        with read(source, clip_format, limits=limits or VideoLimits()) as reader:
+        with read(
+            source, clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
+        ) as reader:
             parts = [self.encode_clips(batch) for batch in _batches(reader, CLIPS_AT_ONCE)]
             frames = reader.frames
         return TokenGrid(
@@ -146,11 +154,11 @@ class VideoTokenizer:
             yield from frames
 
     def encode_clips(self, clips: Clips) -> Clips:
-        """Return the tokens `n T H W` of uint8 clips `n f h w c`; see `ClipRunner.encode_clips`."""
+        """Return the tokens `n T H W` of uint8 clips `n f h w c`; see `Runner.encode_clips`."""
         return self.runner.encode_clips(clips)
 
     def decode_clips(self, indices: Clips) -> Clips:
-        """Return the uint8 clips `n f h w c` of tokens `n T H W`; see `ClipRunner.decode_clips`."""
+        """Return the uint8 clips `n f h w c` of tokens `n T H W`; see `Runner.decode_clips`."""
         return self.runner.decode_clips(indices)
 
     def save_pretrained(self, directory: str | PathLike[str]) -> None:

@@ -15,7 +15,7 @@ from cvivit import __version__
 from cvivit.errors import ConfigError
 from cvivit.tokenizer import VideoTokenizer
 from service import problems
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.middleware.access import AccessMiddleware, open_paths
 from service.middleware.admission import AdmissionMiddleware
 from service.middleware.api_keys import ApiKeys
@@ -24,12 +24,15 @@ from service.middleware.head import HeadMiddleware
 from service.middleware.observation import ObserveMiddleware, ProblemMiddleware
 from service.middleware.proxy import MissingSlashMiddleware, ProxyMiddleware
 from service.middleware.security_headers import SecurityHeadersMiddleware
-from service.openapi import DESCRIPTION, OPENAPI_PATH, describe, is_request_id
-from service.routes import decode, encode, health, info, page, reconstruct
+from service.openapi.document import DESCRIPTION, OPENAPI_PATH, describe
+from service.record import is_request_id
+from service.routes import decode, demo, encode, health, info, page, reconstruct
 from service.settings import Settings
 from service.telemetry.tracing import trace_requests
 
-ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, page.router)
+PAGE_ROUTERS = (demo.router, page.router)
+"""Pages that a browser shows. They need no key, and ask for one when they call."""
+ROUTERS = (encode.router, decode.router, reconstruct.router, info.router, health.router, *PAGE_ROUTERS)
 
 
 def create_app(
@@ -53,14 +56,14 @@ def create_app(
     settings = settings or Settings()
     _check_prefix(settings.root_path)
     keys = None if settings.api_keys_file is None else ApiKeys(settings.api_keys_file)
-    opened = open_paths([*_paths(page.router), OPENAPI_PATH], metrics_open=settings.metrics_open)
-    runtime = Runtime(settings, tokenizers=tokenizers, in_background=in_background)
+    opened = open_paths([*_paths(*PAGE_ROUTERS), OPENAPI_PATH], metrics_open=settings.metrics_open)
+    app_state = AppState(settings, tokenizers=tokenizers, in_background=in_background)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = None if keys is None else asyncio.create_task(keys.watch())
         try:
-            async with runtime:
+            async with app_state:
                 yield
         finally:
             if watching is not None:
@@ -74,32 +77,32 @@ def create_app(
         description=DESCRIPTION,
         version=__version__,
         lifespan=lifespan,
-        middleware=_middleware(settings, runtime, keys, opened),
+        middleware=_middleware(settings, app_state, keys, opened),
         openapi_url=OPENAPI_PATH,
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
         redirect_slashes=False,  # such a redirect would lead to whatever host the client named
     )
-    app.state.runtime = runtime
+    app.state.app_state = app_state
     app.state.api_keys = keys
     for router in ROUTERS:
         app.include_router(router)
     problems.install(app)
-    describe(app, open_paths=None if keys is None else opened, tokenizer=lambda: runtime.tokenizer)
+    describe(app, open_paths=None if keys is None else opened, tokenizer=lambda: app_state.tokenizer)
     flush_spans = trace_requests(app, settings.otel_endpoint) if settings.otel_endpoint else None
     return app
 
 
 def _middleware(
-    settings: Settings, runtime: Runtime, keys: ApiKeys | None, opened: frozenset[str]
+    settings: Settings, app_state: AppState, keys: ApiKeys | None, opened: frozenset[str]
 ) -> list[Middleware]:
     """Return the middleware, outermost first."""
     listed = [
         # First, because all others look at the path, which this corrects.
         Middleware(ProxyMiddleware, root_path=settings.root_path, trusted=settings.trusted_proxies),
         Middleware(CorrelationIdMiddleware, header_name="X-Request-ID", validator=is_request_id),
-        Middleware(ObserveMiddleware, metrics=runtime.metrics, routes={*_paths(*ROUTERS), OPENAPI_PATH}),
+        Middleware(ObserveMiddleware, metrics=app_state.metrics, routes={*_paths(*ROUTERS), OPENAPI_PATH}),
         Middleware(SecurityHeadersMiddleware, frame_ancestors=settings.frame_ancestors),
     ]
     if settings.cors_origins:
@@ -116,7 +119,7 @@ def _middleware(
     if keys is not None:
         listed.append(Middleware(AccessMiddleware, keys=keys, opened=opened))
     listed.append(Middleware(MissingSlashMiddleware))
-    listed.append(Middleware(AdmissionMiddleware, lifecycle=runtime.lifecycle))
+    listed.append(Middleware(AdmissionMiddleware, lifecycle=app_state.lifecycle))
     listed.append(Middleware(HeadMiddleware))
     return listed
 

@@ -1,4 +1,4 @@
-"""What runs behind the routes, from the app's start to its stop: model, engine, reader, threads."""
+"""Everything that lives as long as the app and works behind the routes: model, engine, decoders, threads."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import BinaryIO, Self, TypeVar
 
 from fastapi import FastAPI
 
+from cvivit.metrics import prepare_ssim
 from cvivit.tokenizer import VideoTokenizer
-from cvivit.video.settings import ClipFormat, VideoLimits
-from service import quality
+from cvivit.video.settings import ClipFormat, Fit, VideoLimits
 from service.decoding import DecodedClips, DecodingLimits, DecodingPool
 from service.engine import Engine
 from service.errors import NotReadyError
 from service.lifecycle import Lifecycle, Phase
+from service.server.sizes import Sizes, limit_compute_threads, resident_bytes
 from service.settings import Settings
-from service.telemetry.engine_metrics import EngineMeters, LiveState
+from service.telemetry.engine_metrics import EngineMetrics, LiveState
 from service.telemetry.prometheus_metrics import Metrics
 from service.threads import on_daemon
 
@@ -27,17 +28,14 @@ log = logging.getLogger("service")
 
 Result = TypeVar("Result")
 
-SPARE_THREADS = 8
-"""Threads beyond one for each request in flight, for short work such as a spool's writes."""
 
-
-class Runtime:
-    """Everything that lives as long as the app. Entering starts it, leaving stops it.
+class AppState:
+    """Everything that lives as long as the app. Entering it as a context starts it, and leaving it stops it.
 
     Args:
         settings: of the app.
-        tokenizers: already loaded, one a device, in place of `settings.model`.
-        in_background: whether entering it does not wait until it is ready. What then fails is `failure`.
+        tokenizers: already loaded, one per device. They are used in place of `settings.model`.
+        in_background: whether entering returns before the start is complete. `failure` then keeps its error.
     """
 
     def __init__(
@@ -50,15 +48,18 @@ class Runtime:
         self.settings = settings
         self.in_background = in_background
         self.failure: Exception | None = None
-        """Why it never became ready."""
+        """The error that ended the start, if it has failed."""
+        self.sizes = Sizes.of(settings)
+        """What follows from the machine's cores and memory, where the settings leave it open."""
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None
         self._engine: Engine | None = None
-        self._meters = EngineMeters(self.metrics)
+        self._engine_metrics = EngineMetrics(self.metrics)
         self._tokenizers = list(tokenizers)
         self.parsing: asyncio.Semaphore
-        """Held while tokens are parsed: that keeps other threads from running, so one at a time does."""
+        """Held while tokens are parsed. Parsing keeps the interpreter's lock, so two at once would slow
+        the event loop down."""
         self._threads: ThreadPoolExecutor
         self._task: asyncio.Task[None]
         self.metrics.ready.set_function(lambda: self.lifecycle.ready)
@@ -72,7 +73,7 @@ class Runtime:
 
     @property
     def engine(self) -> Engine:
-        """What runs the clips."""
+        """The engine, which runs the clips."""
         assert self._engine is not None, "the app is not running"
         return self._engine
 
@@ -81,7 +82,7 @@ class Runtime:
         """The model that is served, on its first device.
 
         Raises:
-            NotReadyError: it is still being loaded.
+            NotReadyError: the model is still being loaded.
         """
         if not self._tokenizers:
             raise NotReadyError("the server is starting: its model is not loaded yet")
@@ -89,30 +90,27 @@ class Runtime:
 
     @property
     def pool(self) -> DecodingPool:
-        """What reads videos."""
+        """The processes that read videos."""
         assert self._pool is not None, "the app is not running"
         return self._pool
 
-    def read(self, source: BinaryIO) -> DecodedClips:
+    def read(self, source: BinaryIO, *, fit: Fit = "crop") -> DecodedClips:
         """Return the clips of a stranger's video, read within the limits of the settings."""
-        return self.pool.read(
-            source, ClipFormat.of(self.tokenizer.config), limits=video_limits(self.settings)
-        )
+        clip_format = ClipFormat.of(self.tokenizer.config, fit=fit)
+        return self.pool.read(source, clip_format, limits=video_limits(self.settings))
 
     def backlog_seconds(self) -> float:
-        """Return how long the clips that wait for a batch will take, at the measured rates."""
-        snapshot = self.engine.snapshot()
-        rates = snapshot.clips_per_second
-        return sum(snapshot.queued.get(operation, 0) / rate for operation, rate in rates.items() if rate > 0)
+        """Return how long the clips that wait for a batch will take at the measured rates."""
+        return sum(self.engine.snapshot().queued_seconds.values())
 
     async def run_blocking(self, work: Callable[[], Result]) -> Result:
-        """Return what `work` returns, called on a thread: the event loop goes on meanwhile."""
+        """Run `work` on a thread, so that the event loop goes on meanwhile, and return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def __aenter__(self) -> Self:
-        """Load, warm up and take requests.
+        """Load the model, warm it up and accept requests.
 
-        Raises, unless this is done in the background:
+        Raises, unless this happens in the background:
             WeightsError: the weights cannot be loaded.
             DeviceError, EngineUnavailableError: the device does not run them.
             DecodingError: the decoders do not start.
@@ -120,7 +118,7 @@ class Runtime:
         self.lifecycle.begin()
         self.failure = None
         self.parsing = asyncio.Semaphore()
-        self._threads = ThreadPoolExecutor(self.settings.max_requests + SPARE_THREADS, "service")
+        self._threads = ThreadPoolExecutor(self.sizes.request_threads, "service")
         self._task = asyncio.create_task(self._run())
         try:
             if not self.in_background:
@@ -135,12 +133,12 @@ class Runtime:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take no more requests and end what is left of them."""
+        """Accept no more requests, and end those that are left."""
         self.lifecycle.become(Phase.DRAINING)
         await self._stop()
 
     async def _run(self) -> None:
-        """Start, and watch over what was started."""
+        """Start everything, and then wait for the engine to fail. This task runs until the app stops."""
         try:
             await self._start()
         except Exception as error:
@@ -148,19 +146,28 @@ class Runtime:
         else:
             self.lifecycle.become(Phase.READY)
             cause = await self.engine.wait_failed()
-            log.error("the engine is lost", exc_info=cause)
+            log.error("the engine has failed", exc_info=cause)
         self.lifecycle.become(Phase.FAILED)
 
     async def _start(self) -> None:
-        preparing = asyncio.ensure_future(self.run_blocking(quality.prepare))
+        limit_compute_threads(self.sizes)
+        preparing = asyncio.ensure_future(self.run_blocking(prepare_ssim))
         if not self._tokenizers:
+            # On a daemon thread: loading may take minutes, and a signal to stop does not wait for it.
             self._tokenizers = await on_daemon(lambda: load(self.settings))
-        self._engine = Engine([tokenizer.runner for tokenizer in self._tokenizers], observer=self._meters)
-        self._pool = DecodingPool(decoding_limits(self.settings))
-        self._engine.start()
+        log.info("sizes: %s", self.sizes)
+        self._engine = Engine(
+            [tokenizer.runner for tokenizer in self._tokenizers], observer=self._engine_metrics
+        )
+        self._pool = DecodingPool(decoding_limits(self.settings, self.sizes))
+        self._engine.start()  # the device warms up while the decoders start
         await self._pool.start()
         await self._engine.wait_ready()
         await preparing
+        for warning in self.sizes.memory_warnings(
+            server_bytes=resident_bytes(), max_pixels=self.settings.max_pixels
+        ):
+            log.warning(warning)
 
     async def _stop(self) -> None:
         self._task.cancel()
@@ -173,7 +180,7 @@ class Runtime:
 
 
 def load(settings: Settings) -> list[VideoTokenizer]:
-    """Return the model that `settings` name, on each of their devices.
+    """Return the model that `settings` name, once for each of their devices.
 
     Raises:
         WeightsError: the weights cannot be loaded.
@@ -186,11 +193,11 @@ def load(settings: Settings) -> list[VideoTokenizer]:
     ]
 
 
-def decoding_limits(settings: Settings) -> DecodingLimits:
-    """Return what the decoding processes may use."""
+def decoding_limits(settings: Settings, sizes: Sizes) -> DecodingLimits:
+    """Return the limits of the decoding processes."""
     return DecodingLimits(
-        processes=settings.decoders,
-        memory_bytes=settings.decoder_memory_bytes,
+        processes=sizes.decoders,
+        memory_bytes=sizes.decoder_memory_bytes,
         cpu_seconds=settings.reading_seconds,
         deadline_seconds=settings.reading_seconds,
         waiting_seconds=settings.decoder_wait_seconds,
@@ -199,7 +206,7 @@ def decoding_limits(settings: Settings) -> DecodingLimits:
 
 
 def video_limits(settings: Settings) -> VideoLimits:
-    """Return what a video may cost."""
+    """Return the limits of a video."""
     return VideoLimits(
         max_pixels=settings.max_pixels,
         max_frames=settings.max_frames,
@@ -210,7 +217,7 @@ def video_limits(settings: Settings) -> VideoLimits:
 
 
 def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]:
-    """Yield each CUDA device and the bytes that this process has reserved of it."""
+    """Yield each CUDA device, and how many bytes of its memory this process has reserved."""
     import torch
 
     for tokenizer in tokenizers:
@@ -219,7 +226,7 @@ def device_memory(tokenizers: list[VideoTokenizer]) -> Iterator[tuple[str, int]]
             yield str(device), torch.cuda.memory_reserved(device)
 
 
-def runtime_of(app: FastAPI) -> Runtime:
-    """Return the runtime of an app made by `create_app`."""
-    runtime: Runtime = app.state.runtime
-    return runtime
+def app_state_of(app: FastAPI) -> AppState:
+    """Return the state of an app made by `create_app`."""
+    app_state: AppState = app.state.app_state
+    return app_state

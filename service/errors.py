@@ -1,43 +1,71 @@
-"""The errors of a request that are the service's own: the codec's are in `cvivit.errors`.
+"""The errors of a request that belong to the service. Those of the codec are in `cvivit.errors`.
 
 ::
 
     CViViTError
     └── ServiceError
-        ├── NotFoundError            no such route
+        ├── NotFoundError            the path is no route
         ├── MethodNotAllowedError    the route has other methods
-        ├── InvalidRequestError      refused by the framework
-        ├── UnauthorizedError        no key, or an unknown one
-        ├── CrossOriginError         a page that may not ask for this
-        ├── NotAcceptableError       nothing the route gives is accepted
-        ├── ContentTypeError         a body of a type that the route does not take
-        ├── ContentEncodingError     a body that is compressed
-        ├── EmptyBodyError           no byte of a body
-        ├── MultipartError           not a form with one part named `file`
-        ├── MalformedRequestError    not HTTP as it should be
-        ├── HeadersTooLargeError     more bytes of headers than allowed
-        ├── BodyTooLargeError        more bytes than allowed
-        ├── UploadTimeoutError       the body stalled, or took too long
-        ├── StorageFullError         no room to keep the body
-        ├── ClientGoneError          nobody is left to answer
-        ├── BusyError                too much in flight
-        ├── KeyLimitError            the key's own limits are reached
-        ├── TooManyConnectionsError  too many are open
-        ├── NotReadyError            starting, or failed
-        ├── DrainingError            stopping
-        ├── StageTimeoutError        a stage took longer than it may
-        └── InternalError            a bug
+        ├── InvalidRequestError      the framework refused the request
+        ├── ParameterError           a query parameter is unknown, repeated or out of range
+        ├── UnauthorizedError        the API key is missing or unknown
+        ├── CrossOriginError         a page of another origin may not send this request
+        ├── NotAcceptableError       `Accept` allows no media type that the route gives
+        ├── ContentTypeError         the body has a media type that the route does not take
+        ├── ContentEncodingError     the body is compressed
+        ├── EmptyBodyError           the body has no bytes
+        ├── MultipartError           the body is not a form with one part named `file`
+        ├── MalformedRequestError    the request is not valid HTTP
+        ├── HeadersTooLargeError     the headers have more bytes than allowed
+        ├── BodyTooLargeError        the body has more bytes than allowed
+        ├── UploadTimeoutError       the body stalled or took too long
+        ├── StorageFullError         the server has no disk space for the body
+        ├── ClientGoneError          the client closed the connection
+        ├── BusyError                too many requests are in flight
+        ├── KeyLimitError            a limit of the API key itself is reached
+        ├── TooManyConnectionsError  too many connections are open
+        ├── NotReadyError            the server is starting, or has failed
+        ├── DrainingError            the server is stopping
+        ├── StageTimeoutError        a stage of the work took too long
+        ├── InternalError            a bug
+        ├── EngineError              see `service.engine.engine_errors`
+        └── DecodingError            see `service.decoding.decoding_errors`
+
+Each class says how it is answered: `status`, `code`, `title`, and `routes`, the routes that may answer it.
+Its docstring's first line is its meaning in ERRORS.md. `service.problems` turns errors into answers, and
+`service.openapi` lists them in the OpenAPI document.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from typing import ClassVar
+
 from cvivit.errors import CViViTError
 
 
+class Routes(Enum):
+    """Which routes may answer an error."""
+
+    ALL = "all"
+    WORK = "work"
+    """Routes that take a body and run the model."""
+    VIDEO = "video"
+    """Routes that take a video."""
+    TOKENS = "tokens"
+    """Routes that take tokens."""
+    NAMED = "named"
+    """Only routes that name the error in their own list."""
+
+
 class ServiceError(CViViTError):
-    """Root of the service's own errors. `headers` go with the answer."""
+    """Root of the service's own errors. `headers` are added to the answer."""
 
     code = "service_error"
+    status: ClassVar[int]
+    title: ClassVar[str]
+    """What happened, in a few words that are the same for every error of the class."""
+    routes: ClassVar[Routes] = Routes.NAMED
 
     def __init__(
         self,
@@ -52,138 +80,163 @@ class ServiceError(CViViTError):
 
 
 class NotFoundError(ServiceError):
-    """There is no such route."""
+    """The server has no route at this path."""
 
-    code = "not_found"
+    status, code, title = 404, "not_found", "Not found"
 
 
 class MethodNotAllowedError(ServiceError):
-    """The route has other methods: `Allow` names them."""
+    """The route does not take this method. The `Allow` header lists those it takes."""
 
-    code = "method_not_allowed"
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
 class InvalidRequestError(ServiceError):
-    """The request is not one that the route takes."""
+    """The route does not take a request of this form."""
 
-    code = "invalid_request"
+    status, code, title = 422, "invalid_request", "Invalid request"
+
+
+class ParameterError(ServiceError):
+    """A query parameter is unknown, repeated, or has a value that the route does not take."""
+
+    status, code, title = 422, "invalid_parameter", "Invalid query parameter"
+    routes = Routes.ALL
 
 
 class UnauthorizedError(ServiceError):
-    """No bearer key was sent, or one that is not known."""
+    """The request has no API key, or one that the server does not know."""
 
-    code = "unauthorized"
+    status, code, title = 401, "unauthorized", "API key missing or unknown"
+    routes = Routes.ALL
 
 
 class CrossOriginError(ServiceError):
-    """A page of another origin may not ask for this: a browser's preflight of it is refused."""
+    """A page of another origin may not send this request. The answer to a browser's preflight says so."""
 
-    code = "cross_origin"
+    status, code, title = 400, "cross_origin", "Cross-origin request refused"
 
 
 class NotAcceptableError(ServiceError):
-    """`Accept` allows none of the types that the route gives."""
+    """The `Accept` header allows none of the media types that the route gives."""
 
-    code = "not_acceptable"
+    status, code, title = 406, "not_acceptable", "No acceptable media type"
+    routes = Routes.WORK
 
 
 class ContentTypeError(ServiceError):
-    """The body is of a type that the route does not take."""
+    """The `Content-Type` header names a media type that the route does not take."""
 
-    code = "content_type"
+    status, code, title = 415, "content_type", "Unsupported content type"
+    routes = Routes.TOKENS
 
 
 class ContentEncodingError(ServiceError):
-    """The body has a `Content-Encoding`: bodies are taken as they are."""
+    """The body is compressed (it has a `Content-Encoding`). Send it uncompressed."""
 
-    code = "content_encoding"
+    status, code, title = 415, "content_encoding", "Compressed body"
+    routes = Routes.WORK
 
 
 class EmptyBodyError(ServiceError):
-    """The body, or the file in it, is empty."""
+    """The body, or the file in the form, is empty."""
 
-    code = "empty_body"
+    status, code, title = 400, "empty_body", "Empty body"
+    routes = Routes.WORK
 
 
 class MultipartError(ServiceError):
-    """The body is not a form with exactly one part named `file`."""
+    """The body is not a multipart form with exactly one part named `file`."""
 
-    code = "multipart"
+    status, code, title = 400, "multipart", "Invalid multipart form"
+    routes = Routes.VIDEO
 
 
 class MalformedRequestError(ServiceError):
-    """The request is not HTTP as it should be, or its body is not what its headers announce."""
+    """The request is not valid HTTP, or its body is not what its headers announce."""
 
-    code = "malformed_request"
+    status, code, title = 400, "malformed_request", "Malformed HTTP request"
+    routes = Routes.ALL
 
 
 class HeadersTooLargeError(ServiceError):
-    """The request's first line and headers have more bytes than allowed."""
+    """The request's first line and headers have more bytes than the server allows."""
 
-    code = "headers_too_large"
+    status, code, title = 431, "headers_too_large", "Headers too large"
+    routes = Routes.ALL
 
 
 class BodyTooLargeError(ServiceError):
-    """The body has more bytes than allowed."""
+    """The body has more bytes than the server allows. `limit` and `actual` are in bytes."""
 
-    code = "body_too_large"
+    status, code, title = 413, "body_too_large", "Body too large"
+    routes = Routes.WORK
 
 
 class UploadTimeoutError(ServiceError):
-    """The body stalled, or took too long to arrive."""
+    """The body stopped arriving, or took too long to arrive. `limit` is in seconds."""
 
-    code = "upload_timeout"
+    status, code, title = 408, "upload_timeout", "Upload too slow"
+    routes = Routes.WORK
 
 
 class StorageFullError(ServiceError):
-    """The server has no room to keep the body. Try again later."""
+    """The server has no disk space left for the body or the answer. Try again later."""
 
-    code = "storage_full"
+    status, code, title = 503, "storage_full", "No disk space left"
+    routes = Routes.WORK
 
 
 class ClientGoneError(ServiceError):
-    """The client closed the connection: its work was dropped. Seen in logs and metrics only."""
+    """The client closed the connection, so its work was cancelled. Only logs and metrics show this code."""
 
-    code = "client_gone"
+    status, code, title = 499, "client_gone", "Client closed the connection"
 
 
 class BusyError(ServiceError):
-    """Too much is in flight. `Retry-After` says when to try again."""
+    """Too many requests are in flight. The `Retry-After` header says when to try again."""
 
-    code = "busy"
+    status, code, title = 429, "busy", "Too many requests in flight"
+    routes = Routes.WORK
 
 
 class KeyLimitError(ServiceError):
-    """The client's key has limits of its own, and one is reached. `Retry-After` says when to try again."""
+    """The API key has limits of its own, and one is reached. `Retry-After` says when to try again."""
 
-    code = "key_limit"
+    status, code, title = 429, "key_limit", "Limit of the API key reached"
+    routes = Routes.WORK
 
 
 class TooManyConnectionsError(ServiceError):
-    """Too many connections are open, idle ones included."""
+    """Too many connections to the server are open, including idle ones."""
 
-    code = "too_many_connections"
+    status, code, title = 503, "too_many_connections", "Too many connections"
+    routes = Routes.ALL
 
 
 class NotReadyError(ServiceError):
-    """The server is starting, or its engine has failed."""
+    """The server is still starting, or its engine has failed."""
 
-    code = "not_ready"
+    status, code, title = 503, "not_ready", "Server not ready"
+    routes = Routes.WORK
 
 
 class DrainingError(ServiceError):
     """The server is stopping and takes no new work."""
 
-    code = "draining"
+    status, code, title = 503, "draining", "Server stopping"
+    routes = Routes.WORK
 
 
 class StageTimeoutError(ServiceError):
-    """A stage of the work took longer than it may."""
+    """A stage of the work took longer than the server allows. `limit` is in seconds."""
 
-    code = "stage_timeout"
+    status, code, title = 503, "stage_timeout", "Stage took too long"
+    routes = Routes.WORK
 
 
 class InternalError(ServiceError):
-    """A mistake of the server's. Nothing of it is told but the request's id, which is in its log."""
+    """The server has a bug. The answer tells only the request's id, under which the log has the details."""
 
-    code = "internal_error"
+    status, code, title = 500, "internal_error", "Internal server error"
+    routes = Routes.ALL

@@ -1,4 +1,14 @@
-"""Where the process is in its life, and what is in flight: who asks is told whether work is taken."""
+"""The life of the process: its phase, the requests in flight, and how they end when it stops.
+
+This is the one place that decides whether work is accepted. The order of a stop is::
+
+    signal      become(DRAINING)   new requests are refused with 503; those in flight go on
+                idle()             wait for them, as long as the grace time allows
+    grace over  drop()             cancel requests; a streamed answer ends with a line that says why
+    a bit later drop()             cancel the streams too that could not end, because nobody reads them
+
+`service.server.run` follows it. A failure of the engine takes the same way with a short grace time.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +25,7 @@ Item = TypeVar("Item")
 
 
 class Phase(Enum):
-    """The phases of a run of the app. They only ever move down this list."""
+    """The phases of one run of the app, in order. The phase only ever moves down this list."""
 
     STARTING = "starting"
     READY = "ready"
@@ -24,11 +34,11 @@ class Phase(Enum):
 
 
 class Lifecycle:
-    """The phase, and the count of requests in flight. One event loop's: not thread-safe.
+    """The phase and the requests in flight. It belongs to one event loop and is not thread-safe.
 
     Args:
-        max_requests: requests in flight, past which more are refused.
-        backlog_seconds: returns how long what waits will take: when a refused client should return.
+        max_requests: how many requests may be in flight; more are refused.
+        backlog_seconds: returns how long the queued work will take. A refused client is told to wait so long.
     """
 
     def __init__(self, *, max_requests: int, backlog_seconds: Callable[[], float] = lambda: 0.0) -> None:
@@ -38,30 +48,37 @@ class Lifecycle:
         self.begin()
 
     def begin(self) -> None:
-        """Start over: an app may run several times, one after the other."""
+        """Start again from the first phase: an app may run several times, one run after the other."""
         self.phase = Phase.STARTING
         self._idle = asyncio.Event()
         self._idle.set()
         self._tasks: set[asyncio.Task[Any]] = set()
+        """Tasks of the requests in flight."""
         self._dropped: set[asyncio.Task[Any]] = set()
+        """Those of them that `drop` has cancelled."""
         self._streams: set[asyncio.Task[Any]] = set()
+        """Those of them whose answer has begun, and which get the chance to end it themselves."""
         self._waiting: set[asyncio.Timeout] = set()
+        """The timeouts that interrupt a stream while it waits for its next item."""
         self._dropping = False
         self._begun = asyncio.Event()
         self._ending = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """Whether work is taken."""
+        """Whether work is accepted."""
         return self.phase is Phase.READY
 
     @property
     def failed(self) -> bool:
-        """Whether the engine was lost or never came: the process is of no further use."""
+        """Whether the start or the engine has failed, so that the process has to be replaced."""
         return self.phase is Phase.FAILED
 
     def become(self, phase: Phase) -> None:
-        """Move on to `phase`; a phase that is already behind is ignored."""
+        """Move on to `phase`. A phase that is already behind is ignored.
+
+        So a failure wins over a drain, and a model that is warm only after a signal to stop changes nothing.
+        """
         order = list(Phase)
         if order.index(phase) > order.index(self.phase):
             self.phase = phase
@@ -70,7 +87,7 @@ class Lifecycle:
                 self._ending.set()
 
     async def begun(self) -> None:
-        """Wait until the process starts no more: it is ready, or never will be."""
+        """Wait until the start is over: the process is ready, or never will be."""
         await self._begun.wait()
 
     async def ending(self) -> None:
@@ -78,23 +95,25 @@ class Lifecycle:
         await self._ending.wait()
 
     async def idle(self) -> None:
-        """Wait until nothing is in flight."""
+        """Wait until no request is in flight."""
         await self._idle.wait()
 
     @contextmanager
     def admit(self, task: asyncio.Task[Any] | None = None) -> Iterator[None]:
-        """Hold a place among the requests in flight. `task` is what `drop` ends.
+        """Count a request as in flight for the length of a block.
+
+        Args:
+            task: the task that runs the block. `drop` cancels it.
 
         Raises:
-            NotReadyError: starting, or failed.
-            DrainingError: stopping.
-            BusyError: as many requests are in flight as there may be.
-            DrainingError: inside, once it was dropped.
+            NotReadyError: the process is starting, or has failed.
+            DrainingError: it is stopping; or, from inside the block, `drop` has cancelled the request.
+            BusyError: `max_requests` requests are in flight.
         """
         if self.phase is Phase.DRAINING:
-            raise DrainingError("the server is stopping and takes no new work")
+            raise DrainingError("the server is stopping and accepts no new work")
         if not self.ready:
-            raise NotReadyError(f"the server takes no work: it {_STATE[self.phase]}")
+            raise NotReadyError(f"the server accepts no work: it {_STATE[self.phase]}")
         if self.in_flight >= self.max_requests:
             raise BusyError(
                 "too many requests are in flight",
@@ -109,6 +128,9 @@ class Lifecycle:
         try:
             yield
         except asyncio.CancelledError:
+            # The server also cancels this task when its client leaves. That is passed on. Only our own
+            # cancellation becomes an error to answer. `uncancel` takes it back, because the task goes on to
+            # send that answer, and must not count as cancelled meanwhile.
             if task is None or task not in self._dropped:
                 raise
             task.uncancel()
@@ -123,9 +145,10 @@ class Lifecycle:
                 self._idle.set()
 
     def until_dropped(self, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
-        """Return `items`, for an answer that has begun: a DrainingError ends them where all is dropped.
+        """Return `items` for an answer that has begun. If everything is dropped, they end with DrainingError.
 
-        The task that calls this, an admitted one, is not cancelled then: it has the time to say why it stops.
+        Call this from the task of an admitted request. The first `drop` then spares that task, so that it can
+        send a last line which says why the answer ends early.
         """
         task = asyncio.current_task()
         if task in self._tasks:
@@ -134,6 +157,7 @@ class Lifecycle:
 
     async def _until_dropped(self, items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:
         while not self._dropping:
+            # A timeout without a time: it ends the wait for the next item only when `drop` sets a time.
             waiting = asyncio.timeout(None)
             try:
                 async with waiting:
@@ -142,7 +166,7 @@ class Lifecycle:
             except StopAsyncIteration:
                 return
             except TimeoutError:
-                if not waiting.expired():
+                if not waiting.expired():  # it was raised by `items`, and is an error of theirs
                     raise
                 break
             finally:
@@ -151,7 +175,12 @@ class Lifecycle:
         raise DrainingError(STOPPED)
 
     def drop(self) -> None:
-        """End all that is in flight, each with a DrainingError; the second time also streams that did not."""
+        """End everything in flight with a DrainingError.
+
+        The first call spares streams, which see it at their next item. A stream whose client reads nothing is
+        stuck in sending and never asks for the next item; a second call cancels it. The second call spares
+        what the first has cancelled: those requests are about to be answered.
+        """
         spared = self._dropped if self._dropping else self._streams
         for task in self._tasks - spared:
             self._dropped.add(task)

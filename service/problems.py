@@ -1,4 +1,8 @@
-"""Every answer to a failed request: RFC 9457 problem+json, its status from one table."""
+"""Turns errors into answers: RFC 9457 problem+json with the status and title of the error's class.
+
+Errors of the service carry status and title themselves (`service.errors`). Those of the codec are in the
+table `CODEC_ANSWERS`. An error of neither kind is a bug, and its answer says nothing but that.
+"""
 
 from __future__ import annotations
 
@@ -6,102 +10,80 @@ import json
 import math
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 from starlette.exceptions import HTTPException
+from typing_extensions import TypedDict  # pydantic takes typing's own only from Python 3.12 on
 
 from cvivit import errors as codec
 from cvivit.errors import CViViTError
-from service import decoding, engine, errors
+from service import errors
+from service.decoding import decoding_errors  # noqa: F401 - the catalogue lists its errors
+from service.engine import engine_errors  # noqa: F401 - and its
+from service.errors import ServiceError
 
 MEDIA_TYPE = "application/problem+json"
 
-STATUSES: dict[type[CViViTError], int] = {
-    codec.VideoError: 422,
-    codec.UnsupportedMediaError: 415,
-    codec.NoVideoStreamError: 422,
-    codec.EmptyVideoError: 422,
-    codec.CorruptVideoError: 422,
-    codec.ResolutionChangedError: 422,
-    codec.VideoTooLargeError: 413,
-    codec.TokensError: 422,
-    codec.TokenFormatError: 422,
-    codec.TokenSyntaxError: 400,
-    codec.TokenShapeError: 422,
-    codec.TokenRangeError: 422,
-    codec.TokenFieldError: 422,
-    codec.TooManyTokensError: 413,
-    codec.ModelMismatchError: 409,
-    codec.DeviceError: 503,
-    codec.DeviceMemoryError: 503,
-    codec.DeviceLostError: 503,
-    errors.NotFoundError: 404,
-    errors.MethodNotAllowedError: 405,
-    errors.InvalidRequestError: 422,
-    errors.UnauthorizedError: 401,
-    errors.CrossOriginError: 400,
-    errors.NotAcceptableError: 406,
-    errors.ContentTypeError: 415,
-    errors.ContentEncodingError: 415,
-    errors.EmptyBodyError: 400,
-    errors.MultipartError: 400,
-    errors.MalformedRequestError: 400,
-    errors.HeadersTooLargeError: 431,
-    errors.BodyTooLargeError: 413,
-    errors.UploadTimeoutError: 408,
-    errors.StorageFullError: 503,
-    errors.ClientGoneError: 499,
-    errors.BusyError: 429,
-    errors.KeyLimitError: 429,
-    errors.TooManyConnectionsError: 503,
-    errors.NotReadyError: 503,
-    errors.DrainingError: 503,
-    errors.StageTimeoutError: 503,
-    errors.InternalError: 500,
-    decoding.DecodingError: 503,
-    decoding.DecoderCrashedError: 422,
-    decoding.DecodingMemoryError: 413,
-    decoding.DecodingTimeoutError: 503,
-    decoding.DecodersBusyError: 503,
-    decoding.DecodingStorageError: 503,
-    decoding.DecodingStoppedError: 503,
-    engine.EngineError: 503,
-    engine.QueueFullError: 429,
-    engine.DeadlineExceededError: 503,
-    engine.ClipFailedError: 500,
-    engine.EngineUnavailableError: 503,
-    engine.EngineStartingError: 503,
-    engine.EngineDrainingError: 503,
-    engine.EngineFailedError: 503,
+
+@dataclass(frozen=True)
+class CodecAnswer:
+    """How an error of the codec is answered: the codec itself knows no HTTP."""
+
+    status: int
+    title: str
+
+
+CODEC_ANSWERS: dict[type[CViViTError], CodecAnswer] = {
+    codec.VideoError: CodecAnswer(422, "Invalid video"),
+    codec.UnsupportedMediaError: CodecAnswer(415, "Unsupported media"),
+    codec.NoVideoStreamError: CodecAnswer(422, "No video stream"),
+    codec.EmptyVideoError: CodecAnswer(422, "Empty video"),
+    codec.CorruptVideoError: CodecAnswer(422, "Corrupt video"),
+    codec.ResolutionChangedError: CodecAnswer(422, "Resolution changed"),
+    codec.VideoTooLargeError: CodecAnswer(413, "Video too large"),
+    codec.TokensError: CodecAnswer(422, "Invalid tokens"),
+    codec.TokenFormatError: CodecAnswer(422, "Token format"),
+    codec.TokenSyntaxError: CodecAnswer(400, "Token syntax"),
+    codec.TokenShapeError: CodecAnswer(422, "Token shape"),
+    codec.TokenRangeError: CodecAnswer(422, "Token range"),
+    codec.TokenFieldError: CodecAnswer(422, "Token field"),
+    codec.TooManyTokensError: CodecAnswer(413, "Too many tokens"),
+    codec.ModelMismatchError: CodecAnswer(409, "Tokens of another model"),
+    codec.DeviceError: CodecAnswer(503, "Device error"),
+    codec.DeviceMemoryError: CodecAnswer(503, "Out of device memory"),
+    codec.DeviceLostError: CodecAnswer(503, "Device lost"),
 }
-"""The one table. A class that is not here is answered as its nearest ancestor is; with none, as a 500."""
+"""Every error of the codec that a client may see. Errors of the service have these as class attributes."""
 
 RETRY_SECONDS = 5
-"""`Retry-After` of an answer that does not know better."""
-APOLOGY = "the server made a mistake; its log has the request's id"
+"""`Retry-After` of a 429 or 503 whose error gives no time of its own."""
+BUG_DETAIL = "the server made a mistake; its log has the details under this request_id"
 
 
 class Problem(TypedDict):
     """The members of a problem+json answer."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    request_id: str | None
-    limit: NotRequired[float | None]
-    actual: NotRequired[float | None]
-    limit_name: NotRequired[str]
+    type: Annotated[str, Field(description="Link to the list of errors.", examples=["/errors#token_range"])]
+    title: Annotated[str, Field(examples=["Token range"])]
+    status: Annotated[int, Field(examples=[422])]
+    detail: Annotated[str, Field(description="One sentence for a person.")]
+    instance: Annotated[str, Field(description="The path of the request.", examples=["/decode"])]
+    code: Annotated[str, Field(description="Stable identifier of the cause.", examples=["token_range"])]
+    limit: Annotated[float | None, Field(description="The limit that the request exceeded, if any.")]
+    actual: Annotated[float | None, Field(description="The value that exceeded it, where it is known.")]
+    limit_name: NotRequired[
+        Annotated[str, Field(description="Which of the limits of a video it was, as `/info` names it.")]
+    ]
+    request_id: Annotated[str | None, Field(description="The `x-request-id` header of this answer.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """A failed request's status, headers and problem."""
+class ProblemAnswer:
+    """The status, headers and problem that answer a failed request."""
 
     status: int
     headers: dict[str, str]
@@ -112,64 +94,90 @@ class Answer:
         return json.dumps(self.problem).encode()
 
     def response(self) -> Response:
-        """Return the whole as a response."""
+        """Return the whole answer as a response."""
         return Response(self.body(), self.status, self.headers, MEDIA_TYPE)
 
 
 def status_of(kind: type[BaseException]) -> int | None:
-    """Return the status of an error of class `kind`; None where it is nothing to tell a client."""
-    return next((STATUSES[base] for base in kind.__mro__ if base in STATUSES), None)
+    """Return the status of an error class. A class without one has that of its nearest ancestor with one.
+
+    Returns None where there is none: clients are told nothing of such an error.
+    """
+    if issubclass(kind, ServiceError):
+        return getattr(kind, "status", None)
+    answer_of_codec = _codec_answer(kind)
+    return None if answer_of_codec is None else answer_of_codec.status
 
 
 def title_of(kind: type[CViViTError]) -> str:
-    """Return an error class in a few words: `token_range` is "Token range"."""
-    return kind.code.replace("_", " ").capitalize()
+    """Return what happened in a few words, the same for every error of the class."""
+    if issubclass(kind, ServiceError):
+        return kind.title
+    answer_of_codec = _codec_answer(kind)
+    return kind.code if answer_of_codec is None else answer_of_codec.title
+
+
+def _codec_answer(kind: type[BaseException]) -> CodecAnswer | None:
+    return next((CODEC_ANSWERS[base] for base in kind.__mro__ if base in CODEC_ANSWERS), None)
 
 
 def meaning_of(kind: type[CViViTError]) -> str:
-    """Return what an error class says of itself in one line."""
+    """Return the first line of an error class's docstring, which says what the error means."""
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
-def answer(error: BaseException, path: str, root_path: str = "") -> Answer:
-    """Return the answer to a request that failed with `error`.
+def answer(error: BaseException, path: str, root_path: str = "") -> ProblemAnswer:
+    """Return the answer to a request for `path` that failed with `error`.
 
-    An error that is not one of ours is answered 500, and nothing of it is told.
+    An error that has no status is a bug. It is answered 500, and its text stays in the log: it may hold paths
+    or other secrets.
 
     Args:
         error: why the request failed.
         path: of the request, as its client sees it.
-        root_path: the prefix that a proxy adds to every path; links begin with it.
+        root_path: the prefix that a proxy adds to every path. Links begin with it.
     """
-    told = error if isinstance(error, CViViTError) else errors.InternalError(APOLOGY)
-    status = status_of(type(told))
-    if status is None:
-        told, status = errors.InternalError(APOLOGY), HTTPStatus.INTERNAL_SERVER_ERROR.value
+    shown: CViViTError
+    if isinstance(error, CViViTError) and (status := status_of(type(error))) is not None:
+        shown = error
+    else:
+        shown, status = errors.InternalError(BUG_DETAIL), errors.InternalError.status
     headers = {"Cache-Control": "no-store"}
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-        headers["Retry-After"] = str(math.ceil(getattr(told, "retry_after_seconds", RETRY_SECONDS)))
-    if status == HTTPStatus.REQUEST_TIMEOUT:  # what is left of the body would be read as the next request
+        headers["Retry-After"] = str(math.ceil(getattr(shown, "retry_after_seconds", RETRY_SECONDS)))
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        # The rest of the body may still arrive. On an open connection it would be read as the next request.
         headers["Connection"] = "close"
-    headers |= getattr(told, "headers", {})
+    headers |= getattr(shown, "headers", {})
     problem = Problem(
-        type=f"{root_path}/errors#{told.code}",
-        title=title_of(type(told)),
+        type=f"{root_path}/errors#{shown.code}",
+        title=title_of(type(shown)),
         status=status,
-        detail=str(told),
+        detail=str(shown),
         instance=path,
-        code=told.code,
-        limit=told.limit,
-        actual=told.actual,
+        code=shown.code,
+        limit=shown.limit,
+        actual=shown.actual,
         request_id=correlation_id.get(),
     )
-    if isinstance(told, codec.VideoTooLargeError):
-        problem["limit_name"] = told.limit_name
-    return Answer(status=status, headers=headers, problem=problem)
+    if isinstance(shown, codec.VideoTooLargeError):
+        problem["limit_name"] = shown.limit_name
+    return ProblemAnswer(status=status, headers=headers, problem=problem)
 
 
 def catalogue() -> list[type[CViViTError]]:
-    """Return every error class that may be answered, by status and code."""
-    return sorted(STATUSES, key=lambda kind: (STATUSES[kind], kind.code))
+    """Return every error class that a client or a log may see, sorted by status and code."""
+    kinds = [*subclasses_of(ServiceError), *CODEC_ANSWERS]
+    return sorted(kinds, key=lambda kind: (status_of(kind) or 0, kind.code))
+
+
+def subclasses_of(kind: type[CViViTError]) -> list[type[CViViTError]]:
+    """Return the classes below `kind` in the error tree that have a code of their own, parents first."""
+    found: list[type[CViViTError]] = []
+    for child in kind.__subclasses__():
+        found += [child] if "code" in vars(child) else []
+        found += subclasses_of(child)
+    return found
 
 
 def errors_page() -> str:
@@ -178,21 +186,22 @@ def errors_page() -> str:
         "# Errors",
         "",
         "Every failed request is answered with `application/problem+json` (RFC 9457): `type`, `title`,",
-        "`status`, `detail` (a sentence for a person), `instance` (the route), `code` (stable: compare this",
-        "one), `limit` and `actual` (numbers, where a limit was passed) and `request_id` (the answer's",
-        "`x-request-id`). Of a video's limits, `limit_name` says which: its setting in `/info`.",
+        "`status`, `detail` (a sentence for a person), `instance` (the path), `code` (stable: programs",
+        "compare this one), `limit` and `actual` (numbers, where the request exceeded a limit) and",
+        "`request_id` (the `x-request-id` header of the answer). `limit_name` says which limit of a video it",
+        "was; `/info` lists these limits.",
         "",
         "| status | code | meaning |",
         "|---|---|---|",
     ]
     for kind in catalogue():
-        row = f'{STATUSES[kind]} | <a id="{kind.code}"></a>`{kind.code}` | {meaning_of(kind)}'
+        row = f'{status_of(kind)} | <a id="{kind.code}"></a>`{kind.code}` | {meaning_of(kind)}'
         lines.append(f"| {row} |")
     return "\n".join([*lines, ""])
 
 
 def install(app: FastAPI) -> None:
-    """Bring the framework's own errors into the tree; `ProblemMiddleware` answers them with the rest."""
+    """Turn the framework's own errors into errors of our tree, which `ProblemMiddleware` answers."""
     app.add_exception_handler(HTTPException, _from_http)
     app.add_exception_handler(RequestValidationError, _from_validation)
 
@@ -200,24 +209,30 @@ def install(app: FastAPI) -> None:
 def _from_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     headers = dict(error.headers or {})
-    told: errors.ServiceError
+    translated: ServiceError
     if error.status_code == HTTPStatus.NOT_FOUND:
-        told = errors.NotFoundError("there is nothing here; /docs lists the routes", headers=headers)
+        translated = errors.NotFoundError("there is nothing here; /docs lists the routes", headers=headers)
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"  # see service.middleware.head
-        told = errors.MethodNotAllowedError(
-            f"{request.method} is not a method of this route; the Allow header names them", headers=headers
+        translated = errors.MethodNotAllowedError(
+            f"this route does not take {request.method}; the Allow header lists the methods it takes",
+            headers=headers,
         )
     elif error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-        told = errors.InvalidRequestError("the request is not one that this route takes", headers=headers)
+        translated = errors.InvalidRequestError("this route does not take such a request", headers=headers)
     else:
-        told = errors.InternalError(APOLOGY)
-    raise told from error
+        translated = errors.InternalError(BUG_DETAIL)
+    raise translated from error
 
 
 def _from_validation(_: Request, error: Exception) -> Response:
+    """Name the first value that FastAPI refused, and what it expected. Pydantic's messages hold no input."""
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0] if error.errors() else {}
-    place = ".".join(str(part) for part in first.get("loc", ())) or "request"
-    raise errors.InvalidRequestError(f"{place}: not a value that this route takes") from error
+    place, *names = first.get("loc", ("request",))
+    expected = str(first.get("msg", "")) or "not a value that this route takes"
+    name = ".".join(str(part) for part in names)
+    if place == "query" and names:
+        raise errors.ParameterError(f"query parameter {name}: {expected}") from error
+    raise errors.InvalidRequestError(f"{name or place}: {expected}") from error

@@ -15,8 +15,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from service.server.environment import PREFIX, setting_values
-from service.server.origins import check_proxy, normalise_frame_source, normalise_origin, normalise_prefix
+from service.environment import PREFIX, setting_values
+from service.origins import check_proxy, normalise_frame_source, normalise_origin, normalise_prefix
 
 MEBIBYTE = 2**20
 
@@ -151,15 +151,18 @@ class Settings(BaseSettings):
     reading_seconds: Seconds = Field(
         default=60, description="Time to decode a video: both elapsed time and time of a processor core."
     )
-    decoders: PositiveInt = Field(
-        default=2, description="Processes that decode videos. Each decodes one video at a time."
+    decoders: PositiveInt | None = Field(
+        default=None,
+        description="Processes that decode videos, one at a time each. If unset: 2, or a quarter of the "
+        "cores if that is more, but no more than the memory limit allows.",
     )
     decoder_wait_seconds: Seconds = Field(
         default=60, description="Time that a video may wait for a free decoding process."
     )
-    decoder_memory_bytes: PositiveInt = Field(
-        default=1280 * MEBIBYTE,
-        description="Address space of a decoding process, of which it uses about 300 MiB from its start.",
+    decoder_memory_bytes: PositiveInt | None = Field(
+        default=None,
+        description="Address space of a decoder, about 230 MiB of which it starts with. If unset: 1280 MiB, "
+        "or less, so that all decoders together take at most half of the memory limit.",
     )
 
     # Work
@@ -280,7 +283,6 @@ class Settings(BaseSettings):
             "upload_seconds",
             "reading_seconds",
             "decoder_wait_seconds",
-            "decoder_memory_bytes",
             "compute_seconds",
             "writing_seconds",
         )

@@ -1,4 +1,9 @@
-"""What is made for a coroutine that may be cancelled meanwhile: it is never left lying about."""
+"""Runs blocking work for coroutines, and cleans up if a coroutine is cancelled while its work goes on.
+
+A thread cannot be interrupted. When the coroutine that waits for it is cancelled, the thread finishes all the
+same, and its result (an open file, say) would be lost and stay open. The functions here pass such a result to
+a `discard` function.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ Made = TypeVar("Made")
 
 
 class RunBlocking(Protocol):
-    """Runs a function that blocks where it does not hold the event loop up, and returns what that returns."""
+    """Runs a blocking function outside the event loop, and returns its result."""
 
     def __call__(self, work: Callable[[], Made], /) -> Awaitable[Made]:
         """Run `work`."""
@@ -22,14 +27,16 @@ class RunBlocking(Protocol):
 async def make_on_thread(
     run_blocking: RunBlocking, make: Callable[[], Made], discard: Callable[[Made], object]
 ) -> Made:
-    """Return what `make` returns, called on a thread.
+    """Run `make` on a thread and return its result.
 
-    Where nobody waits for it any more, `discard` is given it instead: on the thread itself, so that this
-    needs no event loop to be left.
+    If this coroutine is cancelled, the result goes to `discard`. That happens on the thread itself, so it
+    happens even if the event loop has ended by then.
 
     Raises:
         Exception: whatever `make` raises.
     """
+    # The result and the cancellation may come at the same moment, on two threads. Under the lock, one of
+    # them is first: either the result is stored and the coroutine discards it, or the thread discards it.
     lock = threading.Lock()
     made: list[Made] = []
     abandoned = False
@@ -54,7 +61,7 @@ async def make_on_thread(
 
 
 async def on_daemon(work: Callable[[], Made]) -> Made:
-    """Return what `work` returns, called on a thread that does not keep the process from ending.
+    """Run `work` on a daemon thread and return its result. The process may exit while it still runs.
 
     Raises:
         Exception: whatever `work` raises.
@@ -63,7 +70,7 @@ async def on_daemon(work: Callable[[], Made]) -> Made:
     future: asyncio.Future[Made] = loop.create_future()
 
     def settle(set_outcome: Callable[[], None]) -> None:
-        if not future.done():
+        if not future.done():  # the coroutine may have been cancelled meanwhile
             set_outcome()
 
     def run() -> None:
@@ -71,7 +78,7 @@ async def on_daemon(work: Callable[[], Made]) -> Made:
             set_outcome = partial(future.set_result, work())
         except Exception as error:
             set_outcome = partial(future.set_exception, error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             loop.call_soon_threadsafe(settle, set_outcome)
 
     threading.Thread(target=run, name="service-daemon", daemon=True).start()
@@ -79,12 +86,12 @@ async def on_daemon(work: Callable[[], Made]) -> Made:
 
 
 def drop(making: asyncio.Task[Made], discard: Callable[[Made], object]) -> None:
-    """Cancel a task that nobody waits for any more; `discard` is given what it has made already."""
+    """Cancel a task whose result nobody wants any more. If it is already done, `discard` gets the result."""
     making.cancel()
     if making.done() and not making.cancelled() and making.exception() is None:
         discard(making.result())
 
 
 def close(file: BinaryIO) -> None:
-    """Close a file: what most `discard`s do."""
+    """Close a file. Most callers pass this as `discard`."""
     file.close()

@@ -1,4 +1,4 @@
-"""The house rules that a reader relies on: who imports whom, and how large a file grows."""
+"""The rules of structure that a reader relies on: who imports whom, and how large files and folders grow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ FORBIDDEN = {
     "service": {"training", "accelerate", "webdataset"},
     "training": {"service", "fastapi", "starlette", "uvicorn"},
 }  # fmt: skip
-LINES = 330
+"""What each package must never import."""
+MAX_LINES = 330
+"""Lines of a file. A longer file holds more than one concept."""
+MAX_MODULES = 12
+"""Modules of a folder at one level, besides its `__init__.py`. A reader does not take in a longer list."""
 
 
 def modules() -> dict[str, Path]:
-    """Every module of the three packages by its dotted name."""
+    """Return every module of the three packages by its dotted name."""
     found = {}
     for package in FORBIDDEN:
         for path in (ROOT / package).rglob("*.py"):
@@ -31,25 +35,20 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def imports(path: Path, *, when_loaded: bool) -> frozenset[str]:
-    """What a file imports: everywhere in it, or only while it is being loaded."""
-    return frozenset(_imports(ast.parse(path.read_text()), when_loaded))
+def imports(path: Path, *, in_functions: bool) -> frozenset[str]:
+    """Return the modules and names that a file imports, those under `TYPE_CHECKING` included."""
+    return frozenset(_imports(ast.parse(path.read_text()), in_functions))
 
 
-def _imports(node: ast.AST, when_loaded: bool) -> Iterator[str]:
+def _imports(node: ast.AST, in_functions: bool) -> Iterator[str]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom) and child.module:
             yield child.module
             yield from (f"{child.module}.{alias.name}" for alias in child.names)
-        elif when_loaded and (
-            isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            or (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test))
-        ):
-            continue
-        else:
-            yield from _imports(child, when_loaded)
+        elif in_functions or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _imports(child, in_functions)
 
 
 @pytest.mark.parametrize("package", FORBIDDEN)
@@ -58,7 +57,7 @@ def test_packages_import_only_what_they_may(package: str) -> None:
         (name, imported)
         for name, path in modules().items()
         if name.split(".")[0] == package
-        for imported in imports(path, when_loaded=False)
+        for imported in imports(path, in_functions=True)
         if imported.split(".")[0] in FORBIDDEN[package]
     }
     assert not wrong
@@ -67,7 +66,7 @@ def test_packages_import_only_what_they_may(package: str) -> None:
 def test_no_imports_run_in_circles() -> None:
     known = modules()
     edges = {
-        name: {i for i in imports(path, when_loaded=True) if i in known and i != name}
+        name: {i for i in imports(path, in_functions=False) if i in known and i != name}
         for name, path in known.items()
     }
     done: set[str] = set()
@@ -76,7 +75,7 @@ def test_no_imports_run_in_circles() -> None:
         assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
         if name not in done:
             for target in edges[name]:
-                # a package's own face is loaded before its rooms, and is no step in a circle
+                # Python loads a package's __init__.py before any module in it, so that edge closes no circle.
                 if not name.startswith(f"{target}."):
                     visit(target, (*trail, name))
             done.add(name)
@@ -86,7 +85,13 @@ def test_no_imports_run_in_circles() -> None:
 
 
 @pytest.mark.parametrize("path", modules().values(), ids=modules())
-def test_every_file_is_one_room(path: Path) -> None:
+def test_every_file_holds_one_concept(path: Path) -> None:
     text = path.read_text()
-    assert text.count("\n") <= LINES
+    assert text.count("\n") <= MAX_LINES
     assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in modules().values()}), ids=str)
+def test_every_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
+    found = sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+    assert len(found) <= MAX_MODULES, found

@@ -1,4 +1,4 @@
-"""The command `python -m training`: parses, calls, and turns errors into exit codes."""
+"""The command `python -m training`: parse the arguments, call the package, turn errors into exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from cvivit.errors import CViViTError, TrainingInterrupted
+from cvivit.errors import CViViTError
+from training.errors import TrainingInterrupted
 from training.evaluate.command import evaluate_command
 from training.prepare.command import prepare_command
 from training.run.interruption import REQUEUE_EXIT_CODE
@@ -18,27 +19,34 @@ from training.run.interruption import REQUEUE_EXIT_CODE
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
-    help="Train C-ViViT: from raw video to weights that are served.",
+    pretty_exceptions_enable=False,
+    help="Train C-ViViT: prepare videos, train, evaluate, and export weights that the service loads.",
 )
 
 Config = Annotated[
-    str, typer.Option("--config", help="A preset (released, paper, demo, smoke) or a .toml or .json file.")
+    str,
+    typer.Option(
+        "--config",
+        help="A preset (demo, paper, released, smoke), a .toml or .json file, or the folder of a run.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE ...",
-        help="Override settings, as in loop.steps=200 loop.device=cpu. Repeatable.",
+        help="Override settings, as in loop.steps=200 loop.device=cpu. May be given several times. "
+        "training/SETTINGS.md lists every setting.",
     ),
 ]
 
 
 @app.command()
 def train(config: Config, overrides: Overrides = None) -> None:
-    """Train, or go on training, in this process or in all those that torchrun started.
+    """Start a training run, or continue it from its newest checkpoint.
 
-    Exits with 75 when SIGTERM or SIGUSR1 stopped the run: it was saved, and the same command goes on.
+    The command trains in this process, or in all the processes that torchrun started. SIGTERM and SIGUSR1
+    save the run and end the command with exit status 75. The same command then continues the run.
     """
     from training.config.loading import load_config
     from training.data import training_clips, validation_clips
@@ -56,18 +64,31 @@ def train(config: Config, overrides: Overrides = None) -> None:
 
 @app.command()
 def export(
-    checkpoint: Annotated[str, typer.Argument(help="Folder of a run or a checkpoint, or a file of weights.")],
-    output: Annotated[Path, typer.Argument(help="Folder to write, made where there is none.")],
-    which: Annotated[Literal["best", "newest"], typer.Option(help="Which checkpoint of a run.")] = "best",
-    averaged: Annotated[bool, typer.Option(help="Averaged weights, where the checkpoint has them.")] = True,
+    checkpoint: Annotated[
+        str, typer.Argument(help="The folder of a run or of one checkpoint, or a file of weights.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The folder to write. It is made if it does not exist.")],
+    which: Annotated[
+        Literal["best", "newest"], typer.Option(help="Which checkpoint of a run to export.")
+    ] = "best",
+    averaged: Annotated[
+        bool, typer.Option(help="Export the averaged weights, if the checkpoint has them.")
+    ] = True,
     dtype: Annotated[
         Literal["float32", "float16", "bfloat16"],
-        typer.Option(help="Of the stored weights; the quantizer's stay float32."),
+        typer.Option(help="The type to store weights in. Those of the quantizer stay float32."),
     ] = "float32",
-    name: Annotated[str | None, typer.Option(help="owner/name on the Hub, for the card.")] = None,
-    license: Annotated[str | None, typer.Option(help="Licence of the weights, for the card.")] = None,  # noqa: A002
+    name: Annotated[
+        str | None, typer.Option(help="The repository owner/name on the Hub, for the model card.")
+    ] = None,
+    license: Annotated[  # noqa: A002 - the name of the field on the card
+        str | None, typer.Option(help="The licence of the weights, for the model card.")
+    ] = None,
 ) -> None:
-    """Write a checkpoint, ours or the release's, as a folder that the library and the service load."""
+    """Write a checkpoint as a folder that the library and the service load.
+
+    The checkpoint may be one of this package or one of the release.
+    """
     from training.export import export as run
 
     fingerprint = run(
@@ -80,9 +101,9 @@ def export(
 def bench(
     config: Config = "released",
     overrides: Overrides = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Timings of which the median counts.")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="Time each step this often, and take the median.")] = 3,
 ) -> None:
-    """Time a training step beside the plain one, and print the figures as JSON."""
+    """Time a training step and a plain one in turn, and print the figures as JSON."""
     from training.config.loading import load_config
     from training.run.step_benchmark import benchmark
 
@@ -95,7 +116,7 @@ app.command("evaluate")(evaluate_command)
 
 
 def main() -> None:
-    """Run the command. Errors that name their cause are one line and exit 1."""
+    """Run the command. An error that names its cause is printed on one line, and the exit status is 1."""
     try:
         app(spread_sets(sys.argv[1:]))
     except TrainingInterrupted as stop:
@@ -104,14 +125,15 @@ def main() -> None:
     except CViViTError as error:
         typer.echo(f"{error.code}: {error}", err=True)
         _end(1)
-    except SystemExit as end:  # as typer ends a command, well or not
+    except SystemExit as end:  # typer ends every command so, whether it succeeded or not
         _end(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 def spread_sets(arguments: Sequence[str]) -> list[str]:
-    """Return `arguments` with a `--set` before each `key=value` that follows one: an option has one value.
+    """Return `arguments` with a `--set` before each `key=value` that follows one.
 
-    `--set a=1 b=2` is `--set a=1 --set b=2`, in the order given.
+    `--set a=1 b=2` becomes `--set a=1 --set b=2`, because an option of typer takes one value.
+    The order stays.
     """
     spread: list[str] = []
     setting = False
@@ -126,10 +148,10 @@ def spread_sets(arguments: Sequence[str]) -> list[str]:
 
 
 def _end(code: int) -> NoReturn:
-    if "torch" in sys.modules:
+    if "torch" in sys.modules:  # processes of a run have to end in a way of their own
         from training.run import distributed
 
-        distributed.leave(code)
+        distributed.exit_process(code)
     sys.exit(code)
 
 

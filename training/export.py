@@ -7,16 +7,21 @@ from typing import Literal
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, CViViTError, OutputMismatchError, WeightsNotFoundError
+from cvivit.errors import CViViTError, WeightsNotFoundError, WeightsUnavailableError
 from cvivit.files import replacing
 from cvivit.weights import LoadedWeights, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
-from training.folders import writing
+from cvivit.weights.source import DEMO
+from training.config.loading import preset_names
+from training.errors import CheckpointCorruptError, OutputMismatchError
+from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 
 CARD = "README.md"
+RUNS = "runs"
+"""The folder that the presets write their runs to."""
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -58,10 +63,10 @@ def export(
     if (output / FOLDER).is_dir() or (output / MANIFEST).is_file() or _is_foreign(output / CONFIG):
         raise OutputMismatchError(f"{output} is not for exports: its own config.json would be lost")
     card = output / CARD
-    with writing(output):
+    with typed_write_errors(output):
         words = _words(card, name, license)
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
-    with writing(output):
+    with typed_write_errors(output):
         fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
         if words is None:
             text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
@@ -83,10 +88,10 @@ def find_checkpoint(run: str | Path, which: Which = "best") -> Path | None:
 
 
 def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: bool = True) -> LoadedWeights:
-    """Return the checked weights of a checkpoint; see `export`."""
+    """Return the checked weights of a checkpoint. Arguments and errors are those of `export`."""
     folder = find_checkpoint(checkpoint, which) or Path(checkpoint)
     if not (folder / MANIFEST).is_file():
-        return load_weights(checkpoint)
+        return _load_other(checkpoint)
     files = [folder / f"{module}.safetensors" for module in (("ema", "model") if averaged else ("model",))]
     present = [file for file in files if file.is_file()]
     if not present:
@@ -95,6 +100,29 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     if fault := find_fault(folder, (present[0].name, NETWORK)):
         raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
+
+
+def _load_other(source: str | Path) -> LoadedWeights:
+    """Load weights that are no checkpoint of ours, and say so if there is no run of that name either.
+
+    The name of a missing run, such as `runs/demo`, looks like the name of a repository of the Hub.
+    """
+    path = Path(source)
+    if source == DEMO or path.exists():
+        return load_weights(source)
+    if source in preset_names():
+        raise WeightsNotFoundError(
+            f"{source} is a preset, and not weights: name the folder of its run, {RUNS}/{source}"
+        )
+    if path.parts[:1] == (RUNS,):
+        raise WeightsNotFoundError(f"there is no run, checkpoint or file of weights called {source}")
+    try:
+        return load_weights(source)
+    except (WeightsNotFoundError, WeightsUnavailableError) as error:
+        raise type(error)(
+            f"there is no run, checkpoint or file of weights called {source} on this machine, and no "
+            f"repository of the Hub gave weights: {error}"
+        ) from error
 
 
 def _is_foreign(config: Path) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cvivit.errors import DataWriteError, OutputMismatchError
+from training.errors import DataWriteError, OutputMismatchError
 
 LOCK_NAME = ".lock"
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
@@ -16,7 +16,7 @@ _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Make a folder and hold it. The system lets go when this process ends, however it ends.
 
     A second run would take the first one's unfinished files for what a kill left behind.
@@ -38,7 +38,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def typed_write_errors(folder: Path) -> Iterator[None]:
     """Turn an OSError in the block, which writes to `folder`, into a DataWriteError that names the file."""
     try:
         yield

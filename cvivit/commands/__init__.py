@@ -1,1 +1,1 @@
-"""The `cvivit` command line."""
+"""The command line: one file per command, and `app.py`, which joins them."""

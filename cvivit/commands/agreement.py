@@ -1,127 +1,44 @@
-"""Whether the tokens of real clips depend on company and on precision, and what that does to the picture."""
+"""`cvivit agreement`: whether tokens depend on what shares a batch, and on the precision."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Generator, Iterable
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
+import typer
 
-from cvivit.errors import VideoError
-from cvivit.network import CViViT
-from cvivit.runtime.runner import ClipRunner
-from cvivit.video import ClipFormat, read_clips
+from cvivit.commands.common import DeviceOption, JsonOption, ModelOption, RevisionOption, progress_bar
 
 
 def agreement(
-    model: CViViT,
-    clips: np.ndarray,
-    *,
-    device: str = "auto",
-    compositions: int = 1000,
-    largest: int = 8,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Encode clips in random company and in both precisions, and count what differs.
+    sources: Annotated[list[Path], typer.Argument(help="Videos, and folders of videos.")],
+    model: ModelOption = "demo",
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    compositions: Annotated[int, typer.Option(min=0, help="How many random batches to encode.")] = 1000,
+    largest: Annotated[int, typer.Option(min=1, help="The most clips in a random batch.")] = 8,
+    clips: Annotated[int, typer.Option(min=1, help="The most clips to take from the videos.")] = 64,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the tokens that depend on what shares their batch, and those that depend on the precision.
 
-    A composition is 1 to `largest` clips, drawn with repetition, in any order. Its tokens are held against
-    those of each clip alone.
-
-    Args:
-        model: the network; its weights matter.
-        clips: uint8 `n f h w c`, n >= 1.
-        device: "auto", "cpu" or "cuda:N".
-        compositions: how many to encode in "exact".
-        largest: clips of a composition at most.
-        seed: of the draw.
-
-    Returns:
-        JSON-ready: `device`, `clips`, `compositions`; `compared_tokens` and `differing_tokens`, counted over
-        the compositions; `fast_differing_share`, of the tokens of all clips against "exact"; `exact_psnr` and
-        `fast_psnr`, over all reconstructions, in dB.
-
-    Raises:
-        ValueError: there are no clips.
+    In exact, random batches of the clips are encoded, and each token is compared with that of the clip
+    alone. If any differs, the exit status is 1. In fast, all clips are encoded once and compared with exact.
     """
-    if not len(clips):
-        raise ValueError("there are no clips")
-    exact = ClipRunner(model, device=device, precision="exact")
-    alone = np.concatenate([exact.encode_clips(clip[None]) for clip in clips])
-    random = np.random.default_rng(seed)
-    compared = differing = 0
-    for _ in range(compositions):
-        chosen = random.integers(0, len(clips), random.integers(1, largest + 1))
-        differing += int(np.count_nonzero(exact.encode_clips(clips[chosen]) != alone[chosen]))
-        compared += alone[chosen].size
-    report = {
-        "device": str(exact.device),
-        "clips": len(clips),
-        "compositions": compositions,
-        "compared_tokens": compared,
-        "differing_tokens": differing,
-        "exact_psnr": _psnr(clips, exact.decode_clips(alone)),
-    }
-    del exact
-    fast = ClipRunner(model, device=device, precision="fast")
-    tokens = fast.encode_clips(clips)
-    return report | {
-        "fast_differing_share": float(np.mean(tokens != alone)),
-        "fast_psnr": _psnr(clips, fast.decode_clips(tokens)),
-    }
+    from cvivit.network import CViViT
+    from cvivit.runtime.agreement import measure_agreement, read_some_clips, text
+    from cvivit.video import ClipFormat
+    from cvivit.weights import load_weights
 
-
-def text(report: dict[str, Any]) -> str:
-    """Return the report of `agreement` as text."""
-    return "\n".join(
-        (
-            f"{report['clips']} clips on {report['device']}",
-            f"exact: {report['differing_tokens']:,} of {report['compared_tokens']:,} tokens differ from "
-            f"those of the clip alone, over {report['compositions']:,} random compositions",
-            f"fast: {report['fast_differing_share']:.2%} of the tokens differ from exact",
-            f"PSNR: {report['exact_psnr']:.2f} dB exact, {report['fast_psnr']:.2f} dB fast",
+    weights = load_weights(model, revision=revision)
+    network = CViViT(weights.config).eval()
+    network.load_state_dict(weights.state_dict)
+    found = read_some_clips(sources, ClipFormat.of(weights.config), most=clips)
+    with progress_bar("encoding random batches") as progress:
+        report = measure_agreement(
+            network, found, device=device, compositions=compositions, largest=largest, progress=progress
         )
-    )
-
-
-def clips_of(sources: Iterable[Path], clip_format: ClipFormat, *, most: int) -> np.ndarray:
-    """Return the first clips `n f h w c` of videos in turn, and of those in folders, n <= `most`.
-
-    Raises:
-        VideoError: a file named by itself cannot be read; one in a folder is passed over.
-        OSError: a path does not exist.
-    """
-    readers = [
-        _clips(path, clip_format, forgiving=source.is_dir()) for source in sources for path in _files(source)
-    ]
-    found: list[np.ndarray] = []
-    while readers and len(found) < most:
-        reader = readers.pop(0)
-        clip = next(reader, None)
-        if clip is not None:
-            found.append(clip)
-            readers.append(reader)
-    for reader in readers:
-        reader.close()
-    height, width = clip_format.image_size
-    return np.stack(found) if found else np.empty((0, clip_format.clip_frames, height, width, 3), np.uint8)
-
-
-def _files(source: Path) -> list[Path]:
-    return sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-
-
-def _clips(path: Path, clip_format: ClipFormat, *, forgiving: bool) -> Generator[np.ndarray]:
-    try:
-        with read_clips(path, clip_format) as reader:
-            yield from reader
-    except VideoError:
-        if not forgiving:
-            raise
-
-
-def _psnr(originals: np.ndarray, reconstructions: np.ndarray) -> float:
-    pairs = zip(originals, reconstructions, strict=True)
-    error = np.mean([np.square(original.astype(np.float32) - other).mean() for original, other in pairs])
-    return 10 * math.log10(255**2 / error) if error else math.inf
+    print(json.dumps(report, indent=2) if as_json else text(report))
+    if report["differing_tokens"]:
+        raise typer.Exit(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from einops import rearrange
@@ -57,6 +57,17 @@ class CViViT(nn.Module):
         """The type that the transformers compute in; the quantizer is float32 always."""
         return self.to_pixels_first_frame.get_parameter("0.weight").dtype
 
+    def compute_in(self, dtype: torch.dtype) -> Self:
+        """Let the transformers and the patches compute in `dtype`, in place, and return the model.
+
+        The quantizer and the network of the spatial bias keep their weights: rounded and widened again they
+        would be float32 in name only. `Module.to(dtype)` would round them.
+        """
+        for child in self.children():
+            if child is not self.vq and child is not self.spatial_rel_pos_bias:
+                child.to(dtype)
+        return self
+
     @torch.no_grad()
     def encode(self, video: Tensor) -> Tensor:
         """Return the tokens of a video.
@@ -74,14 +85,21 @@ class CViViT(nn.Module):
         return quantizer.indices_of(self.vq, self.features(video), self.config)
 
     @torch.no_grad()
-    def decode(self, indices: Tensor) -> Tensor:
+    def decode(self, indices: Tensor, *, check: bool = True) -> Tensor:
         """Return the video of tokens: integers `b T H W` to float `b c t h w`, not clamped.
+
+        Args:
+            indices: the tokens.
+            check: whether to look for tokens outside the codebook. If they are on a GPU, that waits for it. A
+                caller that has looked already passes False.
 
         Raises:
             ValueError: not integers, other axes, or a token outside the codebook.
         """
         if indices.ndim != 4 or 0 in indices.shape:
             raise ValueError(f"indices must have the axes (b, T, H, W), not {tuple(indices.shape)}")
+        if check and not indices.is_floating_point() and not indices.is_complex():
+            quantizer.check_range(indices.long(), self.config)
         return self.decode_features(quantizer.features_of(self.vq, indices, self.config))
 
     def forward(self, video: Tensor) -> Reconstruction:
@@ -123,20 +141,23 @@ class CViViT(nn.Module):
         return rearrange(out, "(b H W) T d -> b T H W d", b=batch, H=rows)
 
     def spatial_bias(self, rows: int, columns: int) -> Tensor:
-        """Return the bias `(heads, H W, H W)` of spatial attention.
+        """Return the bias `(heads, H W, H W)` of spatial attention, in the type of the transformers.
 
         It depends on nothing but the grid and the weights. Without gradients it is kept until one of the
         weights changes, moves or is cast.
         """
-        if torch.is_grad_enabled():
-            return self.spatial_rel_pos_bias(rows, columns)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a traced tensor has no address
+            return self.spatial_rel_pos_bias(rows, columns).to(self.dtype)
         weights = tuple(self.spatial_rel_pos_bias.parameters())
         if any(weight.is_inference() for weight in weights):  # these do not count their changes
-            return self.spatial_rel_pos_bias(rows, columns)
-        state = tuple((weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights)
+            return self.spatial_rel_pos_bias(rows, columns).to(self.dtype)
+        state = (
+            self.dtype,
+            *((weight.data_ptr(), weight._version, weight.dtype, weight.device) for weight in weights),
+        )
         kept = self._bias_cache.get((rows, columns))
         if kept is None or kept[0] != state:
-            kept = (state, self.spatial_rel_pos_bias(rows, columns))
+            kept = (state, self.spatial_rel_pos_bias(rows, columns).to(self.dtype))
             self._bias_cache[rows, columns] = kept
         return kept[1]
 

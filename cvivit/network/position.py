@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -68,16 +69,21 @@ class SpatialBias(nn.Module):
         )
 
     def forward(self, rows: int, columns: int) -> Tensor:
-        """Return the bias `(heads, H W, H W)` of a grid of H x W patches."""
+        """Return the bias `(heads, H W, H W)` of a grid of H x W patches, float32 whatever the weights are.
+
+        The offsets' logarithms and what is computed from them would each be rounded in bfloat16.
+        """
         weight = self.net[2].weight
         assert isinstance(weight, Tensor)
         device = weight.device
         di = torch.arange(1 - rows, rows, device=device)
         dj = torch.arange(1 - columns, columns, device=device)
-        offsets = torch.stack(torch.meshgrid(di, dj, indexing="ij"), -1).flatten(0, 1).to(weight.dtype)
+        offsets = torch.stack(torch.meshgrid(di, dj, indexing="ij"), -1).flatten(0, 1).float()
         bias = offsets.sign() * (offsets.abs() + 1).log()
         for layer in self.net:
-            bias = layer(bias)
+            weight, *rest = layer.parameters()
+            bias = F.linear(bias, weight.float(), *(each.float() for each in rest))
+            bias = layer[1](bias) if isinstance(layer, nn.Sequential) else bias
         y, x = (a.flatten() for a in torch.meshgrid(di[rows - 1 :], dj[columns - 1 :], indexing="ij"))
         row = y[:, None] - y[None, :] + rows - 1
         column = x[:, None] - x[None, :] + columns - 1

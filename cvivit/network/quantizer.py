@@ -75,26 +75,36 @@ def indices_of(quantizer: nn.Module, features: Tensor, config: CViViTConfig) -> 
     if config.quantizer == "lfq":
         indices = ((projected > 0).to(torch.int64) * vq.mask).sum(dim=-1)
     else:
-        codes = vq.codebook
-        if config.codebook_matching == "normalized":
-            codes = F.normalize(codes, dim=-1)
-        indices = nearest_codes(F.normalize(projected, dim=-1), codes)
+        indices = nearest_codes(F.normalize(projected, dim=-1), codes_to_match(vq, config))
     return indices.reshape(features.shape[:-1])
+
+
+def codes_to_match(quantizer: nn.Module, config: CViViTConfig) -> Tensor:
+    """Return what features are compared with, `k d` float32: codes as stored, or of unit length."""
+    codes: Tensor = quantizer.codebook  # type: ignore[assignment]
+    return F.normalize(codes, dim=-1) if config.codebook_matching == "normalized" else codes
+
+
+def check_range(indices: Tensor, config: CViViTConfig) -> None:
+    """Raise ValueError if an index is outside the codebook. On a GPU this waits for the device."""
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < config.codebook_size:
+        raise ValueError(f"indices must be in [0, {config.codebook_size})")
 
 
 def features_of(quantizer: nn.Module, indices: Tensor, config: CViViTConfig) -> Tensor:
     """Return the decoder's input for codes, `... -> ... d` float32, from integers of any type.
 
+    The indices must be in the codebook: see `check_range`. On a GPU the lookup of another is a device
+    assertion, after which the process can compute nothing more. It is not checked here because that would
+    wait for the device.
+
     Raises:
-        ValueError: not integers, or an index outside the codebook. That is checked here because on a GPU the
-            lookup itself would be a device assertion, after which the process can compute nothing more.
+        ValueError: not integers.
     """
     vq: Any = quantizer
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise ValueError(f"indices must be integers, not {str(indices.dtype).removeprefix('torch.')}")
     indices = indices.long()  # torch takes uint8 for a mask, and looks nothing up with the other types
-    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < config.codebook_size:
-        raise ValueError(f"indices must be in [0, {config.codebook_size})")
     if config.quantizer == "lfq":
         bits = (indices.unsqueeze(-1) & vq.mask) != 0
         codes = bits.to(torch.float32) * 2 - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from typing import Literal, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,25 +24,45 @@ class GEGLU(nn.Module):
         return value * F.gelu(gate)
 
 
-def feed_forward(dim: int, inner: int) -> nn.Sequential:
-    """Return the block `... d -> ... d`; its names are those of the released state dict (3 was a dropout)."""
-    return nn.Sequential(
-        OrderedDict(
-            {
-                "0": nn.LayerNorm(dim),
-                "1": nn.Linear(dim, inner * 2, bias=False),
-                "2": GEGLU(),
-                "4": nn.Linear(inner, dim, bias=False),
-            }
+class FeedForward(nn.Sequential):
+    """The gated feed-forward block `... d -> ... d`: norm, linear, GEGLU, linear.
+
+    Its children have the names of the released state dict. There 3 was a dropout, which has no weights.
+    """
+
+    def __init__(self, dim: int, inner: int) -> None:
+        super().__init__(
+            OrderedDict(
+                {
+                    "0": nn.LayerNorm(dim),
+                    "1": nn.Linear(dim, inner * 2, bias=False),
+                    "2": GEGLU(),
+                    "4": nn.Linear(inner, dim, bias=False),
+                }
+            )
         )
-    )
+
+    @property
+    def norm(self) -> nn.LayerNorm:
+        """The norm before the block."""
+        return cast("nn.LayerNorm", self._modules["0"])
+
+    @property
+    def up(self) -> nn.Linear:
+        """The linear map `d -> 2f`, whose output is the values and then the gates."""
+        return cast("nn.Linear", self._modules["1"])
+
+    @property
+    def down(self) -> nn.Linear:
+        """The linear map `f -> d`."""
+        return cast("nn.Linear", self._modules["4"])
 
 
 class TransformerLayer(nn.Module):
     """One layer: x = PEG(x) + x; x = Attention(x) + x; x = FeedForward(x) + x.
 
-    The children are registered under their places in the released state dict: 0, 1 and 3 (2 was a
-    cross-attention that C-ViViT does not use).
+    The children are registered under their names in the released state dict, 0, 1 and 3, and have properties
+    that say what they are. 2 was a cross-attention, which C-ViViT does not use.
     """
 
     def __init__(self, config: CViViTConfig, axis: Axis) -> None:
@@ -58,17 +78,29 @@ class TransformerLayer(nn.Module):
             null_kv=config.null_kv,
         )
         self.add_module("1", attention)
-        self.add_module("3", feed_forward(config.dim, config.ff_inner))
+        self.add_module("3", FeedForward(config.dim, config.ff_inner))
+
+    @property
+    def position_generator(self) -> PEG | None:
+        """The position generator, or None in a layer without one."""
+        return cast("PEG | None", self._modules.get("0"))
+
+    @property
+    def attention(self) -> Attention:
+        """The attention."""
+        return cast("Attention", self._modules["1"])
+
+    @property
+    def feed_forward(self) -> FeedForward:
+        """The gated feed-forward block."""
+        return cast("FeedForward", self._modules["3"])
 
     def forward(self, x: Tensor, grid: tuple[int, int, int], bias: Tensor | None) -> Tensor:
         """Map `b n d` to `b n d`, as `Transformer.forward`."""
-        peg, attention, feed = self._modules.get("0"), self._modules["1"], self._modules["3"]
-        if isinstance(peg, PEG):
+        if (peg := self.position_generator) is not None:
             x = (peg.spatial if self.axis == "spatial" else peg.temporal)(x, grid) + x
-        assert attention is not None
-        assert feed is not None
-        x = attention(x, bias) + x
-        return feed(x) + x
+        x = self.attention(x, bias) + x
+        return self.feed_forward(x) + x
 
 
 class Transformer(nn.Module):

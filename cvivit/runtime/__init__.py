@@ -1,1 +1,1 @@
-"""What runs the network fast on one device: runners, precision, memory and forking."""
+"""Everything that makes the network run fast on one device: runners, precision, memory and fork support."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Clips = TypeVar("Clips", np.ndarray, Tensor)
+"""Clips or tokens: a function that is given an array returns an array, and a tensor for a tensor."""
 
 INTEGER: Final = re.compile(r"u?int\d+")
 """The types of tokens, as numpy and torch name them."""

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import torch
 
+from cvivit.runtime.cuda.choosing import OLDEST_FAST, choose_cuda, why_unsupported
+
 Precision = Literal["exact", "fast"]
+State = TypeVar("State")
+
 PrecisionChoice = Literal["exact", "fast", "auto"]
 
 
-def choose_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device that `device` names; "auto" is the first CUDA device, or else the CPU.
+def choose_device(device: str | torch.device = "auto", *, needed_bytes: int = 0) -> torch.device:
+    """Return the device that `device` names.
+
+    Args:
+        device: a name, or "auto": the freest CUDA device that this build of torch supports and that has room,
+            or else the CPU.
+        needed_bytes: the room that "auto" looks for.
 
     Raises:
-        ValueError: the name is not a device, or there is no such device here.
+        ValueError: the name is not a device, there is no such device here, or torch does not support it.
     """
     if device == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        return choose_cuda(needed_bytes) or torch.device("cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -32,13 +41,16 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         chosen = torch.device("cuda", chosen.index or 0)
         if chosen.index >= count:
             raise ValueError(f"device {device!r} is not here: this machine has {count} CUDA device(s)")
+        capability = torch.cuda.get_device_capability(chosen)
+        if reason := why_unsupported(capability, torch.cuda.get_arch_list()):
+            raise ValueError(f"device {device!r} cannot be used: {reason}")
     return chosen
 
 
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether `device` multiplies bfloat16 matrices in hardware, rather than by emulation."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.cuda.get_device_capability(device) >= OLDEST_FAST
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -47,54 +59,104 @@ def choose_precision(precision: PrecisionChoice, device: torch.device) -> Precis
     """Return "exact" or "fast"; "auto" is fast where the hardware has bfloat16.
 
     Raises:
-        ValueError: `precision` is none of the three.
+        ValueError: `precision` is none of the three, or is "fast" on a CUDA device before sm_80, which
+            emulates bfloat16 and is slower than in "exact".
     """
     if precision not in ("exact", "fast", "auto"):
         raise ValueError(f"{precision!r} is not a precision: use exact, fast or auto")
     if precision == "auto":
         return "fast" if has_bfloat16(device) else "exact"
+    if precision == "fast" and device.type == "cuda" and not has_bfloat16(device):
+        raise ValueError('precision "fast" needs a CUDA device from sm_80 on: use "exact" on this one')
     return precision
 
 
-class _Held:
+class _Held(Generic[State]):
     """Settings of the process that are changed while at least one thread needs them changed.
 
     Each runner has threads of its own. Were each to put back what it found, the first to finish would let
     TF32 loose on the others.
 
     Args:
-        changes: an object, the name of its setting, and the value.
+        read: returns the settings.
+        change: sets what is needed.
+        put_back: sets what `read` returned.
     """
 
-    def __init__(self, *changes: tuple[object, str, object]) -> None:
-        self._changes = changes
+    def __init__(
+        self, read: Callable[[], State], change: Callable[[], None], put_back: Callable[[State], None]
+    ) -> None:
+        self._read, self._change, self._put_back = read, change, put_back
         self._lock = threading.Lock()
         self._users = 0
-        self._before: list[object] = []
+        self._before: list[State] = []
 
     def __enter__(self) -> None:
         with self._lock:
             if not self._users:
-                self._before = [getattr(owner, name) for owner, name, _ in self._changes]
-                for owner, name, value in self._changes:
-                    setattr(owner, name, value)
+                self._before = [self._read()]
+                self._change()
             self._users += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._users -= 1
             if not self._users:
-                for (owner, name, _value), before in zip(self._changes, self._before, strict=True):
-                    setattr(owner, name, before)
+                self._put_back(self._before.pop())
 
 
 _CUDNN: Any = torch.backends.cudnn
-# Not `allow_tf32`: it raises once anyone has used the newer `fp32_precision`.
-_FLOAT32_PRODUCTS = _Held((torch.backends.cuda.matmul, "fp32_precision", "ieee"))
+_CONVOLUTIONS: Final = (
+    (_CUDNN.conv, "fp32_precision"),
+    (_CUDNN.rnn, "fp32_precision"),  # where the two differ, reading the older switch raises
+    (_CUDNN, "deterministic"),
+    (_CUDNN, "benchmark"),
+)
+_MATMUL: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+_PRODUCTS: Final[tuple[Any, ...]] = (torch.backends.cuda.matmul, _MATMUL)
+
+
+def _products() -> tuple[str | None, list[str]]:
+    """Return how float32 products are computed: torch's older setting, and the newer ones.
+
+    torch has two switches for TF32, and reading the older one raises where the newer one was set to something
+    else. It is None then.
+    """
+    try:
+        older = torch.get_float32_matmul_precision()
+    except RuntimeError:
+        older = None
+    return older, [products.fp32_precision for products in _PRODUCTS]
+
+
+def _set_products(settings: tuple[str | None, list[str]]) -> None:
+    older, newer = settings
+    if older is not None:
+        torch.set_float32_matmul_precision(older)  # sets the newer ones as well, so these come second
+    for products, value in zip(_PRODUCTS, newer, strict=True):
+        products.fp32_precision = value
+
+
+def _convolutions() -> tuple[bool | None, list[Any]]:
+    """Return the settings of cuDNN, the older switch first, as `_products` does."""
+    try:
+        older = torch.backends.cudnn.allow_tf32
+    except RuntimeError:
+        older = None
+    return older, [getattr(owner, name) for owner, name in _CONVOLUTIONS]
+
+
+def _set_convolutions(settings: tuple[bool | None, list[Any]]) -> None:
+    older, newer = settings
+    if older is not None:
+        torch.backends.cudnn.allow_tf32 = older
+    for (owner, name), value in zip(_CONVOLUTIONS, newer, strict=True):
+        setattr(owner, name, value)
+
+
+_FLOAT32_PRODUCTS = _Held(_products, lambda: _set_products(("highest", ["ieee", "ieee"])), _set_products)
 _FLOAT32_CONVOLUTIONS = _Held(
-    (_CUDNN.conv, "fp32_precision", "ieee"),
-    (_CUDNN, "deterministic", True),
-    (_CUDNN, "benchmark", False),
+    _convolutions, lambda: _set_convolutions((False, ["ieee", "ieee", True, False])), _set_convolutions
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from cvivit.config import CViViTConfig
+from cvivit.config import MAX_FPS, MIN_FPS, CViViTConfig
 from cvivit.errors import (
     ModelMismatchError,
     TokenFieldError,
@@ -19,7 +19,6 @@ from cvivit.errors import (
     TokenShapeError,
 )
 from cvivit.files import replacing
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
 from cvivit.tokens import token_file, token_json
 from cvivit.tokens.strict_json import shown
 

@@ -42,9 +42,10 @@ def write(indices: np.ndarray, fields: dict[str, Any]) -> str:
 
 
 def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """Return `(clips, T, H, W)` int64 and those of the fields `model`, `frames` and `fps` that are there.
+    """Return `(clips, T, H, W)` int64 and those of the fields `model`, `frames` and `fps` that are set.
 
-    The values of the fields are as they were sent, not checked.
+    A field that is `null` is not set: many writers of JSON write every field that they know. The values of
+    the other fields are as they were sent, not checked.
 
     Raises:
         TokensError: one of its subclasses for each cause.
@@ -64,9 +65,10 @@ def read(text: str | bytes, *, max_tokens: int | None = None) -> tuple[np.ndarra
     indices = _array(document.pop("indices"))
     if max_tokens is not None and indices.size > max_tokens:
         raise _too_many(indices.size, max_tokens)
-    if "shape" in document:
-        _check_shape(document.pop("shape"), indices.shape)
-    return indices.reshape(-1, *indices.shape[-3:]), document
+    fields = {name: value for name, value in document.items() if value is not None}
+    if "shape" in fields:
+        _check_shape(fields.pop("shape"), indices.shape)
+    return indices.reshape(-1, *indices.shape[-3:]), fields
 
 
 def _refuse_before_parsing(text: str | bytes, max_tokens: int) -> None:

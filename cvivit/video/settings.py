@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from cvivit.config import MAX_FPS, MIN_FPS
 from cvivit.errors import ConfigError
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -30,6 +31,9 @@ class ClipFormat:
     fps: float = 8.0
     """Frames picked from a second."""
     fit: Fit = "crop"
+    tone_map: bool = True
+    """Whether high dynamic range (PQ, HLG) is mapped to what a display of standard range shows. Otherwise its
+    values are taken as they are, which looks pale and dark."""
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:
@@ -73,3 +77,15 @@ class VideoLimits:
             value = getattr(self, field.name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{field.name}: {value} is not a limit")
+
+
+def check_span(start: float, seconds: float | None) -> None:
+    """Check the part of a video that is asked for.
+
+    Raises:
+        ConfigError: (a ValueError) the start is negative, or the length not positive.
+    """
+    if not 0 <= start < inf:
+        raise ConfigError(f"start: {start} is not a moment of a video, in seconds from its beginning")
+    if seconds is not None and not 0 < seconds < inf:
+        raise ConfigError(f"seconds: {seconds} is not a length")

@@ -6,6 +6,7 @@ Endpoint, token, cache and offline mode are those of huggingface_hub: `HF_ENDPOI
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,8 @@ from cvivit.errors import CViViTError, WeightsNotFoundError, WeightsUnavailableE
 from cvivit.weights import layout, release
 
 SHORT_COMMIT = 12
+SHA256_NAME = re.compile(r"[0-9a-f]{64}")
+"""The cache names a large file by the sha256 that the Hub lists for it."""
 LISTING_TIMEOUT_SECONDS = 30.0
 
 
@@ -73,6 +76,37 @@ def download(repository: str, revision: str | None = None) -> Download:
         config=folder / found.config if found.config else None,
         name=f"{repository}@{folder.name[:SHORT_COMMIT]}",
         sha256=release.SHA256 if released else None,
+    )
+
+
+def download_file(repository: str, path: str, revision: str | None = None) -> Download:
+    """Fetch one file of a repository, whatever it holds. Without a connection, take the copy in the cache.
+
+    The `sha256` of the result is the one that the Hub lists for the file, if it lists one.
+
+    Raises:
+        WeightsNotFoundError: no such repository, revision or file, or no permission.
+        WeightsUnavailableError: the Hub cannot be reached, and the file is not in the cache.
+    """
+    where = f"{repository}@{revision}" if revision else repository
+    with _typed_errors(where):
+        try:
+            # The download has a timeout of its own, and tries again for half a minute. This asks first.
+            client().model_info(repository, revision=revision, timeout=LISTING_TIMEOUT_SECONDS)
+            local = Path(client().hf_hub_download(repository, path, revision=revision))
+        except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+            raise
+        except EntryNotFoundError as error:
+            raise WeightsNotFoundError(f"{where} holds no {path}") from error
+        except Exception as error:  # see `download`
+            try:
+                cached = client().hf_hub_download(repository, path, revision=revision, local_files_only=True)
+            except LocalEntryNotFoundError:
+                raise error from None
+            local = Path(cached)
+    name = local.resolve().name
+    return Download(
+        weights=local, config=None, name=path, sha256=name if SHA256_NAME.fullmatch(name) else None
     )
 
 

@@ -36,17 +36,28 @@ class RawWeights(NamedTuple):
 
 
 def read(path: Path, sha256: str | None = None) -> RawWeights:
-    """Read a `.safetensors` file, or any other name as one of `torch.save`.
+    """Read the network's weights from a `.safetensors` file, or any other name as one of `torch.save`.
+
+    Arguments and errors are those of `read_tensors`, and beside them:
+
+    Raises:
+        WeightsMismatchError: a key occurs with and without a prefix.
+    """
+    tensors, metadata = read_tensors(path, sha256)
+    return RawWeights(_network_keys(tensors), metadata.get(FINGERPRINT))
+
+
+def read_tensors(path: Path, sha256: str | None = None) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """Return every tensor of a weights file under the keys of the file, and the file's metadata.
 
     Args:
-        path: the file.
+        path: the file: safetensors if its name ends so, and otherwise one of `torch.save`.
         sha256: what the whole file must hash to, if anything.
 
     Raises:
         WeightsNotFoundError: the file is not there or cannot be read.
         WeightsCorruptError: it is truncated, no such file, or of another sha256.
         WeightsUnsafeError: it is a pickle that holds code.
-        WeightsMismatchError: a key occurs with and without a prefix.
     """
     try:
         with path.open("rb") as file:
@@ -55,12 +66,9 @@ def read(path: Path, sha256: str | None = None) -> RawWeights:
         raise WeightsNotFoundError(f"{path} cannot be read: {error.strerror}") from error
     if sha256 is not None and found != sha256.lower():
         raise WeightsCorruptError(f"{path.name} has the sha256 {found}, not {sha256}")
-    metadata: Mapping[str, str] = {}
     if path.suffix.lower() == ".safetensors":
-        tensors, metadata = _read_safetensors(path)
-    else:
-        tensors = _state_dict(load_tensors(path), path.name)
-    return RawWeights(_network_keys(tensors), metadata.get(FINGERPRINT))
+        return _read_safetensors(path)
+    return _state_dict(load_tensors(path), path.name), {}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cvivit.commands.bench import moving_waves
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
+from cvivit.runtime.speed import moving_waves
 from cvivit.video import write_video
 from cvivit.weights import save_pretrained
 

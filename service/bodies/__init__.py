@@ -1,1 +1,1 @@
-"""Request bodies in and answers out."""
+"""Request bodies in, response bodies out: uploads, forms, negotiation, streams and videos."""

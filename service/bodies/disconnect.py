@@ -1,4 +1,4 @@
-"""Work that ends when nobody waits for it: uvicorn does not cancel a handler whose client has left."""
+"""Cancels the work for a request when its client leaves. uvicorn does not cancel the handler itself."""
 
 from __future__ import annotations
 
@@ -20,31 +20,35 @@ async def while_connected(
     *,
     discard: Callable[[Result], object] = lambda _: None,
 ) -> Result:
-    """Return what `work` returns; cancel it when the client leaves. The request's body has been read.
+    """Return the result of `work`, or cancel `work` when the client leaves.
 
-    `discard` is given a result that comes when it cannot be returned any more.
+    Args:
+        request: its body must have been read: from then on the next message can only be the disconnect.
+        work: what the client waits for.
+        discard: is given a result that comes too late to be returned.
 
     Raises:
         ClientGoneError: the client left first.
         Exception: whatever `work` raises.
     """
     task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise ClientGoneError("the client left while it waited for the answer")
+            raise ClientGoneError("the client closed the connection while it was waiting for the answer")
     except BaseException:
         drop(task, discard)
         if not task.done():
+            # Wait until the task has cleaned up. It may still end with a result, which is then discarded.
             task.add_done_callback(lambda ended: drop(ended, discard))
             await asyncio.wait([task])
         raise
     finally:
-        leaving.cancel()
+        disconnect.cancel()
     return task.result()
 
 
-async def _left(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

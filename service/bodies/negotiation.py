@@ -1,4 +1,4 @@
-"""Which of a route's media types a client prefers, from its `Accept` headers (RFC 9110, 12.5.1)."""
+"""Chooses the media type of an answer from the client's `Accept` headers (RFC 9110, section 12.5.1)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.errors import NotAcceptableError
 
 MAX_RANGES = 64
-"""Media ranges of a request that are looked at; no honest client sends more."""
+"""Media ranges of one request that count. Later ones are ignored; ordinary clients send fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class MediaRange:
     quality: float
 
     def specificity(self, media_type: str) -> int:
-        """Return 0 where this range does not cover `media_type`, and more the more closely it does."""
+        """Return how closely this range names `media_type`: 0 if not at all, 3 if exactly."""
         kind, subkind = media_type.split("/")
         if (self.kind, self.subkind) == (kind, subkind):
             return 3
@@ -30,7 +30,7 @@ class MediaRange:
 
 
 def parse_accept(header: str) -> list[MediaRange]:
-    """Return the media ranges of `header`, in its order. What is not a media range is left out."""
+    """Return the media ranges of `header` in order. Elements that are no media range are left out."""
     ranges = []
     for element in header.split(",")[:MAX_RANGES]:
         media_type, *parameters = (part.strip().lower() for part in element.split(";"))
@@ -42,14 +42,19 @@ def parse_accept(header: str) -> list[MediaRange]:
 
 
 def choose(lines: Sequence[str], offered: Sequence[str]) -> str:
-    """Return the media type of `offered` that the client prefers; of equals, the one it names more closely.
+    """Return the media type of `offered` that the client prefers.
 
-    `lines` are the values of all its `Accept` headers, one list in several parts (RFC 9110, 5.3). None, or
-    empty ones, accept the first. The most specific range that covers a type decides; ranges past the 64th
-    do not count. Who names a type and adds `*/*`, as clients do by themselves, wants what it named.
+    For each type, the range that names it most closely gives its quality. The type with the highest quality
+    wins. Among equals the one that is named more closely wins: many clients add `*/*` to the type that they
+    want. Among those, the first of `offered` wins.
+
+    Args:
+        lines: the values of all `Accept` headers, which together are one list (RFC 9110, section 5.3). No
+            header, or only empty ones, means that the client takes anything.
+        offered: what the route can give, the default first.
 
     Raises:
-        NotAcceptableError: none of `offered` is accepted.
+        NotAcceptableError: the client accepts none of `offered`.
     """
     header = ",".join(line for line in lines if line.strip())
     if not header:
@@ -63,12 +68,14 @@ def choose(lines: Sequence[str], offered: Sequence[str]) -> str:
 
     best = max(offered, key=preference)
     if preference(best)[0] == 0:
-        raise NotAcceptableError(f"this route gives {', '.join(offered)}, and Accept allows none of them")
+        raise NotAcceptableError(
+            f"the Accept header allows none of the types that this route gives: {', '.join(offered)}"
+        )
     return best
 
 
 def _quality(parameters: Sequence[str]) -> float | None:
-    """Return the weight among a range's parameters: 1 where there is none, None where it is not a weight."""
+    """Return the quality among the parameters of a range: 1 if there is none, None if it is malformed."""
     for parameter in parameters:
         name, _, value = parameter.partition("=")
         if name.strip() == "q":

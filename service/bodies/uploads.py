@@ -1,4 +1,4 @@
-"""Takes a request's body in: within its size and its time, whole or as the one file of a form."""
+"""Receives a request's body within limits of size and time: the whole body, or the file in a form."""
 
 from __future__ import annotations
 
@@ -9,26 +9,40 @@ from collections.abc import AsyncIterator
 from fastapi import Request
 
 from cvivit.tokens.strict_json import shown
+from service.bodies.body_spool import BodySpool
+from service.bodies.media_types import FORM, essence
 from service.bodies.multipart import FilePart, boundary_of
-from service.bodies.spool import Spool
 from service.errors import (
     BodyTooLargeError,
     ClientGoneError,
     ContentEncodingError,
     EmptyBodyError,
+    MalformedRequestError,
     UploadTimeoutError,
 )
 from service.settings import Settings
 from service.threads import RunBlocking
 
 
+def content_type_of(request: Request) -> str:
+    """Return the Content-Type header of a request, or an empty string where it has none.
+
+    Raises:
+        MalformedRequestError: there are several. A proxy in front may believe another one than we do.
+    """
+    values = request.headers.getlist("content-type")
+    if len(values) > 1:
+        raise MalformedRequestError("the request has several Content-Type headers; send one")
+    return values[0] if values else ""
+
+
 async def body_chunks(request: Request, settings: Settings) -> AsyncIterator[bytes]:
     """Yield the body as it arrives.
 
     Raises:
-        BodyTooLargeError: past `max_body_bytes`, by its Content-Length before a byte is read.
-        UploadTimeoutError: no byte for `stall_seconds`, or not whole after `upload_seconds`.
-        ClientGoneError: the connection closed first.
+        BodyTooLargeError: it is longer than `max_body_bytes`. Where Content-Length says so, no byte is read.
+        UploadTimeoutError: no byte arrived for `stall_seconds`, or the body took more than `upload_seconds`.
+        ClientGoneError: the client closed the connection.
     """
     limit = settings.max_body_bytes
     announced = request.headers.get("content-length", "")
@@ -44,7 +58,7 @@ async def body_chunks(request: Request, settings: Settings) -> AsyncIterator[byt
         except TimeoutError:
             raise _too_slow(settings, stalled=patience == settings.stall_seconds) from None
         if message["type"] == "http.disconnect":
-            raise ClientGoneError("the client left while it sent the body")
+            raise ClientGoneError("the client closed the connection while it was sending the body")
         chunk: bytes = message.get("body", b"")
         more = message.get("more_body", False)
         received += len(chunk)
@@ -54,36 +68,36 @@ async def body_chunks(request: Request, settings: Settings) -> AsyncIterator[byt
             yield chunk
 
 
-async def receive_body(request: Request, settings: Settings, run_blocking: RunBlocking) -> Spool:
-    """Return the whole body as it was sent, kept in a spool that the caller closes.
+async def receive_body(request: Request, settings: Settings, run_blocking: RunBlocking) -> BodySpool:
+    """Return the whole body as it was sent, in a spool that the caller closes.
 
     Raises:
-        ServiceError: as in `receive_file`, forms aside.
+        ServiceError: whatever `receive_file` raises, except for errors of forms.
     """
     return await _receive(request, settings, run_blocking, form=None)
 
 
-async def receive_file(request: Request, settings: Settings, run_blocking: RunBlocking) -> Spool:
-    """Return the body, or the part named `file` where it is a form, kept in a spool that the caller closes.
+async def receive_file(request: Request, settings: Settings, run_blocking: RunBlocking) -> BodySpool:
+    """Return the body, or the part named `file` of a form, in a spool that the caller closes.
 
     Raises:
-        ContentEncodingError: compressed.
-        BodyTooLargeError, UploadTimeoutError, ClientGoneError: as in `body_chunks`.
-        StorageFullError: no room to keep it.
-        MultipartError: a form that is broken, or has no such part or several.
-        EmptyBodyError: not a byte.
+        MalformedRequestError: the request has several Content-Type headers.
+        ContentEncodingError: the body is compressed.
+        BodyTooLargeError, UploadTimeoutError, ClientGoneError: see `body_chunks`.
+        StorageFullError: there is no disk space left.
+        MultipartError: the form is broken, or has no part named `file`, or several.
+        EmptyBodyError: the body, or the file in the form, has no bytes.
     """
-    content_type = request.headers.get("content-type", "")
-    is_form = content_type.partition(";")[0].strip().lower() == "multipart/form-data"
-    form = FilePart(boundary_of(content_type)) if is_form else None
+    content_type = content_type_of(request)
+    form = FilePart(boundary_of(content_type)) if essence(content_type) == FORM else None
     return await _receive(request, settings, run_blocking, form=form)
 
 
 async def _receive(
     request: Request, settings: Settings, run_blocking: RunBlocking, *, form: FilePart | None
-) -> Spool:
+) -> BodySpool:
     _check_encoding(request)
-    spool = Spool(threshold=settings.spool_bytes, folder=settings.spool_dir, run_blocking=run_blocking)
+    spool = BodySpool(threshold=settings.spool_bytes, folder=settings.spool_dir, run_blocking=run_blocking)
     try:
         received = False
         async for chunk in body_chunks(request, settings):
@@ -92,7 +106,9 @@ async def _receive(
         if form and received:
             form.finish()
         if not spool.size:
-            raise EmptyBodyError("the body is empty")
+            raise EmptyBodyError(
+                "the file in the form is empty" if form and received else "the body is empty"
+            )
     except BaseException:
         spool.close()
         raise
@@ -100,20 +116,24 @@ async def _receive(
 
 
 def _check_encoding(request: Request) -> None:
-    """Refuse a compressed body by name: read as it is, it is no JSON and no video for no clear reason."""
+    """Refuse a compressed body by name. Otherwise it would fail as bad JSON or as an unknown video."""
     for encoding in ",".join(request.headers.getlist("content-encoding")).split(","):
         if encoding.strip().lower() not in ("", "identity"):
             raise ContentEncodingError(
-                f"a body is taken as it is, not in Content-Encoding {shown(encoding.strip())}",
+                f"the body has Content-Encoding {shown(encoding.strip())}; send it uncompressed",
                 headers={"Accept-Encoding": "identity"},
             )
 
 
 def _too_large(limit: int, actual: int) -> BodyTooLargeError:
-    return BodyTooLargeError(f"a body has at most {limit} bytes", limit=limit, actual=actual)
+    return BodyTooLargeError(
+        f"the body has more bytes than the {limit} that this server takes", limit=limit, actual=actual
+    )
 
 
 def _too_slow(settings: Settings, *, stalled: bool) -> UploadTimeoutError:
     if stalled:
-        return UploadTimeoutError("the upload stalled", limit=settings.stall_seconds)
-    return UploadTimeoutError("the upload took too long", limit=settings.upload_seconds)
+        limit = settings.stall_seconds
+        return UploadTimeoutError(f"no byte of the body arrived for {limit:g} seconds", limit=limit)
+    limit = settings.upload_seconds
+    return UploadTimeoutError(f"the body was not complete after {limit:g} seconds", limit=limit)

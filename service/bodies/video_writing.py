@@ -1,4 +1,4 @@
-"""Clips to a video file: the encoder runs on a thread and takes clips as the engine gives them."""
+"""Writes clips to a video file on a thread, while the engine still produces them."""
 
 from __future__ import annotations
 
@@ -6,98 +6,114 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterable, Iterator
 from queue import SimpleQueue
-from typing import BinaryIO, Literal, cast
+from typing import BinaryIO, cast
 
-from cvivit.video import write_video
-from service.app_state import Runtime
-from service.bodies.spool import raise_if_full
-from service.engine.pipeline import Clip
+from cvivit.video import VideoContainer, write_video
+from service.app_state import AppState
+from service.bodies.body_spool import raise_if_full
+from service.engine.pipeline import ClipFrames
 from service.errors import StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.threads import close, drop, make_on_thread
 
-Container = Literal["mp4", "webm", "gif"]
-
-DEPTH = 4
-"""Clips that wait for the encoder, at most."""
+QUEUED_CLIPS = 4
+"""Clips that may wait for the encoder. More would only take memory: the engine holds clips as well."""
 
 
 async def write_clips(
-    runtime: Runtime, record: Record, clips: AsyncIterable[Clip], *, fps: float, container: Container
+    app_state: AppState,
+    record: RequestRecord,
+    clips: AsyncIterable[ClipFrames],
+    *,
+    fps: float,
+    container: VideoContainer,
 ) -> BinaryIO:
-    """Return a file object that holds `clips`, (t h w 3) each, one after the other. The caller closes it.
+    """Return a file object that holds the video of `clips`, one after the other. The caller closes it.
+
+    Args:
+        app_state: of the app.
+        record: of the request.
+        clips: uint8 (t h w 3) each.
+        fps: frames a second of the video.
+        container: of the video.
 
     Raises:
         StageTimeoutError: the encoder took longer than `writing_seconds` after the last clip.
+        StorageFullError: there is no disk space left.
         Exception: whatever iterating `clips` raises.
     """
-    settings = runtime.settings
+    settings = app_state.settings
     folder = None if settings.spool_dir is None else str(settings.spool_dir)
-    pipe = _Pipe()
+    queue = _ClipQueue()
 
     def write() -> BinaryIO:
         spooled = tempfile.SpooledTemporaryFile(max_size=settings.spool_bytes, dir=folder)  # noqa: SIM115
         file = cast(BinaryIO, spooled)
         try:
-            write_video(pipe.frames(), file, fps=fps, container=container)
+            write_video(queue.frames(), file, fps=fps, container=container)
         except BaseException:
             file.close()
             raise
         return file
 
-    writing = asyncio.ensure_future(make_on_thread(runtime.run_blocking, write, close))
-    writing.add_done_callback(lambda _: pipe.let_go())
+    writing = asyncio.ensure_future(make_on_thread(app_state.run_blocking, write, close))
+    writing.add_done_callback(lambda _: queue.unblock())
     try:
         async for clip in clips:
-            await pipe.put(clip)
-            if writing.done():
+            await queue.put(clip)
+            if writing.done():  # it failed: awaiting it below raises why
                 break
-        pipe.end()
+        queue.end()
         with record.stage("write"):
             return await asyncio.wait_for(writing, settings.writing_seconds)
     except BaseException as error:
-        pipe.break_off()
+        queue.cancel()
         drop(writing, close)
         if isinstance(error, TimeoutError):
-            raise StageTimeoutError(
-                "the video took too long to write", limit=settings.writing_seconds
-            ) from error
+            raise writing_timeout(settings.writing_seconds) from error
         if isinstance(error, OSError):
             raise_if_full(error)
         raise
 
 
-class _BrokenOffError(Exception):
-    """Nobody wants the video any more."""
+def writing_timeout(limit: float) -> StageTimeoutError:
+    """Return the error of a video that takes too long to write."""
+    return StageTimeoutError(
+        f"writing the video took more than {limit:g} seconds; send a shorter one", limit=limit
+    )
 
 
-class _Pipe:
-    """Hands clips from the event loop to a thread, a few at a time."""
+class _WritingCancelledError(Exception):
+    """The video is not wanted any more."""
+
+
+class _ClipQueue:
+    """Passes clips from the event loop to a thread, a few at a time."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._slots = asyncio.Semaphore(DEPTH)
-        self._queue: SimpleQueue[Clip | type[_BrokenOffError] | None] = SimpleQueue()
+        self._slots = asyncio.Semaphore(QUEUED_CLIPS)
+        self._queue: SimpleQueue[ClipFrames | type[_WritingCancelledError] | None] = SimpleQueue()
 
-    async def put(self, clip: Clip) -> None:
-        """Hand a clip over, once there is room."""
+    async def put(self, clip: ClipFrames) -> None:
+        """Pass a clip on, as soon as there is room for it."""
         await self._slots.acquire()
         self._queue.put(clip)
 
     def end(self) -> None:
-        """Say that no clip follows."""
+        """Tell the thread that no clip follows."""
         self._queue.put(None)
 
-    def break_off(self) -> None:
-        """Make the thread give up."""
-        self._queue.put(_BrokenOffError)
+    def cancel(self) -> None:
+        """Make the thread stop with an error."""
+        self._queue.put(_WritingCancelledError)
 
-    def let_go(self) -> None:
-        """Let `put` through: the thread takes nothing any more."""
+    def unblock(self) -> None:
+        """Let a waiting `put` return: the thread has ended, and takes no more clips."""
         self._slots.release()
 
-    def frames(self) -> Iterator[Clip]:
-        """Yield the frames of the clips, on the thread."""
+    def frames(self) -> Iterator[ClipFrames]:
+        """Yield the frames of the clips, uint8 (h w 3). Called on the thread."""
         while (clip := self._queue.get()) is not None:
             if isinstance(clip, type):
                 raise clip

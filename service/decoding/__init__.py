@@ -1,4 +1,4 @@
-"""Decoding of strangers' videos, in processes that can be killed."""
+"""Decoding of untrusted videos, in processes that can be killed."""
 
 from service.decoding.decoding_errors import (
     DecoderCrashedError,

@@ -1,9 +1,9 @@
-"""The decoding pool for code that waits: a stand-in for `cvivit.video.read_clips` that opens nothing itself.
+"""The decoding pool for code without an event loop: `read_clips` as in `cvivit.video`, in another process.
 
 ::
 
     with IsolatedReader() as reader:
-        grid = tokenizer.encode("from a stranger.mp4", read=reader.read_clips)
+        grid = tokenizer.encode("untrusted.mp4", read=reader.read_clips)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 class IsolatedReader:
-    """A decoding pool on an event loop of its own. Enter it to start it; threads may share it."""
+    """A decoding pool on an event loop of its own. Enter it to start it. Several threads may share it."""
 
     def __init__(self, limits: DecodingLimits | None = None) -> None:
         self._loop = asyncio.new_event_loop()
@@ -56,26 +56,34 @@ class IsolatedReader:
         self._loop.close()
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Return what `work` returns, run on the pool's loop."""
+        """Run `work` on the pool's loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def read_clips(
-        self, source: VideoSource, clip_format: ClipFormat | None = None, *, limits: VideoLimits | None = None
+        self,
+        source: VideoSource,
+        clip_format: ClipFormat | None = None,
+        *,
+        limits: VideoLimits | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
     ) -> IsolatedClips:
         """Cut a video into clips in another process.
 
         Raises:
-            OSError: a path that cannot be opened.
-            VideoError, DecodingError: when iterated; see `DecodingPool.read`.
+            OSError: a path cannot be opened.
+            VideoError, DecodingError: while iterating; see `DecodingPool.read`.
         """
         with ExitStack() as stack:
             file = stack.enter_context(open_source(source))
-            clips = self._pool.read(file, clip_format or ClipFormat(), limits=limits)
+            clips = self._pool.read(
+                file, clip_format or ClipFormat(), limits=limits, start=start, seconds=seconds
+            )
             return IsolatedClips(self, clips, stack.pop_all())
 
 
 class IsolatedClips(Iterator[np.ndarray]):
-    """Iterates over clips, uint8 (f h w 3). Closing it, or leaving it as a context, ends their decoding."""
+    """An iterator over clips, uint8 (f h w 3). Closing it, or leaving it as a context, ends the decoding."""
 
     def __init__(self, reader: IsolatedReader, clips: DecodedClips, resources: ExitStack) -> None:
         self._reader = reader
@@ -84,7 +92,7 @@ class IsolatedClips(Iterator[np.ndarray]):
 
     @property
     def frames(self) -> int:
-        """Frames that were decoded so far, without those that pad the last clip."""
+        """Real frames decoded so far, without those that pad the last clip."""
         return self._clips.frames
 
     def __next__(self) -> np.ndarray:
@@ -97,7 +105,7 @@ class IsolatedClips(Iterator[np.ndarray]):
         return await anext(self._clips, None)
 
     def close(self) -> None:
-        """End the decoding and close the file. Harmless the second time."""
+        """End the decoding and close the file. May be called repeatedly."""
         self._reader.wait(self._clips.aclose())
         self._resources.close()
 

@@ -1,6 +1,8 @@
-"""The process that opens videos of strangers: it can reach nothing, and may die at any moment.
+"""The program of a decoding process, which opens untrusted videos.
 
-It holds no secrets, no torch and no descriptors but its channel, and a job's two files while it works on it.
+A video may take the process over through a fault in FFmpeg, or make it die at any moment. So the process
+holds no secrets, does not load torch, and has no open files but its socket and, during a job, the job's two
+files.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ import socket
 from typing import Final
 
 from cvivit.video import read_clips
-from service.decoding.messages import MESSAGE_BYTES, Job, pack, pack_error
+from service.decoding.messages import MESSAGE_BYTES, DecodingJob, pack, pack_error
 
 _OPEN_FILES: Final = 32
 
 
 def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float) -> None:
-    """Serve jobs from the channel until it closes, or until a video has left no memory."""
+    """Do the jobs that come over a socket, until it closes or until a video has used up the memory.
+
+    Args:
+        descriptor: of the socket.
+        memory_bytes: limit of the address space.
+        file_bytes: limit of a written file.
+        cpu_seconds: limit of a core's time for each job.
+    """
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_NOFILE, _OPEN_FILES)
     _limit(resource.RLIMIT_FSIZE, file_bytes)
@@ -32,25 +41,28 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
             _allow_cpu(cpu_seconds)
             channel.send(pack({"started": 1}))
             try:
-                _decode(channel, Job.unpack(message), *descriptors)
+                _decode(channel, DecodingJob.unpack(message), *descriptors)
             except MemoryError as error:
                 channel.send(pack_error(error))
-                return
-            except Exception as error:  # whatever it is, it concerns this video alone
+                return  # FFmpeg may have kept some of the memory: a new process is safer
+            except Exception as error:  # whatever it is, it concerns only this video
                 channel.send(pack_error(error))
             else:
                 channel.send(pack({"end": 1}))
 
 
-def _decode(channel: socket.socket, job: Job, source: int, destination: int) -> None:
+def _decode(channel: socket.socket, job: DecodingJob, source: int, destination: int) -> None:
     with (
         open(source, "rb") as video,
         open(destination, "wb", buffering=0) as clips,
-        read_clips(video, job.clip_format, limits=job.limits, threads=1) as reader,
+        # One thread: the pool has a process for each core.
+        read_clips(
+            video, job.clip_format, limits=job.limits, start=job.start, seconds=job.seconds, threads=1
+        ) as reader,
     ):
         for clip in reader:
             rest = clip.reshape(-1).data
-            while rest:
+            while rest:  # a write may be cut short, for example when the disk fills up
                 rest = rest[clips.write(rest) :]
             channel.send(pack({"clips": reader.clips, "frames": reader.frames}))
 
@@ -62,7 +74,11 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _allow_cpu(seconds: float) -> None:
-    """Let the next `seconds` of a core pass, and no more: SIGXCPU ends the process."""
+    """Allow `seconds` more of a core's time. The kernel then ends the process with SIGXCPU.
+
+    The limit counts from the start of the process, so it is moved on before each job. Only the soft limit is
+    set: a lowered hard limit could not be raised for the next job.
+    """
     used = sum(os.times()[:2])
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(used + seconds), hard))

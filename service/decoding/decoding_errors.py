@@ -1,59 +1,60 @@
-"""What decoding in another process may end with, beside what the video itself is at fault for.
+"""The errors of decoding in another process, besides the errors of the video itself.
 
 ::
 
-    CViViTError
+    ServiceError
     └── DecodingError
-        ├── DecoderCrashedError    the process died over this video                            422
+        ├── DecoderCrashedError    the process died while it read this video                   422
         ├── DecodingMemoryError    the video needs more memory than a process may have         413
-        ├── DecodingTimeoutError   no end within the time that a video may take                503
-        │   └── DecodersBusyError    no process was free within the time that a video waits    503
-        ├── DecodingStorageError   no room for the clips                                       503
+        ├── DecodingTimeoutError   the video was not read within the time allowed              503
+        │   └── DecodersBusyError    no process became free within the time allowed            503
+        ├── DecodingStorageError   there is no disk space for the clips                        503
         └── DecodingStoppedError   the pool is not running                                     503
 """
 
 from __future__ import annotations
 
-from cvivit.errors import CViViTError
+from service.errors import Routes, ServiceError
 
 
-class DecodingError(CViViTError):
-    """A video was not decoded, for a reason that lies in the process that tried."""
+class DecodingError(ServiceError):
+    """A video was not decoded, for a reason that lies in the decoding process."""
 
-    code = "decoding_error"
+    status, code, title = 503, "decoding_error", "Video not decoded"
+    routes = Routes.VIDEO
 
 
 class DecoderCrashedError(DecodingError):
-    """The process died over this video."""
+    """The decoding process died while it read this video."""
 
-    code = "decoder_crashed"
+    status, code, title = 422, "decoder_crashed", "Video crashed its decoder"
 
 
 class DecodingMemoryError(DecodingError):
-    """The video needs more memory than a process may have. `limit` is in bytes."""
+    """The video needs more memory than a decoding process may have. `limit` is in bytes."""
 
-    code = "decoding_memory"
+    status, code, title = 413, "decoding_memory", "Video needs too much memory"
 
 
 class DecodingTimeoutError(DecodingError):
-    """No end within the time, on the clock or of a core, that a video may take. `limit` is in seconds."""
+    """Decoding the video took too long, on the clock or in time of a core. `limit` is in seconds."""
 
-    code = "decoding_timeout"
+    code, title = "decoding_timeout", "Video took too long to decode"
 
 
 class DecodersBusyError(DecodingTimeoutError):
-    """No process was free within the time that a video may wait for one. `limit` is in seconds."""
+    """No decoding process was free within the time that a video may wait for one. `limit` is in seconds."""
 
-    code = "decoders_busy"
+    code, title = "decoders_busy", "All decoders busy"
 
 
 class DecodingStorageError(DecodingError):
-    """There is no room for the clips on the disk."""
+    """The server has no disk space for the clips of the video."""
 
-    code = "decoding_storage"
+    code, title = "decoding_storage", "No disk space for the clips"
 
 
 class DecodingStoppedError(DecodingError):
-    """The pool is not running: it was not started, or it is stopping."""
+    """The decoding pool is not running: it has not started, or it is stopping."""
 
-    code = "decoding_stopped"
+    code, title = "decoding_stopped", "Decoding stopped"

@@ -1,4 +1,4 @@
-"""What the decoding processes may use."""
+"""How much the decoding processes may use."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ class DecodingLimits:
     """
 
     processes: int = 2
-    """Videos that are decoded at a time."""
+    """Number of processes. Each decodes one video at a time."""
     memory_bytes: int = 1280 * MEBIBYTE
-    """Address space of a process. It starts with some 300 MiB of it, and 4K video takes about 400 more."""
+    """Address space of a process. It starts with about 230 MiB, and 4K video takes up to 500 MiB more."""
     cpu_seconds: float = 60.0
-    """Time of a core that one video may take."""
+    """Core time that one video may take."""
     deadline_seconds: float = 60.0
-    """Time on the clock that one video may take."""
+    """Time that one video may take."""
     waiting_seconds: float = 60.0
     """Time that a video may wait for a process."""
     start_seconds: float = 60.0
-    """Time for the processes to start."""
+    """Time that the processes may take to start."""
     file_bytes: int = 2048 * MEBIBYTE
-    """Clips of one video, on the disk."""
+    """Disk space of the clips of one video."""
     jobs_per_process: int = 256
-    """Videos after which a process is replaced, whatever they did to it."""
+    """Number of videos after which a process is replaced, in case they have damaged it unnoticed."""
     exit_seconds: float = 5.0
-    """Time for a process that gave up to be gone."""
+    """Time that a process may take to end after it has closed its socket."""
     folder: Path | None = None
-    """Where clips wait, in files without a name; the system's folder for such if None."""
+    """Folder for the clips, which are kept in unnamed files; the system's temporary folder if None."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "folder" and not value > 0:
-                raise ConfigError(f"{field.name}: {value} is not a limit")
+                raise ConfigError(f"{field.name}: {value} is not positive")

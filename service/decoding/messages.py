@@ -1,11 +1,12 @@
-"""What the server and a decoding process say to each other: one JSON object a message, and never a pickle.
+"""The messages between the server and a decoding process. Each message is one JSON object.
 
-The process may have been taken over by the video it read. So the server takes from it nothing but numbers,
-the name of an error that it knows, and pixels in a file whose length it checks.
+A video may have taken the process over. So the server accepts from it only numbers, the name of an error that
+the server knows, and pixels in a file whose length it checks. For the same reason nothing is pickled:
+unpickling runs whatever code the sender chose.
 
-Server to process: a `Job`, with two descriptors beside it: the video, and the file for the clips.
+Server to process: a `DecodingJob`, with two file descriptors: the video, and the file for the clips.
 Process to server: `{"ready": 1}` once, then for each job `{"started": 1}`, any number of
-`{"clips": n, "frames": n}`, and `{"end": 1}` or `{"error": {...}}`.
+`{"clips": n, "frames": n}` (totals so far), and finally `{"end": 1}` or `{"error": {...}}`.
 """
 
 from __future__ import annotations
@@ -25,40 +26,48 @@ from service.decoding.decoding_errors import (
 )
 
 MESSAGE_BYTES: Final = 8192
-"""A message is no longer than this."""
+"""Length of the longest message."""
 
 _LIMITS: Final = frozenset(VideoLimits.__dataclass_fields__)
 _TEXT_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class DecodingJob:
     """One video to decode."""
 
     clip_format: ClipFormat
     limits: VideoLimits
+    start: float = 0.0
+    """Seconds after the first frame appeared, where reading begins."""
+    seconds: float | None = None
+    """How much is read from there on, at most."""
 
     def pack(self) -> bytes:
         """Return the message."""
-        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits)})
+        span = {"start": self.start, "seconds": self.seconds}
+        return pack({"format": asdict(self.clip_format), "limits": asdict(self.limits), **span})
 
     @classmethod
-    def unpack(cls, message: bytes) -> Job:
-        """Read the message."""
+    def unpack(cls, message: bytes) -> DecodingJob:
+        """Return the job of a message."""
         data = json.loads(message)
         size = tuple(data["format"].pop("image_size"))
         return cls(
-            clip_format=ClipFormat(image_size=size, **data["format"]), limits=VideoLimits(**data["limits"])
+            clip_format=ClipFormat(image_size=size, **data["format"]),
+            limits=VideoLimits(**data["limits"]),
+            start=data["start"],
+            seconds=data["seconds"],
         )
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
-    """Return an object as the bytes of a message."""
+    """Return an object as a message."""
     return json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
 
 
 def unpack(message: bytes) -> dict[str, Any]:
-    """Read a message of a process. Raises DecoderCrashedError where it is none."""
+    """Return the object of a process's message. Raises DecoderCrashedError if it holds none."""
     try:
         data = json.loads(message)
     except ValueError:
@@ -69,7 +78,7 @@ def unpack(message: bytes) -> dict[str, Any]:
 
 
 def pack_error(error: BaseException) -> bytes:
-    """Return the message that tells of an error."""
+    """Return an error as a message."""
     if isinstance(error, VideoTooLargeError):
         details = {"limit_name": error.limit_name, "limit": error.limit, "actual": error.actual}
         return pack({"error": {"type": type(error).__name__, "text": str(error), **details}})
@@ -83,7 +92,12 @@ def pack_error(error: BaseException) -> bytes:
 
 
 def unpack_error(data: Any, *, memory_bytes: int) -> CViViTError:
-    """Return the error that a process tells of."""
+    """Return the error of a process's message.
+
+    Args:
+        data: the value of `error` in the message.
+        memory_bytes: the memory limit of the process, which the server knows better.
+    """
     name = data.get("type") if isinstance(data, dict) else None
     if name == "MemoryError":
         return DecodingMemoryError("the video needs too much memory", limit=memory_bytes)

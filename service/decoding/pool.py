@@ -1,12 +1,17 @@
-"""A few processes that decode videos: each job costs at most itself, and the pool mends what it broke.
+"""The pool of decoding processes. A video that kills its process fails alone, and the process is replaced.
 
-Not pebble's pool, which ends for good when a process that happens to be idle is killed (5.2.3), shares one
-pipe and its lock among all processes, reads pickles from them, and gives results only when a job is over.
+This is not pebble's pool, for four reasons: that one ends for good when an idle process is killed (5.2.3),
+shares one pipe and its lock among all processes, reads pickles from them, and gives results only when a job
+is over.
+
+The pool has as many slots as processes. A job waits for a slot, and then takes an idle process. Everything
+here runs on one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,7 +19,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from cvivit.video.settings import ClipFormat, VideoLimits
+from cvivit.video.settings import ClipFormat, VideoLimits, check_span
 from service.decoding.decoding_errors import (
     DecoderCrashedError,
     DecodersBusyError,
@@ -23,32 +28,34 @@ from service.decoding.decoding_errors import (
     DecodingTimeoutError,
 )
 from service.decoding.decoding_limits import DecodingLimits
-from service.decoding.messages import Job
+from service.decoding.messages import DecodingJob
 from service.decoding.process import DecodingProcess
 from service.decoding.reading import DecodedClips
 
+log = logging.getLogger("service")
+
 _ATTEMPTS: Final = 3
-"""Processes that are tried before a job is given up that none of them began."""
+"""How many processes are tried for a job, if they die before they begin it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSnapshot:
-    """A pool at one moment."""
+    """What a pool is doing at one moment."""
 
     processes: int
     """Processes that are alive."""
     busy: int
-    """Videos being decoded."""
+    """Videos that are being decoded."""
     waiting: int
     """Videos that wait for a process."""
     jobs: int
-    """Videos taken on so far."""
+    """Videos begun so far."""
     restarts: dict[str, int]
-    """Processes replaced so far, by cause: `crash`, `memory`, `timeout`, `cancelled`, `age`."""
+    """Processes replaced so far, by cause: `crash`, `memory`, `timeout`, `cancelled` or `age`."""
 
 
 class DecodingPool:
-    """Decodes videos in other processes, as many at a time as it has of these.
+    """Decodes videos in other processes, one at a time in each.
 
     ::
 
@@ -70,10 +77,10 @@ class DecodingPool:
         self._restarts: Counter[str] = Counter()
 
     async def start(self) -> None:
-        """Start the processes and wait for them.
+        """Start the processes, and wait until they are ready.
 
         Raises:
-            DecodingError: one of them cannot be started.
+            DecodingError: one of them does not start.
         """
         self._running = True
         try:
@@ -90,7 +97,7 @@ class DecodingPool:
             raise
 
     async def stop(self) -> None:
-        """Kill the processes; jobs that are left end with DecodingStoppedError. Harmless the second time."""
+        """Kill the processes. Jobs in progress end with DecodingStoppedError. May be called repeatedly."""
         self._running = False
         for process in tuple(self._all):
             self._discard(process)
@@ -117,31 +124,43 @@ class DecodingPool:
         )
 
     def read(
-        self, source: BinaryIO, clip_format: ClipFormat, *, limits: VideoLimits | None = None
+        self,
+        source: BinaryIO,
+        clip_format: ClipFormat,
+        *,
+        limits: VideoLimits | None = None,
+        start: float = 0.0,
+        seconds: float | None = None,
     ) -> DecodedClips:
-        """Return the clips of a video, to be iterated once and closed.
+        """Return the clips of a video. Iterate over them once, and close them.
 
-        `source` is a file object at any position, which must stay open; it is read through a descriptor of
-        its own where it has one, and copied where it has none.
+        Args:
+            source: a file object at any position. It must stay open. If it has a descriptor, the file is read
+                through another descriptor of the same file; if not, its contents are copied.
+            clip_format: the clips wanted.
+            limits: of the video; the library's defaults if None.
+            start: seconds after the first frame appeared, where reading begins.
+            seconds: how much to read from there on; all if None.
 
-        Iterating raises what `cvivit.video.read_clips` raises, and:
-
-        Raises:
-            DecoderCrashedError: a process died over this video.
-            DecodingMemoryError: it needs more memory than a process may have.
-            DecodingTimeoutError: it takes too long, or (DecodersBusyError) no process was free in time.
-            DecodingStorageError: there is no room for its clips.
+        Raises, while iterating, whatever `cvivit.video.read_clips` raises, and:
+            DecoderCrashedError: the process died while it read this video.
+            DecodingMemoryError: the video needs more memory than a process may have.
+            DecodingTimeoutError: it takes too long, or (DecodersBusyError) no process became free in time.
+            DecodingStorageError: there is no disk space for its clips.
             DecodingStoppedError: the pool is not running.
         """
-        return DecodedClips(
-            self, source, Job(clip_format=clip_format, limits=limits or VideoLimits()), self.limits
+        check_span(start, seconds)
+        job = DecodingJob(
+            clip_format=clip_format, limits=limits or VideoLimits(), start=start, seconds=seconds
         )
+        return DecodedClips(self.process, source, job, self.limits)
 
     @asynccontextmanager
     async def process(self, job: bytes, *descriptors: int) -> AsyncGenerator[DecodingProcess]:
-        """Give `job` to a free process and yield that process once it has begun.
+        """Give `job` to a free process, and yield the process once it has begun.
 
-        It goes back to the others if the block ends well, and is replaced otherwise.
+        If the block ends normally, the process becomes idle again. If the block raises, the process is killed
+        and replaced, because it may be in any state: in the middle of the video, hung or dead.
         """
         await self._take_slot()
         try:
@@ -152,6 +171,7 @@ class DecodingPool:
                 yield process
             except BaseException as error:
                 self._replace(process, _cause(error))
+                # `stop` kills the processes, which looks like a crash from here.
                 if not self._running and isinstance(error, DecodingError):
                     raise DecodingStoppedError("the decoding pool is stopping") from error
                 raise
@@ -176,10 +196,20 @@ class DecodingPool:
             self._waiting -= 1
 
     async def _begin(self, job: bytes, *descriptors: int) -> DecodingProcess:
+        """Give `job` to an idle process. If that one turns out to be dead or hung, try another.
+
+        A process says that it has started before it touches the video. So a process that dies earlier does
+        not count against the video, and the job may be given to another.
+        """
         for _ in range(_ATTEMPTS):
             if not self._running:
                 raise DecodingStoppedError("the decoding pool is not running")
-            process = self._idle.popleft() if self._idle else self._spawn()
+            try:
+                # None is idle only if a replacement could not be started before: see `_replace`.
+                process = self._idle.popleft() if self._idle else self._spawn()
+            except OSError as error:
+                log.error("a decoder could not be started: %s", error)
+                raise DecodingError("no decoder could be started") from error
             try:
                 async with asyncio.timeout(self.limits.start_seconds):
                     await process.ready()
@@ -190,7 +220,7 @@ class DecodingPool:
             except TimeoutError:
                 self._replace(process, "timeout")
             except (DecodingError, OSError):
-                self._replace(process, "crash")  # it died before it saw the video
+                self._replace(process, "crash")  # it died before it touched the video
             except BaseException:
                 self._replace(process, "cancelled")
                 raise
@@ -205,20 +235,24 @@ class DecodingPool:
         self._restarts[cause] += 1
         self._discard(process)
         if self._running:
-            self._idle.append(self._spawn())
+            try:
+                self._idle.append(self._spawn())
+            except OSError as error:  # no memory or no file descriptors: the next job tries again
+                log.error("a decoder could not be started: %s", error)
 
     def _discard(self, process: DecodingProcess) -> None:
         if process not in self._all:
             return
         self._all.remove(process)
         process.kill()
+        # Waiting for the end of a process blocks, if only for milliseconds, so a thread does it.
         reaping = asyncio.get_running_loop().run_in_executor(None, process.reap)
         self._reaping.add(reaping)
         reaping.add_done_callback(self._reaping.discard)
 
 
 def _cause(error: BaseException) -> str:
-    """Return why a process is replaced whose job ended with `error`."""
+    """Return the cause, for the counts, of replacing a process whose job ended with `error`."""
     causes = {"DecodingMemoryError": "memory", "DecodingTimeoutError": "timeout", "TimeoutError": "timeout"}
     if isinstance(error, DecodingError | TimeoutError):
         return causes.get(type(error).__name__, "crash")

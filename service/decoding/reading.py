@@ -1,4 +1,4 @@
-"""The clips of one video as another process decodes them: there as soon as they are, whoever is faster."""
+"""The clips of one video, read while another process decodes them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import math
 import os
 import tempfile
 import time
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,26 +23,34 @@ from service.decoding.decoding_errors import (
     DecodingTimeoutError,
 )
 from service.decoding.decoding_limits import DecodingLimits
-from service.decoding.messages import Job, unpack_error
+from service.decoding.messages import DecodingJob, unpack_error
+from service.decoding.process import DecodingProcess
 from service.threads import make_on_thread
-
-if TYPE_CHECKING:
-    from service.decoding.pool import DecodingPool
 
 log = logging.getLogger("service")
 
 _COPY_BYTES = 1 << 20
 
 
+class BeginJob(Protocol):
+    """Gives a job to a free process, and lends it for a block (`DecodingPool.process`)."""
+
+    def __call__(self, job: bytes, /, *descriptors: int) -> AbstractAsyncContextManager[DecodingProcess]:
+        """Wait for a free process and send it `job`, a packed DecodingJob, with the descriptors beside it."""
+
+
 class DecodedClips:
     """An asynchronous iterator over clips, uint8 (f h w 3). Close it, or use it as a context.
 
-    The process writes clips to a nameless file at its own pace, so that it is free again as soon as it is
-    done, and its clips wait on the disk for whoever takes them. An error is raised as soon as it is known.
+    The process writes the clips to an unnamed file at its own pace. So it is free for the next video as soon
+    as it is done, and its clips wait on disk until they are taken. The first `anext` starts the decoding. An
+    error of the decoding is raised as soon as it is known, even if clips from before it have not been taken.
     """
 
-    def __init__(self, pool: DecodingPool, source: BinaryIO, job: Job, limits: DecodingLimits) -> None:
-        self._pool = pool
+    def __init__(
+        self, begin_job: BeginJob, source: BinaryIO, job: DecodingJob, limits: DecodingLimits
+    ) -> None:
+        self._begin_job = begin_job
         self._source = source
         self._job = job
         self._limits = limits
@@ -53,9 +62,9 @@ class DecodedClips:
         self._written = 0
         self._taken = 0
         self.frames = 0
-        """Real frames decoded so far."""
+        """Real frames decoded so far, which may be ahead of the clips taken."""
         self.seconds = 0.0
-        """Time from the start of the decoding to its end, or until now."""
+        """How long the decoding has taken so far."""
 
     def __aiter__(self) -> Self:
         return self
@@ -65,6 +74,7 @@ class DecodedClips:
             self._task = asyncio.create_task(self._decode())
             self._task.add_done_callback(lambda _: self._news.set())
         while not (self._task.done() or self._taken < self._written):
+            # No other coroutine runs between the check and `clear`, so no change is missed.
             self._news.clear()
             await self._news.wait()
         if self._task.done():
@@ -76,14 +86,14 @@ class DecodedClips:
         return clip
 
     async def aclose(self) -> None:
-        """Stop: a process that still decodes is killed, and the file is gone. Harmless the second time."""
+        """Stop. A process that still decodes is killed, and the file is deleted. May be called repeatedly."""
         try:
             if self._task is not None:
                 self._task.cancel()
-                await asyncio.wait([self._task])  # what it raised was raised where the clips were taken
+                await asyncio.wait([self._task])
                 if not self._task.cancelled():
-                    self._task.exception()
-        finally:  # also where whoever closes this is cancelled while it waits
+                    self._task.exception()  # mark its error as seen, or asyncio would log it
+        finally:  # also if this coroutine is cancelled while it waits
             if self._clips is not None:
                 self._clips.close()
 
@@ -103,7 +113,7 @@ class DecodedClips:
             log.error("no file for a decoder's clips: %s", error)
             raise DecodingStorageError("there is no room to decode the video") from error
         try:
-            async with self._pool.process(self._job.pack(), source, self._clips.fileno()) as process:
+            async with self._begin_job(self._job.pack(), source, self._clips.fileno()) as process:
                 began = time.monotonic()
                 try:
                     async with asyncio.timeout(self._limits.deadline_seconds):
@@ -121,7 +131,10 @@ class DecodedClips:
             raise self._failure
 
     def _take(self, message: dict[str, Any]) -> bool:
-        """Act on a message, and return whether it was the last."""
+        """Act on a message, and return whether it was the last one.
+
+        The message is not trusted: the counts must be possible for this job.
+        """
         match message:
             case {"end": 1}:
                 return True
@@ -136,6 +149,9 @@ class DecodedClips:
                 self._news.set()
                 return False
             case {"error": details}:
+                # After most errors the process is as good as new, and goes back to the pool. Raising here,
+                # inside the block of `_begin_job`, would make the pool replace it; that is for the two cases
+                # below.
                 self._failure = unpack_error(details, memory_bytes=self._limits.memory_bytes)
                 if isinstance(self._failure, DecoderCrashedError | DecodingMemoryError):
                     raise self._failure
@@ -152,11 +168,15 @@ class DecodedClips:
 
 
 def _reopen(source: BinaryIO) -> int:
-    """Return a descriptor that reads the contents of `source`, with a position of its own."""
+    """Return a descriptor of the contents of `source`, with a position of its own.
+
+    A duplicated descriptor would share its position with `source`, so the file is opened again by way of
+    /proc, which also works if it has no name any more.
+    """
     try:
         source.flush()
         return os.open(f"/proc/self/fd/{source.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
-    except (AttributeError, OSError):  # no descriptor: bytes in memory
+    except (AttributeError, OSError):  # it has no descriptor, because it is in memory
         descriptor = os.memfd_create("video")
     try:
         with open(descriptor, "wb", closefd=False, buffering=0) as copy:

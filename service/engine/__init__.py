@@ -1,4 +1,4 @@
-"""The batching engine: requests of many clients on a few devices, in turns, with an end for every one."""
+"""The batching engine: it runs the clips of many requests, in turns, on a few devices."""
 
 from service.engine.computing import Runner
 from service.engine.engine import Engine
@@ -13,7 +13,7 @@ from service.engine.engine_errors import (
     QueueFullError,
 )
 from service.engine.engine_limits import EngineLimits
-from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot, EngineState
+from service.engine.observer import BatchReport, EngineObserver, EngineSnapshot
 from service.engine.request import Operation
 from service.engine.session import Session, Timings
 
@@ -29,7 +29,6 @@ __all__ = [
     "EngineObserver",
     "EngineSnapshot",
     "EngineStartingError",
-    "EngineState",
     "EngineUnavailableError",
     "Operation",
     "QueueFullError",

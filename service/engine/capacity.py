@@ -1,28 +1,28 @@
-"""How many clips are held, and who may hold one more.
+"""Counts the clips that the engine holds, and decides which request may hold one more.
 
-What counts are clips queued, on a device, or done and not yet read. An open request counts for one clip even
-while it holds none: so whatever is admitted can always put its next clip, and always ends. More than one
-is a loan from what is free. Loans stop at three quarters of the limit, so that a few long videos leave room
-for others to be admitted.
+Clips count while they are queued, on a device, or done and not yet taken by their client. An open request
+counts for one clip even while it holds none. So a request that was admitted can always put its next clip, and
+no request can wait for ever. Any further clip is a loan from the free room. Loans stop at three quarters of
+the limit, so that a few long videos leave room for other requests to be admitted.
 """
 
 from __future__ import annotations
 
 from service.engine.engine_limits import EngineLimits
-from service.engine.request import Operation, Request
+from service.engine.request import EngineRequest, Operation
 
 LOAN_SHARE = 0.75
-"""Share of the held clips up to which a request may hold more than one."""
+"""Requests may hold more than one clip each while less than this share of the limit is in use."""
 
 
-class Admission:
-    """The count of held clips against its limit."""
+class Capacity:
+    """The number of clips held, and its limit."""
 
     def __init__(self, limits: EngineLimits) -> None:
         self.limits = limits
         self.counted = dict.fromkeys(Operation, 0)
-        self._borrowers: dict[Request, None] = {}
-        """Requests that were declined a loan, in order."""
+        self._borrowers: dict[EngineRequest, None] = {}
+        """Requests that wait for a loan, in order."""
 
     @property
     def clips(self) -> int:
@@ -31,14 +31,14 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Whether no request can be admitted."""
+        """Whether no further request can be admitted."""
         return self.clips >= self.limits.clips
 
-    def take_slot(self, request: Request) -> bool:
-        """Count one more clip of a request as held, or return False where it has to wait.
+    def take_slot(self, request: EngineRequest) -> bool:
+        """Count one more clip of a request as held, or return False if it has to wait.
 
-        Where it has to wait for others, its listener is told in its turn. Where it holds all that one request
-        may, it waits for nobody but its own client.
+        If it waits for other requests, its listener is told when its turn comes. If it holds as many clips as
+        one request may, it waits only for its own client to take a result, which the session notices itself.
         """
         if request.held >= self.limits.clips_per_request:
             return False
@@ -50,16 +50,16 @@ class Admission:
         self.recount(request)
         return True
 
-    def forget(self, request: Request) -> None:
-        """Return all that a request held."""
+    def forget(self, request: EngineRequest) -> None:
+        """Free everything that a request held."""
         self._borrowers.pop(request, None)
         request.closed = request.finished = True
         request.granted = False
         request.held = 0
         self.recount(request)
 
-    def recount(self, request: Request) -> None:
-        """Count a request anew after a change, and lend what that has freed."""
+    def recount(self, request: EngineRequest) -> None:
+        """Count a request again after a change, and lend the room that this has freed."""
         counted = max(request.held + request.granted, 0 if request.finished else 1)
         self.counted[request.operation] += counted - request.counted
         request.counted = counted

@@ -1,7 +1,8 @@
-"""What a device does with a batch, and whose fault it is when it does not.
+"""Runs a batch on a device, and finds out which clips are to blame if it fails.
 
-A bad clip fails alone: where the network raises on a batch, its clips are run one by one. Too little memory
-fails the clips at hand, and the device lives. Any other error of the device is raised: it is lost.
+A bad clip fails alone: if the network raises on a batch, its clips are run again one by one. If the device
+runs out of memory, the clips of the batch fail and the device goes on. Any other error of the device is
+raised, because the device is lost.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from service.engine.request import Operation
 
 Array = npt.NDArray[Any]
 Outcome = Array | CViViTError
-"""Of one clip: its result, or what to tell its client."""
+"""The result of one clip, or the error to tell its client."""
 
 
 class Runner(Protocol):
-    """A device as the engine sees it (`cvivit.runtime.runner.ClipRunner`). One thread calls it.
+    """A device as the engine sees it (`cvivit.runtime.runner.Runner`). One thread at a time calls it.
 
-    What it returns is the caller's: the next call leaves it alone.
+    The arrays that it returns belong to the caller: the next call does not change them.
     """
 
     @property
     def batch_sizes(self) -> Sequence[int]:
-        """How many clips are run at once, in the shapes that warm-up prepares."""
+        """The batch sizes that warm-up prepares."""
 
     def warm_up(self) -> None:
-        """Prepare every shape."""
+        """Prepare every batch size, so that no request waits for it."""
 
     def encode_clips(self, clips: Array, /) -> Array:
         """Turn uint8 (n t h w c) into integers (n T H W)."""
@@ -41,7 +42,7 @@ class Runner(Protocol):
 
 
 def run_batch(runner: Runner, operation: Operation, stacked: Array) -> Sequence[Outcome]:
-    """Run the clips of one batch (n ...) and return what became of each.
+    """Run the clips of one batch (n ...) and return the outcome of each.
 
     Raises:
         DeviceError: the device is lost.
@@ -49,11 +50,11 @@ def run_batch(runner: Runner, operation: Operation, stacked: Array) -> Sequence[
     try:
         return _run(runner, operation, stacked)
     except DeviceError as error:
-        return [_mendable(error) for _ in stacked]
+        return [_survived(error) for _ in stacked]
     except Exception as error:
         if len(stacked) == 1:
-            return [_blamed(error)]
-    # Outside the handler: the exception would keep alive what the failed batch has allocated.
+            return [_failed_alone(error)]
+    # This is outside the handler, because the exception keeps the memory of the failed batch alive there.
     return [run_batch(runner, operation, clip[None])[0] for clip in stacked]
 
 
@@ -64,15 +65,15 @@ def _run(runner: Runner, operation: Operation, stacked: Array) -> Sequence[Array
     return list(results)
 
 
-def _mendable(error: DeviceError) -> CViViTError:
-    """Return what to tell one client of a device error that the device survives, or raise it."""
+def _survived(error: DeviceError) -> CViViTError:
+    """Return the error to tell one client if the device survives it; raise the error otherwise."""
     if not isinstance(error, DeviceMemoryError):
         raise error
     return DeviceMemoryError(str(error))
 
 
-def _blamed(error: Exception) -> CViViTError:
-    """Return what to tell the client whose clip alone made the network raise."""
+def _failed_alone(error: Exception) -> CViViTError:
+    """Return the error to tell the client whose clip made the network raise on its own."""
     if isinstance(error, CViViTError):
         return error
     failure = ClipFailedError("the network failed on this clip")

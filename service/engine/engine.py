@@ -1,4 +1,9 @@
-"""The engine: devices behind one queue, its states from start to stop, and the sessions of its requests."""
+"""The engine: it holds the devices behind one queue, and opens a session for each request.
+
+The engine knows three facts about itself: whether every device is warm, why it failed, and whether it was
+stopped. Whether the *process* is starting, draining or failed is decided by `service.lifecycle` alone: a
+drain stops admitting requests there, and the engine keeps running until the last of them is answered.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ import numpy as np
 
 from service.engine.batcher import Batcher
 from service.engine.computing import Array, Runner
+from service.engine.device_threads import DeviceThreads, SharedBatcher
 from service.engine.engine_errors import (
     EngineDrainingError,
     EngineError,
@@ -19,24 +25,24 @@ from service.engine.engine_errors import (
     EngineStartingError,
 )
 from service.engine.engine_limits import EngineLimits
-from service.engine.observer import EngineObserver, EngineSnapshot, EngineState
+from service.engine.observer import EngineObserver, EngineSnapshot
 from service.engine.request import Operation
 from service.engine.session import Session
-from service.engine.worker import SharedBatcher, Worker
 
 JOIN_SECONDS = 30.0
-"""How long `stop` waits for the batches that run. The threads are daemons: a hung device holds no process."""
+"""How long `stop` waits for batches that are running. The threads are daemons, so a device that hangs cannot
+keep the process alive after that."""
 
 
 class Engine:
-    """Runs clips of many requests on one or several devices.
+    """Run the clips of many requests on one or several devices.
 
     Args:
-        runners: one per device, each of which gets two threads. They run the same network.
-        limits: what is held at most.
-        observer: is told of batches, refusals and states.
+        runners: one per device. All of them run the same network. Each gets two threads.
+        limits: how much the engine holds at most.
+        observer: is told of batches, refused requests and dropped clips.
 
-    Methods are called from one event loop, unless they say otherwise.
+    Call the methods from one event loop, unless their description says otherwise.
     """
 
     def __init__(
@@ -50,16 +56,18 @@ class Engine:
             raise ValueError("an engine needs a runner")
         self.limits = limits or EngineLimits()
         self.failure: BaseException | None = None
-        """What ended the engine, where its state is FAILED."""
+        """The error that ended the engine; None while it has not failed."""
         self._observer = observer or EngineObserver()
         self._shared = SharedBatcher(Batcher(self.limits, devices=len(runners)))
-        self._state = EngineState.STARTING
-        self._warm: set[Worker] = set()
-        self._sessions: set[Session] = set()
-        self._watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._started = False
-        self._workers = [
-            Worker(
+        self._stopped = False
+        self._warm: set[DeviceThreads] = set()
+        self._sessions: set[Session] = set()
+        # Coroutines that wait for a change. The loop is kept beside each future, because the change happens
+        # on a device's thread, which may complete a future only by way of the future's own loop.
+        self._watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._devices = [
+            DeviceThreads(
                 index,
                 runner,
                 self._shared,
@@ -71,62 +79,44 @@ class Engine:
             for index, runner in enumerate(runners)
         ]
 
-    # States
-
-    @property
-    def state(self) -> EngineState:
-        """Where the engine is in its life. Readable on any thread."""
-        return self._state
+    # Start, failure and stop
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken."""
-        return self._state is EngineState.READY
+        """Whether requests are accepted. May be read on any thread."""
+        return self._all_warm and self.failure is None and not self._stopped
+
+    @property
+    def _all_warm(self) -> bool:
+        return len(self._warm) == len(self._devices)
 
     def start(self) -> None:
-        """Start the threads, which warm the devices up, and return at once."""
+        """Start the threads, which then warm the devices up, and return at once."""
         assert not self._started, "an engine starts once"
         self._started = True
-        for worker in self._workers:
-            worker.start()
+        for device in self._devices:
+            device.start()
 
     async def wait_ready(self) -> None:
         """Wait until every device is warm.
 
         Raises:
-            EngineUnavailableError: the engine failed or was stopped before.
+            EngineUnavailableError: the engine failed or was stopped first.
         """
-        await self._until(lambda: self._state is not EngineState.STARTING)
-        if self._state is not EngineState.READY:
+        await self._until(lambda: self._all_warm or self.failure is not None or self._stopped)
+        if not self.ready:
             raise self._unavailable()
 
     async def wait_failed(self) -> BaseException:
-        """Wait until the engine fails, and return why. A process should then drain and exit, not zero."""
+        """Wait until the engine fails, and return the cause. The process should then be replaced."""
         await self._until(lambda: self.failure is not None)
         assert self.failure is not None
         return self.failure
 
-    async def drain(self, grace_seconds: float) -> bool:
-        """Take no new requests and wait until those open are closed.
-
-        Returns:
-            Whether they all were within `grace_seconds`.
-        """
-        with self._shared.lock:
-            if self._state in (EngineState.STARTING, EngineState.READY):
-                self._enter(EngineState.DRAINING)
-        try:
-            async with asyncio.timeout(grace_seconds):
-                await self._until(lambda: not self._sessions)
-        except TimeoutError:
-            return False
-        return True
-
     async def stop(self) -> None:
-        """End at once: what is open fails with EngineDrainingError, and the threads end. May be repeated."""
+        """Fail the open requests with EngineDrainingError and end the threads. May be called repeatedly."""
         with self._shared.lock:
-            if self._state is not EngineState.FAILED:
-                self._enter(EngineState.STOPPED)
+            self._stopped = True
             self._stop_threads()
         for session in list(self._sessions):
             session.fail(EngineDrainingError("the service stops"))
@@ -135,48 +125,48 @@ class Engine:
 
     def _join(self) -> None:
         give_up_at = monotonic() + JOIN_SECONDS
-        for worker in self._workers:
-            worker.join(give_up_at - monotonic())
+        for device in self._devices:
+            device.join(give_up_at - monotonic())
 
     def _stop_threads(self) -> None:
+        """Tell the threads to end, and wake everyone who waits. The caller holds the lock."""
         self._shared.stopping = True
         self._shared.changed.notify_all()
-        for worker in self._workers:
-            worker.wake()
+        for device in self._devices:
+            device.wake()
+        self._wake_watchers()
 
-    def _on_warm(self, worker: Worker) -> None:
+    def _on_warm(self, device: DeviceThreads) -> None:
         with self._shared.lock:
-            self._warm.add(worker)
-            if len(self._warm) == len(self._workers) and self._state is EngineState.STARTING:
-                self._enter(EngineState.READY)
+            self._warm.add(device)
+            self._wake_watchers()
 
     def _fail(self, cause: BaseException) -> None:
-        """Fail everything that waits, on the thread that has died."""
+        """Stop the engine and fail all of its requests. Runs on the thread that has ended with `cause`."""
         with self._shared.lock:
-            if self.failure is not None or self._state is EngineState.STOPPED:
+            # The first failure is the cause; the threads that end because of it add nothing. After `stop`
+            # a thread may still fail, but nobody is left who could be told.
+            if self.failure is not None or self._stopped:
                 return
             self.failure = cause
-            self._enter(EngineState.FAILED)
             self._stop_threads()
             sessions = list(self._sessions)
         for session in sessions:
-            error = EngineFailedError("the device of the service failed")
-            error.__cause__ = cause
-            session.fail_soon(error)
-
-    def _enter(self, state: EngineState) -> None:
-        """Change the state. The caller holds the lock."""
-        self._state = state
-        self._wake_watchers()
-        self._observer.state_changed(state)
+            session.fail_soon(self._failed())
 
     def _wake_watchers(self) -> None:
+        """Let every waiting coroutine check its condition again. The caller holds the lock."""
         watchers, self._watchers = self._watchers, []
         for loop, future in watchers:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
                 loop.call_soon_threadsafe(_resolve, future)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait until a condition holds.
+
+        The condition is checked, and the future registered, under the lock that every change is made under.
+        So no change can fall between the two and be missed.
+        """
         loop = asyncio.get_running_loop()
         while True:
             with self._shared.lock:
@@ -187,13 +177,19 @@ class Engine:
             await future
 
     def _unavailable(self) -> EngineError:
-        if self._state is EngineState.STARTING:
-            return EngineStartingError("the service is starting")
-        if self._state is EngineState.FAILED:
-            error = EngineFailedError("the device of the service failed")
-            error.__cause__ = self.failure
-            return error
-        return EngineDrainingError("the service stops")
+        """Return the error that says why no request is accepted."""
+        if self.failure is not None:
+            return self._failed()
+        if self._stopped:
+            return EngineDrainingError("the service stops")
+        return EngineStartingError("the service is starting")
+
+    def _failed(self) -> EngineFailedError:
+        # Each client gets an exception of its own: raising one exception in several tasks would mix up
+        # their tracebacks.
+        error = EngineFailedError("the device of the service failed")
+        error.__cause__ = self.failure
+        return error
 
     # Requests
 
@@ -207,19 +203,20 @@ class Engine:
         """Admit a request, or refuse it at once.
 
         Args:
-            operation: what is to be done to its clips.
-            clips: how many clips it will put, where that is known: it helps to tell whether there is time.
-            deadline_seconds: when to give the request up.
+            operation: what to do with the request's clips.
+            clips: how many clips will follow, if that is known. It improves the estimate of whether the
+                deadline can be met.
+            deadline_seconds: how long the request may take; then it fails.
 
         Raises:
-            QueueFullError: there is no room, or not in time.
-            EngineUnavailableError: the engine is starting, draining or lost.
+            QueueFullError: the engine holds all the clips it may, or cannot meet the deadline.
+            EngineUnavailableError: the engine is starting, stopped or has failed.
         """
         operation = Operation(operation)
         session = Session(operation, self._shared, self)
         try:
             with self._shared.lock:
-                if self._state is not EngineState.READY:
+                if not self.ready:
                     raise self._unavailable()
                 session.admit(clips=clips, deadline_seconds=deadline_seconds)
                 self._sessions.add(session)
@@ -238,7 +235,7 @@ class Engine:
         """Run the clips of one array (n ...), n >= 1, and return their results as one array (n ...).
 
         Raises:
-            Exception: what `open` and a `Session` raise.
+            Exception: whatever `open` and iterating a `Session` raise.
         """
         if not len(clips):
             raise ValueError("there are no clips")
@@ -247,25 +244,22 @@ class Engine:
             return np.stack([result async for result in session])
 
     def on_session_closed(self, session: Session) -> None:
-        """Forget a session: it calls this itself."""
+        """Forget a session. The session itself calls this."""
         with self._shared.lock:
             self._sessions.discard(session)
-            if not self._sessions:
-                self._wake_watchers()
 
     def on_clips_dropped(self, operation: Operation, count: int) -> None:
-        """Report clips that were queued for nothing: sessions call this."""
+        """Report queued clips that were dropped. Sessions call this."""
         self._observer.clips_dropped(operation, count)
 
     def snapshot(self) -> EngineSnapshot:
-        """Return what the engine holds. Callable on any thread."""
+        """Return what the engine holds now. May be called on any thread."""
         with self._shared.lock:
             batcher = self._shared.batcher
             rates = {operation: batcher.clips_per_second(operation) for operation in Operation}
             return EngineSnapshot(
-                state=self._state,
                 requests=len(self._sessions),
-                clips=batcher.admission.clips,
+                clips=batcher.capacity.clips,
                 queued=dict(batcher.queued),
                 computing=batcher.computing,
                 clips_per_second={operation: rate for operation, rate in rates.items() if rate is not None},
@@ -273,5 +267,5 @@ class Engine:
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
+    if not future.done():  # the coroutine may have been cancelled meanwhile
         future.set_result(None)

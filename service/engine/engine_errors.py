@@ -1,33 +1,34 @@
-"""What a request may be told instead of its result, as one branch of the error tree.
+"""What a request may get instead of its result from the engine, as one branch of the error tree.
 
 ::
 
-    CViViTError
+    ServiceError
     └── EngineError
-        ├── QueueFullError           no room, or not in time: try again after `retry_after_seconds`
-        ├── DeadlineExceededError    the request's own time ran out
-        ├── ClipFailedError          the network raised on this clip, alone in its batch
+        ├── QueueFullError           the queue is full: try again after `retry_after_seconds`
+        ├── DeadlineExceededError    the request took longer than it may
+        ├── ClipFailedError          the network raised an error on this clip
         └── EngineUnavailableError   the engine takes no requests
-            ├── EngineStartingError  not yet: it warms up
-            ├── EngineDrainingError  no longer: it stops
-            └── EngineFailedError    a device or a thread of the engine is lost
+            ├── EngineStartingError  it is warming up
+            ├── EngineDrainingError  it is stopping
+            └── EngineFailedError    it lost a device or a thread
 """
 
 from __future__ import annotations
 
-from cvivit.errors import CViViTError
+from service.errors import Routes, ServiceError
 
 
-class EngineError(CViViTError):
+class EngineError(ServiceError):
     """The engine did not answer a request."""
 
-    code = "engine_error"
+    status, code, title = 503, "engine_error", "Engine error"
+    routes = Routes.WORK
 
 
 class QueueFullError(EngineError):
-    """The engine holds all the clips it may, or could not answer before the request's deadline."""
+    """The engine's queue is full, or the request could not be done before its deadline."""
 
-    code = "queue_full"
+    status, code, title = 429, "queue_full", "Queue full"
 
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message)
@@ -35,36 +36,36 @@ class QueueFullError(EngineError):
 
 
 class DeadlineExceededError(EngineError):
-    """The request's own time ran out. Its clips still queued were dropped."""
+    """The request took longer than it may. Its clips that were still queued were dropped."""
 
-    code = "deadline_exceeded"
+    code, title = "deadline_exceeded", "Deadline exceeded"
 
 
 class ClipFailedError(EngineError):
-    """The network raised on this clip, alone in its batch, and the device is not at fault."""
+    """The network raised an error on this clip alone, and the device is not at fault."""
 
-    code = "clip_failed"
+    status, code, title = 500, "clip_failed", "Clip failed"
 
 
 class EngineUnavailableError(EngineError):
     """The engine takes no requests."""
 
-    code = "engine_unavailable"
+    code, title = "engine_unavailable", "Engine unavailable"
 
 
 class EngineStartingError(EngineUnavailableError):
-    """The engine still warms up."""
+    """The engine is still warming up."""
 
-    code = "engine_starting"
+    code, title = "engine_starting", "Engine starting"
 
 
 class EngineDrainingError(EngineUnavailableError):
-    """The engine stops."""
+    """The engine is stopping."""
 
-    code = "engine_draining"
+    code, title = "engine_draining", "Engine stopping"
 
 
 class EngineFailedError(EngineUnavailableError):
-    """A device or a thread of the engine is lost: the process should be replaced."""
+    """The engine lost a device or one of its threads. The process must be replaced."""
 
-    code = "engine_failed"
+    code, title = "engine_failed", "Engine failed"

@@ -1,4 +1,4 @@
-"""What the engine holds at most, and how long a batch may take."""
+"""How much the engine holds at most, and how long a batch may take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_va
 
 
 class EngineLimits(BaseModel):
-    """Limits of one engine. Frozen, keyword-only, and checked when it is made.
+    """Limits of one engine. They are checked when the object is made, and cannot be changed.
 
     Raises:
         pydantic.ValidationError: (a ValueError) a limit is not positive, or one contradicts another.
@@ -17,11 +17,11 @@ class EngineLimits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     clips: PositiveInt = 512
-    """Clips held at once over all requests: queued, on a device, or done and not yet read."""
+    """Clips held at once by all requests: queued, on a device, or done and not yet taken by the client."""
     clips_per_request: PositiveInt = 64
-    """The same for one request. A longer video is read as fast as its clips are answered."""
+    """The same for one request. A longer video is read only as fast as its client takes the results."""
     stall_seconds: PositiveFloat = 120.0
-    """A batch that takes longer than this has hung: the engine fails, and the process should be replaced."""
+    """A batch that takes longer counts as hung: the engine fails, and the process should be replaced."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,21 +1,10 @@
-"""What the engine tells whoever measures it. It knows no metrics library."""
+"""What the engine reports to whoever measures it. The engine itself knows no metrics library."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from service.engine.request import Operation
-
-
-class EngineState(StrEnum):
-    """Where an engine is in its life. A failed or stopped engine stays so."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +16,9 @@ class BatchReport:
     operation: Operation
     clips: int
     queue_seconds: tuple[float, ...]
-    """How long each clip waited between being put and its batch starting."""
+    """How long each clip waited between being put and the start of its batch."""
     assembly_seconds: float
-    """Stacking the clips into one array, while the device ran the batch before."""
+    """Time for stacking the clips into one array, usually while the device ran the previous batch."""
     compute_seconds: float
     failed_clips: int
 
@@ -38,29 +27,38 @@ class BatchReport:
 class EngineSnapshot:
     """What an engine holds at one moment."""
 
-    state: EngineState
     requests: int
     clips: int
-    """Clips that count against `EngineLimits.clips`; an open request counts for at least one."""
+    """Clips that count against `EngineLimits.clips`. An open request counts for at least one."""
     queued: dict[Operation, int] = field(default_factory=dict)
     """Clips that wait for a batch."""
     computing: int
     """Clips in batches that were formed and are not done."""
     clips_per_second: dict[Operation, float] = field(default_factory=dict)
-    """Measured rate of full batches over all devices; absent until an operation has run once."""
+    """Measured rate of full batches over all devices. An operation is absent until it has run once."""
+
+    @property
+    def queued_seconds(self) -> dict[Operation, float]:
+        """Seconds that the queued clips of each operation will take at the measured rate.
+
+        An operation with clips in its queue is absent until it has run once, because its rate is unknown.
+        """
+        seconds = {}
+        for operation in Operation:
+            clips, rate = self.queued.get(operation, 0), self.clips_per_second.get(operation, 0.0)
+            if not clips or rate > 0:
+                seconds[operation] = clips / rate if clips else 0.0
+        return seconds
 
 
 class EngineObserver:
-    """Hooks that do nothing. They are called from the engine's threads and must be quick and thread-safe."""
+    """Hooks that do nothing. The engine's threads call them, so they must be quick and thread-safe."""
 
     def batch_done(self, report: BatchReport) -> None:
         """A device has run a batch."""
 
     def request_refused(self, operation: Operation, code: str) -> None:
-        """A request was not admitted, for the error of this code."""
+        """A request was refused with the error of this code."""
 
     def clips_dropped(self, operation: Operation, count: int) -> None:
         """Queued clips were dropped: their client left, their time ran out, or their request failed."""
-
-    def state_changed(self, state: EngineState) -> None:
-        """The engine has entered a state."""

@@ -1,15 +1,18 @@
-"""How long batches take and how fast clips arrive, fitted to what was measured lately."""
+"""Estimates how long batches take and how fast clips arrive, from the latest measurements."""
 
 from __future__ import annotations
 
 MEMORY = 0.05
-"""Weight of the newest measurement, once there are enough: the last twenty or so count."""
+"""Weight of the newest measurement once there are many. So about the last twenty count."""
 LONGEST_GAP_SECONDS = 1.0
-"""A longer pause between arrivals counts as this one: the next burst is soon recognised as one."""
+"""A longer pause between arrivals counts as this much, so that the next burst is soon recognised."""
 
 
 class BatchTimes:
-    """Seconds that a batch of n clips takes: `fixed + per_clip * n`, by least squares over recent batches."""
+    """Seconds that a batch of n clips takes, as `fixed + per_clip * n`.
+
+    The two are fitted by least squares, with weights that fall off exponentially with age.
+    """
 
     def __init__(self) -> None:
         self._measured = 0
@@ -35,17 +38,17 @@ class BatchTimes:
 
     @property
     def per_clip_seconds(self) -> float:
-        """What one more clip adds to a batch; 0 until a batch was measured."""
+        """Seconds that one more clip adds to a batch; 0 until a batch was measured."""
         if not self.known:
             return 0.0
         proportional = self._mean_seconds / self._mean_clips
-        if self._variance < 1e-3:  # batches of one size only: they cannot tell fixed from proportional
+        if self._variance < 1e-3:  # all batches had one size, which cannot tell the fixed part from the other
             return proportional
         return min(max(self._covariance / self._variance, 0.0), proportional)
 
     @property
     def fixed_seconds(self) -> float:
-        """What a batch takes however few clips it holds: what is saved by merging two batches."""
+        """Seconds that a batch takes however few clips it holds. Merging two batches saves this once."""
         return self._mean_seconds - self.per_clip_seconds * self._mean_clips
 
     def seconds(self, clips: int) -> float:
@@ -54,7 +57,7 @@ class BatchTimes:
 
 
 class ArrivalGaps:
-    """The usual time between two arrivals, lately."""
+    """The usual time between two recent arrivals."""
 
     def __init__(self) -> None:
         self.last: float | None = None

@@ -1,79 +1,126 @@
-"""Streams through the engine: a video's clips to tokens, tokens to clips, both ways at once."""
+"""Runs whole videos through the engine, clip by clip: a video to tokens, tokens to clips, or both."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from contextlib import aclosing
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.decoding import DecodedClips
 from service.engine import Operation
-from service.record import Record
+from service.record import RequestRecord
 
-Clip = npt.NDArray[np.uint8]
-"""(t h w c)"""
+ClipFrames = npt.NDArray[np.uint8]
+"""The frames of a clip (t h w c)."""
 Indices = npt.NDArray[Any]
-"""(T H W)"""
+"""The tokens of a clip (T H W)."""
 
 
-class Encoding:
-    """One video on its way to tokens. Iterate `indices` to its end, then read `frames`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VideoClip:
+    """One clip as it was read from a video."""
 
-    Args:
-        runtime: of the app.
-        record: of the request.
-        source: the video, at its start.
+    pixels: ClipFrames
+    frames: int
+    """How many of its frames are real. The rest of a video's last clip repeats the last real frame."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedClip:
+    """The tokens of one clip of a video."""
+
+    indices: Indices
+    frames: int
+    """How many frames of the clip are real."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReconstructedClip:
+    """One clip of a video beside its reconstruction. Both hold the real frames only."""
+
+    original: ClipFrames
+    reconstruction: ClipFrames
+
+
+async def encode_video(
+    app_state: AppState, record: RequestRecord, reader: DecodedClips
+) -> AsyncGenerator[EncodedClip, None]:
+    """Yield the tokens of each clip of a video, in order. The reader is closed in the end.
+
+    Raises:
+        VideoError: the video cannot be read.
+        DecodingError: the decoder does not answer.
+        EngineError, DeviceError: the engine does not answer.
     """
+    under_way: deque[int] = deque()  # real frames of the clips that the engine holds, oldest first
 
-    def __init__(self, runtime: Runtime, record: Record, source: BinaryIO) -> None:
-        self._runtime = runtime
-        self._record = record
-        self._reader: DecodedClips = runtime.read(source)
+    async def pixels() -> AsyncGenerator[ClipFrames, None]:
+        async with aclosing(_read(record, reader)) as clips:
+            async for clip in clips:
+                under_way.append(clip.frames)
+                yield clip.pixels
 
-    @property
-    def frames(self) -> int:
-        """Real frames read so far."""
-        return self._reader.frames
-
-    async def indices(self, *, originals: deque[Clip] | None = None) -> AsyncGenerator[Indices, None]:
-        """Yield the tokens (T H W) of each clip, in order; `originals` takes the clips themselves.
-
-        Raises:
-            VideoError: the video cannot be read.
-            EngineError, DeviceError: the engine does not answer.
-        """
-        operation = run(self._runtime, self._record, Operation.ENCODE, self._clips(originals))
-        async with aclosing(operation) as results:
-            async for indices in results:
-                yield indices
-
-    async def _clips(self, originals: deque[Clip] | None) -> AsyncIterator[Clip]:
-        try:
-            async for clip in self._reader:
-                if originals is not None:
-                    originals.append(clip)
-                yield clip
-        finally:
-            await self._reader.aclose()
-            self._record.add("read", self._reader.seconds)
+    async with aclosing(run_clips(app_state, record, Operation.ENCODE, pixels())) as results:
+        async for indices in results:
+            yield EncodedClip(indices=indices, frames=under_way.popleft())
 
 
-async def run(
-    runtime: Runtime,
-    record: Record,
+async def reconstruct_video(
+    app_state: AppState, record: RequestRecord, reader: DecodedClips
+) -> AsyncGenerator[ReconstructedClip, None]:
+    """Yield each clip of a video beside its reconstruction, in order. The reader is closed in the end.
+
+    Clips are encoded and decoded at the same time, so the whole video is never in memory.
+
+    Raises:
+        Exception: whatever `encode_video` raises.
+    """
+    under_way: deque[VideoClip] = deque()  # clips that the engine holds, oldest first
+
+    async def pixels() -> AsyncGenerator[ClipFrames, None]:
+        async with aclosing(_read(record, reader)) as clips:
+            async for clip in clips:
+                under_way.append(clip)
+                yield clip.pixels
+
+    encoded = run_clips(app_state, record, Operation.ENCODE, pixels())
+    async with aclosing(run_clips(app_state, record, Operation.DECODE, encoded)) as results:
+        async for decoded in results:
+            clip = under_way.popleft()
+            yield ReconstructedClip(
+                original=clip.pixels[: clip.frames], reconstruction=decoded[: clip.frames]
+            )
+
+
+async def run_clips(
+    app_state: AppState,
+    record: RequestRecord,
     operation: Operation,
     clips: AsyncIterable[Indices] | Iterable[Indices],
     *,
     count: int | None = None,
 ) -> AsyncGenerator[npt.NDArray[Any], None]:
-    """Yield what the engine makes of each of `clips`, in order. `count` is how many they are, where known."""
-    async with runtime.engine.open(
-        operation, clips=count, deadline_seconds=runtime.settings.compute_seconds
+    """Yield the engine's result for each of `clips`, in order.
+
+    Args:
+        app_state: holds the engine.
+        record: of the request. It is told the clips done, and the time spent waiting and computing.
+        operation: what to do with the clips.
+        clips: (t h w c) to encode, or (T H W) to decode.
+        count: how many clips there are, if that is known.
+
+    Raises:
+        EngineError, DeviceError: the engine does not answer.
+        Exception: whatever iterating `clips` raises.
+    """
+    async with app_state.engine.open(
+        operation, clips=count, deadline_seconds=app_state.settings.compute_seconds
     ) as session:
         session.feed(clips)
         try:
@@ -85,13 +132,14 @@ async def run(
             record.add(operation.value, session.timings.compute_seconds)
 
 
-async def reconstruct_clips(
-    runtime: Runtime, record: Record, encoding: Encoding
-) -> AsyncGenerator[tuple[Clip, Clip], None]:
-    """Yield each clip of a video (t h w c) beside its reconstruction."""
-    originals: deque[Clip] = deque()
-    async with aclosing(
-        run(runtime, record, Operation.DECODE, encoding.indices(originals=originals))
-    ) as decoded:
-        async for reconstruction in decoded:
-            yield originals.popleft(), reconstruction
+async def _read(record: RequestRecord, reader: DecodedClips) -> AsyncGenerator[VideoClip, None]:
+    """Yield the clips of a video, and record how long reading them took."""
+    before = 0  # frames of the clips yielded so far, padding included
+    try:
+        async for pixels in reader:
+            # The reader counts the frames decoded so far, and may be ahead by some clips.
+            yield VideoClip(pixels=pixels, frames=min(reader.frames - before, len(pixels)))
+            before += len(pixels)
+    finally:
+        await reader.aclose()
+        record.add("read", reader.seconds)

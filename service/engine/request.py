@@ -1,4 +1,4 @@
-"""What passes through the batcher: requests, their clips, and the batches these form."""
+"""The data that passes through the batcher: requests, their clips, and batches of clips."""
 
 from __future__ import annotations
 
@@ -12,78 +12,78 @@ from cvivit.errors import CViViTError
 
 
 class Operation(StrEnum):
-    """What is done to a clip."""
+    """What the engine does with a clip."""
 
     ENCODE = "encode"
     DECODE = "decode"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """What became of one clip."""
+class ClipResult:
+    """The outcome of one clip."""
 
     index: int
     value: Any
-    """None where there is an error."""
+    """The result; None if there is an error."""
     error: CViViTError | None
     queue_seconds: float
     compute_seconds: float
-    """Of the batch that the clip was in."""
+    """Run time of the batch that the clip was in."""
 
 
 class Listener(Protocol):
-    """Whoever holds a request. It is called on any thread and must return at once."""
+    """The holder of a request. It is called on any thread and must return at once."""
 
     def on_room(self) -> None:
-        """A clip that was declined for want of room may be offered again."""
+        """There is room again for a clip that was refused."""
 
-    def on_results(self, results: Sequence[Result]) -> None:
+    def on_results(self, results: Sequence[ClipResult]) -> None:
         """Some of the request's clips are done."""
 
 
-class Request:
-    """One client's clips: the ticket that `Batcher.open` gives out. Only the batcher changes it."""
+class EngineRequest:
+    """One request's place in the batcher. `Batcher.open` makes it, and only the batcher changes it."""
 
     def __init__(self, operation: Operation, listener: Listener, deadline: float | None) -> None:
         self.operation = operation
         self.listener = listener
         self.deadline = deadline
-        self.queued: deque[Clip] = deque()
+        self.queued: deque[QueuedClip] = deque()
         self.put = 0
-        """Clips put so far: the index of the next."""
+        """Clips put so far, which is the index of the next one."""
         self.held = 0
-        """Clips put and not yet read."""
+        """Clips put whose results are not yet taken."""
         self.counted = 0
-        """Clips that it counts for in admission."""
+        """Clips that it counts for in `Capacity`."""
         self.granted = False
-        """Whether it was lent a clip that it has not put yet."""
+        """Whether it was lent room for a clip that it has not put yet."""
         self.finished = False
-        """Whether no clip will follow."""
+        """Whether it will put no more clips."""
         self.closed = False
-        """Whether nobody waits for its results."""
+        """Whether nobody waits for its results any more."""
         self.in_circle = False
-        """Whether it stands among those that take turns."""
+        """Whether it is among the requests that take turns."""
 
     def expired(self, now: float) -> bool:
-        """Whether its time has run out."""
+        """Return whether its time has run out."""
         return self.deadline is not None and self.deadline <= now
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class QueuedClip:
     """One clip of a request on its way to a batch."""
 
-    request: Request
+    request: EngineRequest
     index: int
     payload: object
     shape: Hashable
-    """Clips of different shapes never share a batch."""
+    """Shape and type of the array. Clips of different shapes never share a batch."""
     put_at: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class ClipBatch:
     """Clips of one operation and one shape that run together."""
 
     operation: Operation
-    clips: Sequence[Clip]
+    clips: Sequence[QueuedClip]

@@ -1,4 +1,4 @@
-"""A request as its client's coroutine holds it: clips in, results out in order, on one event loop."""
+"""A session: one request as its client's coroutine sees it. Clips go in, and results come out in order."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from service.engine.computing import Array
+from service.engine.device_threads import SharedBatcher
 from service.engine.engine_errors import DeadlineExceededError
-from service.engine.request import Operation, Request, Result
-from service.engine.worker import SharedBatcher
+from service.engine.request import ClipResult, EngineRequest, Operation
 
 
 @dataclass(kw_only=True)
 class Timings:
-    """Where the time of a request went, as far as the engine has seen."""
+    """How long the parts of a request took in the engine, so far."""
 
     clips: int = 0
     """Clips answered."""
     queue_seconds: float = 0.0
-    """Wait of the first clip, from being put to its batch starting."""
+    """How long the first clip waited between being put and the start of its batch."""
     compute_seconds: float = 0.0
-    """Sum over the batches that the request had clips in."""
+    """Sum of the run times of the batches that the request had clips in."""
 
 
 class Owner(Protocol):
@@ -35,22 +35,26 @@ class Owner(Protocol):
         """Forget a session."""
 
     def on_clips_dropped(self, operation: Operation, count: int) -> None:
-        """Note that clips were queued for nothing."""
+        """Report queued clips that were dropped."""
 
 
 class Session:
-    """One request: an asynchronous iterator of results, in the order of the clips put.
+    """One request: an asynchronous iterator over the results, in the order in which the clips were put.
 
-    `Engine.open` makes it; leaving its `async with` block, however that happens, drops the clips still queued
-    at once and gives its place to others. Clips are put either by `feed`, or by `put` and `finish` in
-    another task than the one that iterates: at most `EngineLimits.clips_per_request` are held at once.
+    `Engine.open` makes it. Leaving its `async with` block in any way drops the clips that are still queued at
+    once, and gives their room to others. Clips are put either by `feed`, or by `put` and `finish` in another
+    task than the one that iterates: the engine holds at most `EngineLimits.clips_per_request` of them, so
+    one task that first put them all would wait for itself.
 
-    Iterating raises what ended the request:
+    Iterating raises the error that ended the request:
         DeadlineExceededError: its time ran out.
         DeviceMemoryError: one of its clips does not fit on the device.
         ClipFailedError: the network raised on one of its clips.
-        EngineFailedError, EngineDrainingError: the engine is lost, or was stopped.
+        EngineFailedError, EngineDrainingError: the engine has failed, or was stopped.
         Exception: whatever the iterable given to `feed` raised.
+
+    The methods `on_...` and `fail_soon` may be called on any thread. They pass their call on to the event
+    loop, where everything else runs, so that the fields of a session need no lock.
     """
 
     def __init__(self, operation: Operation, shared: SharedBatcher, owner: Owner) -> None:
@@ -59,7 +63,7 @@ class Session:
         self._shared = shared
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._request: Request
+        self._request: EngineRequest
         self._timer: asyncio.TimerHandle | None = None
         self._feeder: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
@@ -74,10 +78,10 @@ class Session:
         self._closed = False
 
     def admit(self, *, clips: int | None, deadline_seconds: float | None) -> None:
-        """Ask for a place, once. The caller holds the lock of the batcher.
+        """Open the request in the batcher. Call this once, holding the batcher's lock.
 
         Raises:
-            QueueFullError: there is none, or not in time.
+            QueueFullError: there is no room, or the deadline cannot be met.
         """
         now = monotonic()
         deadline = None if deadline_seconds is None else now + deadline_seconds
@@ -94,19 +98,19 @@ class Session:
         self._feeder = self._loop.create_task(self._feed(clips))
 
     async def put(self, clip: Array) -> None:
-        """Put the next clip, when there is room for it.
+        """Put the next clip, after waiting for room.
 
         Raises:
-            CViViTError: the request has failed meanwhile; iterating raises the same.
+            CViViTError: the request has failed meanwhile. Iterating raises the same error.
         """
         while True:
-            self._room.clear()
+            self._room.clear()  # before the attempt: room that is freed after it sets the event again
             if self._offer(clip):
                 return
             await self._room.wait()
 
     def finish(self) -> None:
-        """Note that no clip will follow. May be repeated."""
+        """Note that no more clips will follow. May be called repeatedly."""
         with self._shared.lock:
             self._shared.batcher.finish(self._request)
         self._finished = True
@@ -156,15 +160,15 @@ class Session:
         self._room.set()
         return self._results.pop(self._next - 1)
 
-    def on_results(self, results: Sequence[Result]) -> None:
-        """Take results on a worker's thread."""
+    def on_results(self, results: Sequence[ClipResult]) -> None:
+        """Receive results. A thread of a device calls this."""
         self._call_soon(self._receive, results)
 
     def on_room(self) -> None:
-        """Note on any thread that a clip may be offered again."""
+        """Note that there is room for a clip again."""
         self._call_soon(self._room.set)
 
-    def _receive(self, results: Sequence[Result]) -> None:
+    def _receive(self, results: Sequence[ClipResult]) -> None:
         if self._closed or self._error is not None:
             return
         self.timings.compute_seconds += results[0].compute_seconds
@@ -179,23 +183,23 @@ class Session:
         self._news.set()
 
     def _call_soon(self, call: Callable[..., None], *arguments: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nobody waits any more
             self._loop.call_soon_threadsafe(call, *arguments)
 
     # The end
 
     def fail(self, error: BaseException) -> None:
-        """End the request with an error, which iterating raises. The first error stands."""
+        """End the request with an error, which iterating then raises. Only the first error counts."""
         if self._error is None and not self._closed:
             self._error = error
             self._release()
 
     def fail_soon(self, error: BaseException) -> None:
-        """Do the same from any thread."""
+        """Call `fail` from any thread."""
         self._call_soon(self.fail, error)
 
     def close(self) -> None:
-        """End the request: queued clips are dropped, results not read are gone. May be repeated."""
+        """End the request: drop queued clips and results that were not taken. May be called repeatedly."""
         if not self._closed:
             self._closed = True
             self._release()
@@ -211,6 +215,7 @@ class Session:
         if self._feeder is not None:
             self._feeder.cancel()
         self._results.clear()
+        # Wake both sides, so that they notice the end.
         self._room.set()
         self._news.set()
 

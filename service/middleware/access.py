@@ -11,7 +11,7 @@ from service.errors import UnauthorizedError
 from service.middleware.admission import is_work
 from service.middleware.api_keys import ApiKeys
 from service.middleware.proxy import route_path
-from service.record import SCOPE_KEY, Record
+from service.record import SCOPE_KEY, RequestRecord
 
 HEALTH_PATHS = frozenset({"/livez", "/readyz", "/health"})
 """Paths that never need a key: load balancers and orchestrators have none."""
@@ -58,7 +58,7 @@ class AccessMiddleware:
             raise UnauthorizedError(
                 "a known key is needed: Authorization: Bearer <key>", headers={"WWW-Authenticate": "Bearer"}
             )
-        record: Record = scope[SCOPE_KEY]
+        record: RequestRecord = scope[SCOPE_KEY]
         record.key_name = key.shown
         if is_work(scope):
             with self.keys.use(key):

@@ -8,10 +8,11 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import ClientGoneError, DrainingError
+from cvivit.errors import CViViTError
+from service.errors import ClientGoneError
 from service.middleware.proxy import route_path
-from service.problems import Answer, answer
-from service.record import SCOPE_KEY, Record
+from service.problems import ProblemAnswer, answer
+from service.record import SCOPE_KEY, RequestRecord
 from service.telemetry.prometheus_metrics import Metrics
 
 log = structlog.get_logger("service")
@@ -22,7 +23,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 class ObserveMiddleware:
-    """Keeps a `Record` of each request and reports it when it ends.
+    """Keeps a `RequestRecord` of each request and reports it when it ends.
 
     Args:
         app: what answers.
@@ -41,7 +42,7 @@ class ObserveMiddleware:
             await self.app(scope, receive, send)
             return
         path = route_path(scope)
-        record = Record(
+        record = RequestRecord(
             method=scope["method"] if scope["method"] in METHODS else "other",
             route=path if path in self.routes else "other",
         )
@@ -75,7 +76,7 @@ class ObserveMiddleware:
                 record.status, record.code = record.refused or left
             self._report(record)
 
-    def _report(self, record: Record) -> None:
+    def _report(self, record: RequestRecord) -> None:
         metrics = self.metrics
         metrics.requests.labels(record.route, record.method, str(record.status)).inc()
         metrics.request_seconds.labels(record.route).observe(record.seconds)
@@ -130,9 +131,9 @@ class ProblemMiddleware:
             await self.app(scope, receive, send_noted)
         except Exception as error:
             told = tell(error, scope)
-            if started and isinstance(error, DrainingError):
-                # The server cuts off an answer that does not end. While it stops that is expected, so the
-                # error is not passed on, which would log it as a bug.
+            if started and isinstance(error, CViViTError):
+                # `tell` has reported it. Passed on, it would be logged as a bug. The server cuts the answer off,
+                # because it has no end.
                 return
             if started:
                 raise
@@ -140,7 +141,7 @@ class ProblemMiddleware:
                 await told.response()(scope, receive, send)
 
 
-def tell(error: BaseException, scope: Scope) -> Answer:
+def tell(error: BaseException, scope: Scope) -> ProblemAnswer:
     """Return what `error` tells the client of a request. Its code is recorded, and a bug is logged."""
     told, record = answer(error, scope["path"], scope.get("root_path", "")), scope[SCOPE_KEY]
     record.code = told.problem["code"]

@@ -49,7 +49,7 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self.headers.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)  # a page may ask for the camera
                 policy = headers.get(POLICY, DEFAULT_POLICY)
                 headers[POLICY] = _FRAME_DIRECTIVE.sub(lambda _: self.frames, policy)
             await send(message)

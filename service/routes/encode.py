@@ -5,34 +5,30 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.types import Scope
 
 from cvivit.tokens.grid import TokenGrid
-from service.app_state import Runtime, runtime_of
+from service.app_state import AppState, app_state_of
+from service.bodies.body_spool import BodySpool
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import JSON, LINES, TOKENS
 from service.bodies.negotiation import choose
-from service.bodies.spool import Spool
-from service.bodies.streaming import GeneratorResponse
+from service.bodies.query_parameters import VideoParameters, VideoQuery, check_query_parameters
+from service.bodies.streaming import start_stream
 from service.bodies.uploads import receive_file
-from service.engine.pipeline import Encoding
+from service.engine.pipeline import EncodedClip, encode_video
+from service.errors import Routes
 from service.middleware.observation import tell
-from service.openapi import (
-    JSON,
-    LINES,
-    READING_ERRORS,
-    TOKENS,
-    WORK_ERRORS,
-    answers,
-    problem_responses,
-    tokens_schema,
-    video_body,
-)
-from service.record import Record, record_of
+from service.openapi.body_schemas import success_response, tokens_schema, video_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(tags=["tokens"], dependencies=[Depends(check_query_parameters)])
 
 OFFERED = (JSON, TOKENS, LINES)
 
@@ -42,95 +38,111 @@ OFFERED = (JSON, TOKENS, LINES)
     summary="A video to its tokens",
     response_class=Response,
     responses={
-        200: answers(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
-        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+        200: success_response(*OFFERED, schema=tokens_schema(), description="The tokens, clip by clip."),
+        **problem_responses(Routes.WORK, Routes.VIDEO),
     },
     openapi_extra={"requestBody": video_body()},
 )
-async def encode(request: Request) -> Response:
-    """Send a video as the form field `file` or as the body itself; take its tokens as `Accept` says.
+async def encode(request: Request, parameters: VideoQuery) -> Response:
+    """Send a video as the form field `file`, or as the body itself. The `Accept` header chooses what you get.
 
-    `application/json` is the default; `application/octet-stream` is a safetensors file;
-    `application/x-ndjson` sends a line `{"clip", "indices"}` for each clip as soon as it is ready and then a
-    line `{"model", "shape", "frames", "fps"}`. Where that stream fails midway its last line is a problem.
+    `application/json` is the default, and `application/octet-stream` is a safetensors file.
+    `application/x-ndjson` sends a line `{"clip", "indices"}` for each clip as soon as it is ready, and at the
+    end a line `{"model", "shape", "frames", "fps"}`. If that stream fails midway, its last line is a problem.
     """
-    runtime, record = runtime_of(request.app), record_of(request)
+    app_state, record = app_state_of(request.app), record_of(request)
     media_type = choose(request.headers.getlist("accept"), OFFERED)
     with record.stage("upload"):
-        spool = await receive_file(request, runtime.settings, runtime.run_blocking)
+        spool = await receive_file(request, app_state.settings, app_state.run_blocking)
     if media_type == LINES:
-        return await _stream(request, runtime, record, spool)
+        return await _stream(request, app_state, record, spool, parameters)
     with spool:
-        work = _json if media_type == JSON else _safetensors
-        body = await while_connected(request, work(runtime, Encoding(runtime, record, await spool.finish())))
+        write = _json if media_type == JSON else _safetensors
+        clips = _encode(app_state, record, spool, parameters)
+        body = await while_connected(request, write(app_state, clips))
     return Response(body, media_type=media_type)
 
 
-async def _json(runtime: Runtime, encoding: Encoding) -> bytes:
-    """Return the JSON form of a TokenGrid, a clip at a time: the event loop is not held up for long."""
-    clips = [_dump(indices.tolist()) async for indices in encoding.indices()]
-    summary = _dump(_summary(runtime, encoding, len(clips)))
-    return b"".join([summary[:-1], b',"indices":[', b",".join(clips), b"]}"])
+async def _encode(
+    app_state: AppState, record: RequestRecord, spool: BodySpool, parameters: VideoParameters
+) -> AsyncGenerator[EncodedClip, None]:
+    """Yield the tokens of each clip of the video in a spool, which is closed in the end."""
+    with spool:
+        reader = app_state.read(await spool.finish(), **parameters.model_dump())
+        async with aclosing(encode_video(app_state, record, reader)) as clips:
+            async for clip in clips:
+                yield clip
 
 
-async def _safetensors(runtime: Runtime, encoding: Encoding) -> bytes:
-    clips = [indices async for indices in encoding.indices()]
+async def _json(app_state: AppState, clips: AsyncGenerator[EncodedClip, None]) -> bytes:
+    """Return the JSON form of a TokenGrid. It is written clip by clip, so as not to block the event loop."""
+    frames = 0
+    written = []
+    async with aclosing(clips):
+        async for clip in clips:
+            frames += clip.frames
+            written.append(_dump(clip.indices.tolist()))
+    summary = _dump(_summary(app_state, clips=len(written), frames=frames))
+    return b"".join([summary[:-1], b',"indices":[', b",".join(written), b"]}"])
+
+
+async def _safetensors(app_state: AppState, clips: AsyncGenerator[EncodedClip, None]) -> bytes:
+    """Return the safetensors form of a TokenGrid."""
+    async with aclosing(clips):
+        encoded = [clip async for clip in clips]
 
     def save() -> bytes:
         grid = TokenGrid(
-            indices=np.stack(clips),
-            frames=encoding.frames,
-            fps=runtime.tokenizer.config.fps,
-            model=runtime.tokenizer.fingerprint,
+            indices=np.stack([clip.indices for clip in encoded]),
+            frames=sum(clip.frames for clip in encoded),
+            fps=app_state.tokenizer.config.fps,
+            model=app_state.tokenizer.fingerprint,
         )
         return grid.to_bytes()
 
-    return await runtime.run_blocking(save)
+    return await app_state.run_blocking(save)
 
 
-async def _stream(request: Request, runtime: Runtime, record: Record, spool: Spool) -> Response:
-    """Answer once there is a first line, so that what fails before it has a status of its own."""
-    lines = _lines(runtime, record, spool)
+async def _stream(
+    request: Request,
+    app_state: AppState,
+    record: RequestRecord,
+    spool: BodySpool,
+    parameters: VideoParameters,
+) -> Response:
+    lines = _lines(app_state, _encode(app_state, record, spool, parameters))
     try:
-        first = await while_connected(request, _next(lines))
+        return await start_stream(
+            request, app_state, lines, media_type=LINES, last_chunk=partial(_problem_line, request.scope)
+        )
     except BaseException:
-        spool.close()  # also where it was never begun to read
+        spool.close()  # `_encode` does not close it if it was never started
         raise
-    rest = runtime.lifecycle.until_dropped(lines)
-
-    async def body() -> AsyncGenerator[bytes, None]:
-        yield first
-        try:
-            async with aclosing(rest):
-                async for line in rest:
-                    yield line
-        except Exception as error:
-            yield _dump(tell(error, request.scope).problem) + b"\n"
-
-    return GeneratorResponse(body(), lines, media_type=LINES)
 
 
-async def _lines(runtime: Runtime, record: Record, spool: Spool) -> AsyncGenerator[bytes, None]:
-    with spool:
-        encoding = Encoding(runtime, record, await spool.finish())
-        clips = 0
-        async with aclosing(encoding.indices()) as tokens:
-            async for indices in tokens:
-                yield _dump({"clip": clips, "indices": indices.tolist()}) + b"\n"
-                clips += 1
-        yield _dump(_summary(runtime, encoding, clips)) + b"\n"
+async def _lines(
+    app_state: AppState, clips: AsyncGenerator[EncodedClip, None]
+) -> AsyncGenerator[bytes, None]:
+    """Yield a line for each clip, and a last one with the other fields of the tokens."""
+    count = frames = 0
+    async with aclosing(clips):
+        async for clip in clips:
+            yield _dump({"clip": count, "indices": clip.indices.tolist()}) + b"\n"
+            count += 1
+            frames += clip.frames
+    yield _dump(_summary(app_state, clips=count, frames=frames)) + b"\n"
 
 
-async def _next(lines: AsyncGenerator[bytes, None]) -> bytes:
-    return await anext(lines)
+def _problem_line(scope: Scope, error: Exception) -> bytes:
+    return _dump(tell(error, scope).problem) + b"\n"
 
 
-def _summary(runtime: Runtime, encoding: Encoding, clips: int) -> dict[str, Any]:
-    config = runtime.tokenizer.config
+def _summary(app_state: AppState, *, clips: int, frames: int) -> dict[str, Any]:
+    config = app_state.tokenizer.config
     return {
-        "model": runtime.tokenizer.fingerprint,
+        "model": app_state.tokenizer.fingerprint,
         "shape": [clips, *config.grid],
-        "frames": encoding.frames,
+        "frames": frames,
         "fps": config.fps,
     }
 

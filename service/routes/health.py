@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from service.app_state import runtime_of
+from service.app_state import app_state_of
+from service.bodies.query_parameters import check_query_parameters
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
-from service.openapi import problem_responses
-from service.telemetry.prometheus_metrics import CONTENT_TYPE
+from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["operation"])
+router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_parameters)])
+
+METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 
 
 @router.get("/livez", summary="Whether the process runs", responses=problem_responses())
@@ -26,7 +28,7 @@ async def livez() -> dict[str, str]:
 )
 async def readyz(request: Request) -> dict[str, str]:
     """Answer 200 once the model is warm; 503 while starting, stopping, or without an engine."""
-    lifecycle = runtime_of(request.app).lifecycle
+    lifecycle = app_state_of(request.app).lifecycle
     if lifecycle.phase is Phase.DRAINING:
         raise DrainingError("the server is stopping")
     if not lifecycle.ready:
@@ -42,10 +44,15 @@ async def health(request: Request) -> dict[str, str]:
 
 @router.get(
     "/metrics",
-    summary="Meters in Prometheus' text format",
+    summary="Metrics for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problem_responses()},
+    responses={
+        200: {"content": {name: {"schema": {"type": "string"}} for name in METRICS_TYPES}},
+        **problem_responses(),
+    },
 )
 async def metrics(request: Request) -> Response:
-    """Answer the meters of this process."""
-    return Response(runtime_of(request.app).metrics.page(), media_type=CONTENT_TYPE)
+    """Return the metrics of this process, in the form that `Accept` asks for."""
+    accept = ",".join(request.headers.getlist("accept"))
+    page, media_type = app_state_of(request.app).metrics.page(accept)
+    return Response(page, headers={"Content-Type": media_type, "Vary": "Accept"})

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from dataclasses import asdict
+
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 
-from service.app_state import runtime_of
+from service.app_state import app_state_of
+from service.bodies.query_parameters import check_query_parameters
 from service.errors import NotReadyError
-from service.openapi import problem_responses
+from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["information"])
+router = APIRouter(tags=["information"], dependencies=[Depends(check_query_parameters)])
 
 
 class Info(BaseModel):
@@ -25,13 +28,16 @@ class Info(BaseModel):
     grid: list[int] = Field(description="Tokens of a clip: latent frames, rows, columns.")
     codebook_size: int = Field(description="Tokens are from 0 to one less than this.")
     limits: dict[str, int | float] = Field(description="Limits by the name of their setting.")
+    sizes: dict[str, int] = Field(
+        description="Sizes that follow from the cores and the memory that the server may use."
+    )
 
 
 @router.get("/info", summary="The model and the limits", responses=problem_responses(NotReadyError))
 async def info(request: Request) -> Info:
     """Describe the model that is served and the limits of this server."""
-    runtime = runtime_of(request.app)
-    tokenizer = runtime.tokenizer
+    app_state = app_state_of(request.app)
+    tokenizer = app_state.tokenizer
     config = tokenizer.config
     return Info(
         version=request.app.version,
@@ -43,5 +49,9 @@ async def info(request: Request) -> Info:
         fps=config.fps,
         grid=list(config.grid),
         codebook_size=config.codebook_size,
-        limits=runtime.settings.limits(),
+        limits={
+            **app_state.settings.limits(),
+            "decoder_memory_bytes": app_state.sizes.decoder_memory_bytes,
+        },
+        sizes=asdict(app_state.sizes),
     )

@@ -1,4 +1,4 @@
-"""GET /, /docs and /errors: what a person opens in a browser."""
+"""GET /docs and /errors: documentation that a person opens in a browser."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 
 from service.errors import NotFoundError
-from service.openapi import OPENAPI_PATH
-from service.problems import STATUSES, catalogue, meaning_of
+from service.openapi.document import OPENAPI_PATH
+from service.problems import catalogue, meaning_of, status_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -77,12 +77,6 @@ td:nth-child(2) { font-family: monospace }
 """
 
 
-@router.get("/")
-async def index(request: Request) -> Response:
-    """Lead to the documentation."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
-
-
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """Show the OpenAPI document."""
@@ -109,7 +103,7 @@ async def asset(name: str) -> Response:
 async def errors() -> Response:
     """Answer the list of errors, which a problem's `type` links to."""
     rows = [
-        f'<tr id="{kind.code}"><td>{STATUSES[kind]}<td>{kind.code}<td>{html.escape(meaning_of(kind))}'
+        f'<tr id="{kind.code}"><td>{status_of(kind)}<td>{kind.code}<td>{html.escape(meaning_of(kind))}'
         for kind in catalogue()
     ]
     return HTMLResponse(ERRORS + "\n".join(rows), headers={"Content-Security-Policy": ERRORS_POLICY})

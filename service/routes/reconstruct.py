@@ -8,21 +8,26 @@ from functools import partial
 from typing import BinaryIO
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
-from service.app_state import Runtime, runtime_of
+from cvivit.metrics import ReconstructionQuality
+from service.app_state import AppState, app_state_of
 from service.bodies.disconnect import while_connected
+from service.bodies.media_types import MP4
 from service.bodies.negotiation import choose
+from service.bodies.query_parameters import VideoQuery, check_query_parameters
 from service.bodies.streaming import OpenFileResponse
 from service.bodies.uploads import receive_file
 from service.bodies.video_writing import write_clips
-from service.engine.pipeline import Clip, Encoding, reconstruct_clips
-from service.openapi import MP4, READING_ERRORS, WORK_ERRORS, answers, problem_responses, video_body
-from service.quality import Quality
-from service.record import Record, record_of
+from service.decoding import DecodedClips
+from service.engine.pipeline import ClipFrames, reconstruct_video
+from service.errors import Routes
+from service.openapi.body_schemas import success_response, video_body
+from service.openapi.problem_responses import problem_responses
+from service.record import RequestRecord, record_of
 from service.threads import close
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(tags=["tokens"], dependencies=[Depends(check_query_parameters)])
 
 QUALITY_HEADERS = {
     "X-PSNR": {
@@ -42,24 +47,23 @@ QUALITY_HEADERS = {
     response_class=Response,
     responses={
         200: {
-            **answers(MP4, description="The original on the left, its reconstruction on the right."),
+            **success_response(MP4, description="The original on the left, its reconstruction on the right."),
             "headers": QUALITY_HEADERS,
         },
-        **problem_responses(*WORK_ERRORS, *READING_ERRORS),
+        **problem_responses(Routes.WORK, Routes.VIDEO),
     },
     openapi_extra={"requestBody": video_body()},
 )
-async def reconstruct(request: Request) -> Response:
-    """Send a video; take an MP4 of it, as the model sees it, beside its reconstruction."""
-    runtime, record = runtime_of(request.app), record_of(request)
+async def reconstruct(request: Request, parameters: VideoQuery) -> Response:
+    """Send a video. You get an MP4 of it, as the model sees it, beside its reconstruction."""
+    app_state, record = app_state_of(request.app), record_of(request)
     choose(request.headers.getlist("accept"), (MP4,))
     with record.stage("upload"):
-        spool = await receive_file(request, runtime.settings, runtime.run_blocking)
-    quality = Quality()
+        spool = await receive_file(request, app_state.settings, app_state.run_blocking)
     with spool:
-        encoding = Encoding(runtime, record, await spool.finish())
-        work = _side_by_side(runtime, record, encoding, quality)
-        file = await while_connected(request, work, discard=close)
+        reader = app_state.read(await spool.finish(), **parameters.model_dump())
+        work = _side_by_side(app_state, record, reader)
+        file, quality = await while_connected(request, work, discard=lambda made: close(made[0]))
     return OpenFileResponse(
         file,
         media_type=MP4,
@@ -68,20 +72,19 @@ async def reconstruct(request: Request) -> Response:
     )
 
 
-async def _side_by_side(runtime: Runtime, record: Record, encoding: Encoding, quality: Quality) -> BinaryIO:
-    async with aclosing(_pairs(runtime, record, encoding, quality)) as clips:
-        return await write_clips(runtime, record, clips, fps=runtime.tokenizer.config.fps, container="mp4")
+async def _side_by_side(
+    app_state: AppState, record: RequestRecord, reader: DecodedClips
+) -> tuple[BinaryIO, ReconstructionQuality]:
+    """Return the video of original and reconstruction, and how close the reconstruction is."""
+    quality = ReconstructionQuality()
 
+    async def pairs() -> AsyncGenerator[ClipFrames, None]:
+        """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
+        async with aclosing(reconstruct_video(app_state, record, reader)) as clips:
+            async for clip in clips:
+                await app_state.run_blocking(partial(quality.add, clip.original, clip.reconstruction))
+                yield np.concatenate([clip.original, clip.reconstruction], axis=2)
 
-async def _pairs(
-    runtime: Runtime, record: Record, encoding: Encoding, quality: Quality
-) -> AsyncGenerator[Clip, None]:
-    """Yield each clip (t h w c) with its reconstruction on its right, without padding."""
-    shown = 0
-    async with aclosing(reconstruct_clips(runtime, record, encoding)) as pairs:
-        async for original, reconstruction in pairs:
-            real = encoding.frames - shown
-            original, reconstruction = original[:real], reconstruction[:real]
-            await runtime.run_blocking(partial(quality.add, original, reconstruction))
-            yield np.concatenate([original, reconstruction], axis=2)
-            shown += len(original)
+    async with aclosing(pairs()) as clips:
+        fps = app_state.tokenizer.config.fps
+        return await write_clips(app_state, record, clips, fps=fps, container="mp4"), quality

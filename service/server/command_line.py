@@ -10,8 +10,9 @@ from pydantic import Field, ValidationError
 from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
 
 from cvivit.errors import CViViTError
-from service.server.environment import unknown_variables
+from service.environment import unknown_variables
 from service.server.machine import prepare_machine
+from service.server.sizes import limit_library_threads
 from service.settings import Settings
 
 SCRIPT = "cvivit-service"
@@ -39,6 +40,7 @@ def run(arguments: list[str]) -> int:
 
     A setting or a model that does not work is reported as one line on standard error.
     """
+    limit_library_threads()
     try:
         settings = CliApp.run(CommandLine, cli_args=arguments)
         prepare_machine(settings)
@@ -61,8 +63,8 @@ def _serve(settings: Settings) -> int:
     server = Server(create_app(settings, in_background=True), settings)
     server.warn_of_variables(unknown_variables(os.environ, Settings.model_fields))
     server.run()
-    if server.runtime.failure is not None:
-        raise server.runtime.failure
+    if server.app_state.failure is not None:
+        raise server.app_state.failure
     return server.exit_code
 
 

@@ -33,7 +33,7 @@ from service.errors import (
     ServiceError,
     TooManyConnectionsError,
 )
-from service.record import SCOPE_KEY, Record
+from service.record import SCOPE_KEY, RequestRecord
 from service.server.progress import SendProgress
 from service.server.refusals import as_bytes, refusal
 from service.server.wire import GentleTransport, StrictConnection
@@ -156,7 +156,7 @@ class GuardedProtocol(H11Protocol):
     def _refuse(self, error: ServiceError) -> None:
         """Answer with a problem, record it, and close the connection."""
         at_work = self.cycle is not None and self.conn.our_state is h11.SEND_RESPONSE
-        record = cast("Record | None", self.cycle.scope.get(SCOPE_KEY)) if at_work else None
+        record = cast("RequestRecord | None", self.cycle.scope.get(SCOPE_KEY)) if at_work else None
         # In a context of its own: this may have been called in that of an earlier request, whose id the
         # log line would carry.
         told = contextvars.Context().run(refusal, error, self.metrics, record)

@@ -8,6 +8,7 @@ import tempfile
 from typing import Final
 
 from cvivit.errors import ConfigError
+from service.server.sizes import Sizes
 from service.settings import Settings
 
 FILES_PER_REQUEST: Final = 6
@@ -40,7 +41,7 @@ def open_files(settings: Settings) -> int:
     return (
         settings.max_connections
         + FILES_PER_REQUEST * settings.max_requests
-        + FILES_PER_DECODER * settings.decoders
+        + FILES_PER_DECODER * Sizes.of(settings).decoders
         + OTHER_FILES
     )
 

@@ -11,14 +11,14 @@ from asgi_correlation_id import correlation_id
 
 from service.errors import ServiceError
 from service.middleware.security_headers import DEFAULT_POLICY, POLICY, SECURITY_HEADERS
-from service.problems import MEDIA_TYPE, Answer, answer
-from service.record import Record
+from service.problems import MEDIA_TYPE, ProblemAnswer, answer
+from service.record import RequestRecord
 from service.telemetry.prometheus_metrics import Metrics
 
 log = structlog.get_logger("service")
 
 
-def refusal(error: ServiceError, metrics: Metrics, record: Record | None) -> Answer:
+def refusal(error: ServiceError, metrics: Metrics, record: RequestRecord | None) -> ProblemAnswer:
     """Return the answer that refuses a request, and record it.
 
     Call it in a context of its own, because it sets the id that log lines carry.
@@ -36,16 +36,16 @@ def refusal(error: ServiceError, metrics: Metrics, record: Record | None) -> Ans
         metrics.requests.labels("other", "other", str(told.status)).inc()
         metrics.rejections.labels(error.code).inc()
         log.info("refused", status=told.status, code=error.code)
-    timing = record.server_timing() if record else Record(method="other", route="other").server_timing()
+    timed = record or RequestRecord(method="other", route="other")
     own = {
         "X-Request-ID": correlation_id.get() or "",
-        "Server-Timing": timing,
+        "Server-Timing": timed.server_timing(),
         POLICY: DEFAULT_POLICY,
     }
     return replace(told, headers={**told.headers, **SECURITY_HEADERS, **own})
 
 
-def as_bytes(told: Answer) -> bytes:
+def as_bytes(told: ProblemAnswer) -> bytes:
     """Return an answer as it goes over the connection, which is closed after it."""
     body = told.body()
     headers = {

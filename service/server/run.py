@@ -29,10 +29,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from cvivit.errors import ConfigError
-from service.app_state import runtime_of
+from service.app_state import app_state_of
+from service.environment import UnknownVariable
 from service.lifecycle import Phase
 from service.server.connection import GuardedProtocol, guarded
-from service.server.environment import UnknownVariable
 from service.server.listening import (
     close_listeners,
     load_certificate,
@@ -81,7 +81,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=guarded(settings, runtime_of(app).metrics),
+                http=guarded(settings, app_state_of(app).metrics),
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -93,8 +93,8 @@ class Server(uvicorn.Server):
             )
         )
         self.settings = settings
-        self.runtime = runtime_of(app)
-        self.lifecycle = self.runtime.lifecycle
+        self.app_state = app_state_of(app)
+        self.lifecycle = self.app_state.lifecycle
         self._keys = app.state.api_keys
         self._tls = tls_context(settings)
         self._listeners: list[socket.socket] = []
@@ -231,7 +231,7 @@ class Server(uvicorn.Server):
         if self.lifecycle.ready:
             url = url_of(self._listeners[0], tls=self._tls is not None)
             keys = None if self._keys is None else len(self._keys)
-            log.info("serving", url=url, model=self.runtime.tokenizer.fingerprint, keys=keys)
+            log.info("serving", url=url, model=self.app_state.tokenizer.fingerprint, keys=keys)
 
     async def _drain(self) -> None:
         await self.lifecycle.ending()

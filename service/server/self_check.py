@@ -9,9 +9,9 @@ import time
 import numpy as np
 
 from cvivit.video import write_video
-from service.app_state import Runtime, load
-from service.engine.pipeline import Encoding
-from service.record import Record
+from service.app_state import AppState, load
+from service.engine.pipeline import encode_video
+from service.record import RequestRecord
 from service.settings import Settings
 
 
@@ -26,14 +26,15 @@ def check(settings: Settings) -> str:
 
 async def _check(settings: Settings) -> str:
     began = time.perf_counter()
-    async with Runtime(settings, tokenizers=load(settings)) as runtime:
-        config = runtime.tokenizer.config
+    async with AppState(settings, tokenizers=load(settings)) as app_state:
+        config = app_state.tokenizer.config
         ramp = np.linspace(0, 255, config.clip_frames, dtype=np.uint8)
         frames = np.broadcast_to(ramp[:, None, None, None], config.clip_shape)
         file = io.BytesIO()
         write_video(frames, file, fps=config.fps, container="mp4")
         file.seek(0)
-        encoding = Encoding(runtime, Record(method="CHECK", route="check"), file)
-        clips = [indices.shape async for indices in encoding.indices()]
+        record = RequestRecord(method="CHECK", route="check")
+        clips = [clip async for clip in encode_video(app_state, record, app_state.read(file))]
     seconds = time.perf_counter() - began
-    return f"ok: {encoding.frames} frames to {len(clips)} clip of {clips[0]} tokens, {seconds:.1f} s in all"
+    count, shape = sum(clip.frames for clip in clips), clips[0].indices.shape
+    return f"ok: {count} frames to {len(clips)} clip of {shape} tokens, {seconds:.1f} s in all"

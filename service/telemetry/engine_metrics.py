@@ -1,4 +1,4 @@
-"""Tells Prometheus of the engine, of its devices' memory, and of the decoding pool."""
+"""The Prometheus metrics of the engine, of the memory of its devices, and of the decoding pool."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from service.telemetry.prometheus_metrics import SECONDS, Metrics
 BATCH_CLIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
-class EngineMeters(EngineObserver):
-    """The engine's observer. Meters are thread-safe, as its hooks must be."""
+class EngineMetrics(EngineObserver):
+    """Counts what the engine reports. Metrics are thread-safe, as the hooks of an observer must be."""
 
     def __init__(self, metrics: Metrics) -> None:
         registry = metrics.registry
@@ -26,20 +26,20 @@ class EngineMeters(EngineObserver):
         )
         self.batch_seconds = Histogram(
             "cvivit_batch_seconds",
-            "From a batch's start to its results, on its device.",
+            "Time from a batch's start to its results, on its device.",
             ["operation", "device"],
             buckets=SECONDS,
             registry=registry,
         )
         self.queue_seconds = Histogram(
             "cvivit_queue_seconds",
-            "Wait of a clip for its batch.",
+            "Time that a clip waited for its batch.",
             ["operation"],
             buckets=SECONDS,
             registry=registry,
         )
         self.failed = Counter(
-            "cvivit_clips_failed", "Clips that failed alone.", ["operation"], registry=registry
+            "cvivit_clips_failed", "Clips whose computation failed.", ["operation"], registry=registry
         )
         self.refused = Counter(
             "cvivit_engine_refused",
@@ -49,7 +49,7 @@ class EngineMeters(EngineObserver):
         )
         self.dropped = Counter(
             "cvivit_clips_dropped",
-            "Queued clips whose request ended first.",
+            "Queued clips that were dropped because their request ended.",
             ["operation"],
             registry=registry,
         )
@@ -66,21 +66,21 @@ class EngineMeters(EngineObserver):
             self.failed.labels(operation).inc(report.failed_clips)
 
     def request_refused(self, operation: Operation, code: str) -> None:
-        """Count a refusal."""
+        """Count a refused request."""
         self.refused.labels(operation.value, code).inc()
 
     def clips_dropped(self, operation: Operation, count: int) -> None:
-        """Count clips that nobody waits for."""
+        """Count queued clips that were dropped."""
         self.dropped.labels(operation.value).inc(count)
 
 
 class LiveState(Collector):
-    """What is read at the moment somebody asks: the engine, the pool, the memory of devices.
+    """Gauges that are read when `/metrics` is: of the engine, the decoding pool and the memory of devices.
 
     Args:
-        engine: returns what the engine holds, or None where there is none.
-        pool: returns what the decoding pool does, or None where there is none.
-        device_memory: returns pairs of a device and the bytes it has in use; a CPU has none.
+        engine: returns what the engine holds, or None if there is no engine yet.
+        pool: returns what the decoding pool does, or None if there is no pool yet.
+        device_memory: returns pairs of a device and the bytes of its memory in use. CPUs are left out.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class LiveState(Collector):
         self._device_memory = device_memory
 
     def describe(self) -> Iterator[Metric]:
-        """Yield nothing: the families are not known before they are collected."""
+        """Yield nothing, because the gauges are not known before they are collected."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
@@ -112,17 +112,33 @@ class LiveState(Collector):
         yield memory
 
     def _engine_gauges(self, snapshot: EngineSnapshot) -> Iterator[Metric]:
-        yield GaugeMetricFamily("cvivit_engine_clips", "Clips held by the engine.", value=snapshot.clips)
-        yield GaugeMetricFamily("cvivit_engine_computing", "Clips in batches.", value=snapshot.computing)
+        yield GaugeMetricFamily(
+            "cvivit_engine_clips",
+            "Clips that the engine holds: queued, computing, or not yet taken by their client.",
+            value=snapshot.clips,
+        )
+        yield GaugeMetricFamily(
+            "cvivit_engine_computing", "Clips in batches that are being computed.", value=snapshot.computing
+        )
         depth = GaugeMetricFamily("cvivit_queue_depth", "Clips that wait for a batch.", labels=["operation"])
+        depth_seconds = GaugeMetricFamily(
+            "cvivit_queue_depth_seconds",
+            "Time that the clips which wait for a batch will take, at the measured rate.",
+            labels=["operation"],
+        )
         rate = GaugeMetricFamily(
-            "cvivit_clips_per_second", "Measured rate of full batches.", labels=["operation"]
+            "cvivit_clips_per_second",
+            "Measured rate of full batches, over all devices.",
+            labels=["operation"],
         )
         for operation in Operation:
             depth.add_metric([operation.value], snapshot.queued.get(operation, 0))
+            if operation in snapshot.queued_seconds:
+                depth_seconds.add_metric([operation.value], snapshot.queued_seconds[operation])
             if operation in snapshot.clips_per_second:
                 rate.add_metric([operation.value], snapshot.clips_per_second[operation])
         yield depth
+        yield depth_seconds
         yield rate
 
     def _pool_gauges(self, snapshot: PoolSnapshot) -> Iterator[Metric]:
@@ -134,7 +150,9 @@ class LiveState(Collector):
         yield GaugeMetricFamily(
             "cvivit_videos_waiting", "Videos that wait for a decoder.", value=snapshot.waiting
         )
-        restarts = CounterMetricFamily("cvivit_decoder_restarts", "Decoders replaced.", labels=["cause"])
+        restarts = CounterMetricFamily(
+            "cvivit_decoder_restarts", "Decoders that were replaced, by cause.", labels=["cause"]
+        )
         for cause, count in snapshot.restarts.items():
             restarts.add_metric([cause], count)
         yield restarts

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with the request's id, from us and from libraries alike."""
+"""Logs: one JSON object per line on standard error, with the request's id, from us and from libraries."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, WrappedLogger
 
 QUIET = ("uvicorn.access", "uvicorn.error", "asgi_correlation_id", "python_multipart", "httpx", "httpcore")
-"""Libraries that log each request, as we do, or a client's mistakes, which are answered."""
+"""Libraries that log each request, which we do ourselves, or clients' mistakes, which are answered."""
 
 
 def configure_logs(level: str) -> None:
-    """Send every log of this process, from `level` up, to standard error as JSON lines."""
+    """Write every log message of this process from `level` up to standard error, as JSON lines."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

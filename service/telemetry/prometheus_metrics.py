@@ -1,26 +1,20 @@
-"""What Prometheus is told. Each app has a registry of its own, so that several may live in one process."""
+"""The Prometheus metrics of an app, and the forms in which `/metrics` gives them.
+
+Each app has a registry of its own, so that several apps may run in one process.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-CLIPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
 class Metrics:
-    """The meters of one app. Labels take values from short fixed lists only."""
+    """The metrics of one app. Labels take values from short fixed lists, so that their number is bounded."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,7 +25,7 @@ class Metrics:
         )
         self.request_seconds = Histogram(
             "cvivit_request_seconds",
-            "From a request's headers to its last byte.",
+            "Time from a request's headers to the last byte of its answer.",
             ["route"],
             buckets=SECONDS,
             registry=self.registry,
@@ -41,7 +35,7 @@ class Metrics:
         )
         self.rejections = Counter(
             "cvivit_rejections",
-            "Requests answered with a problem, by its code.",
+            "Requests answered with an error, by its code.",
             ["code"],
             registry=self.registry,
         )
@@ -53,7 +47,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "cvivit_stage_seconds",
-            "Stages of requests.",
+            "Time spent in the stages of requests.",
             ["route", "stage"],
             buckets=SECONDS,
             registry=self.registry,
@@ -62,10 +56,23 @@ class Metrics:
             "cvivit_clips", "Clips encoded and decoded.", ["operation"], registry=self.registry
         )
         self.body_bytes = Counter(
-            "cvivit_body_bytes", "Bytes of bodies, in and out.", ["direction"], registry=self.registry
+            "cvivit_body_bytes",
+            "Bytes of request and response bodies.",
+            ["direction"],
+            registry=self.registry,
         )
-        self.ready = Gauge("cvivit_ready", "1 where work is taken.", registry=self.registry)
+        self.ready = Gauge("cvivit_ready", "1 if work is accepted, 0 if not.", registry=self.registry)
 
-    def page(self) -> bytes:
-        """Return all meters in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """Return all metrics in the form that a scraper asks for, and the media type of that form.
+
+        Args:
+            accept: the `Accept` header. Prometheus' text format 0.0.4 is the default; version 1.0.0 and
+                OpenMetrics are given to those who ask for them.
+        """
+        try:
+            encode, media_type = choose_encoder(accept)
+            return encode(self.registry), media_type
+        except (TypeError, ValueError):  # the header names a version that is no number
+            encode, media_type = choose_encoder("")
+            return encode(self.registry), media_type

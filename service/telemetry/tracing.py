@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of requests, sent only where an endpoint is configured."""
+"""OpenTelemetry spans of requests. They are sent only if an endpoint is configured."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from fastapi import FastAPI
 from cvivit.errors import ConfigError
 
 OPEN_ROUTES = "livez,readyz,health,metrics"
-"""Routes that are polled: they make no spans."""
+"""Routes that are polled all the time. They get no spans."""
 FLUSH_SECONDS = 5.0
-"""Time for spans that wait to be sent at the end. A collector that does not answer is tried for longer."""
+"""How long the app waits, when it stops, for its last spans to be sent. The exporter itself would go on
+trying for longer if the collector does not answer."""
 
 
 def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
     """Send a span of each request to `endpoint` over OTLP/HTTP. `OTEL_*` variables configure the rest.
 
     Returns:
-        What sends the spans that still wait; it blocks until they are gone or given up.
+        A function that sends the spans still waiting. It blocks until they are sent or given up.
 
     Raises:
-        ConfigError: the extra `otel` is not installed, or the endpoint is no address.
+        ConfigError: the extra `otel` is not installed, or the endpoint is not an address.
     """
     if not endpoint.startswith(("http://", "https://")):
-        raise ConfigError(f"otel_endpoint: {endpoint!a} is no http:// or https:// address")
+        raise ConfigError(f"otel_endpoint: {endpoint!a} is not an http:// or https:// address")
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -35,14 +36,14 @@ def trace_requests(app: FastAPI, endpoint: str) -> Callable[[], None]:
     except ImportError as error:
         raise ConfigError("otel_endpoint: the extra `otel` of phenaki-cvivit is not installed") from error
 
-    # At the end of the process the SDK would wait for its exporter, which tries again and again.
+    # With shutdown_on_exit, the SDK would wait for its exporter, which tries again and again.
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: app.title}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=provider,
         excluded_urls=OPEN_ROUTES,
-        exclude_spans=["receive", "send"],  # one for each piece of a body
+        exclude_spans=["receive", "send"],  # there would be one for each piece of a body
     )
 
     def flush() -> None:

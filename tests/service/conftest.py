@@ -19,11 +19,11 @@ import pytest
 import structlog
 from fastapi.testclient import TestClient
 
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.runner import Runner
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import write_video
 from service.app import create_app
-from service.app_state import Runtime
+from service.app_state import AppState
 from service.server.run import Server
 from service.settings import Settings
 from tests.processes import remember_bystanders
@@ -106,8 +106,8 @@ class Served:
         return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS)
 
     @property
-    def runtime(self) -> Runtime:
-        return self.server.runtime
+    def app_state(self) -> AppState:
+        return self.server.app_state
 
     def post(self, body: bytes, *, path: str = "/encode", announced: int | None = None) -> socket.socket:
         """Send a request on a connection of its own, and return that; `announced` is its Content-Length."""
@@ -150,7 +150,7 @@ def receive_answer(connection: socket.socket) -> tuple[int, dict[str, Any] | Non
 class Gate:
     """A runner that lets its batches through only while it is open: the real one is behind it."""
 
-    def __init__(self, runner: ClipRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.opened = threading.Event()
         self.reached = threading.Event()
@@ -225,7 +225,7 @@ def serve_loading() -> Iterator[Callable[..., Served]]:
 def serve_gated(tokenizer: VideoTokenizer, gate: Gate) -> Iterator[Callable[..., Served]]:
     """The same with a gate in front of the device."""
     gated = copy.copy(tokenizer)
-    gated.runner = cast(ClipRunner, gate)
+    gated.runner = cast(Runner, gate)
     with ExitStack() as stack:
         stack.callback(gate.opened.set)
         yield lambda **settings: stack.enter_context(served(gated, **settings))

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -9,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from cvivit import VideoTokenizer
 from service.app import create_app
+from service.server.sizes import Sizes
 from service.settings import Settings
 
 
@@ -18,13 +20,6 @@ def test_an_app_runs_several_times(tokenizer: VideoTokenizer, video: bytes) -> N
         with TestClient(app) as client:
             assert client.get("/readyz").status_code == 200
             assert client.post("/encode", content=video).status_code == 200
-
-
-def test_the_root_leads_to_the_documentation(client: TestClient) -> None:
-    assert client.get("/", follow_redirects=False).headers["location"] == "/docs"
-    page = client.get("/")
-    assert page.status_code == 200
-    assert page.url.path == "/docs"
 
 
 def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
@@ -79,4 +74,6 @@ def test_info_says_what_is_served(client: TestClient, tokenizer: VideoTokenizer)
     assert info["model"] == tokenizer.fingerprint
     assert (info["grid"], info["clip_frames"], info["fps"]) == ([3, 4, 4], 5, 8)
     assert info["codebook_size"] == 64
-    assert info["limits"] == Settings().limits()
+    sizes = Sizes.of(Settings())
+    assert info["limits"] == Settings().limits() | {"decoder_memory_bytes": sizes.decoder_memory_bytes}
+    assert info["sizes"] == asdict(sizes)

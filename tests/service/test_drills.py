@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.errors import DrainingError
 from service.middleware.observation import ProblemMiddleware
-from service.record import SCOPE_KEY, Record
+from service.record import SCOPE_KEY, RequestRecord
 from tests.processes import started as decoders
 
 Serve = Callable[..., Any]
@@ -44,15 +44,15 @@ def test_decoders_that_die_under_load_cost_their_own_videos_at_most(
     long = make(200)
     with ThreadPoolExecutor(12) as clients:
         answers = [clients.submit(server.talk_through, long) for _ in range(12)]
-        eventually(lambda: server.runtime.pool.snapshot().busy == 2)
+        eventually(lambda: server.app_state.pool.snapshot().busy == 2)
         for process in decoders():
             process.send_signal(sent)
         told = [answer.result() for answer in answers]
     assert all(status == 200 or problem["code"] == "decoder_crashed" for status, problem in told)
     assert sum(status == 200 for status, _ in told) >= 10
     assert server.talk_through(long)[0] == 200
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
-    eventually(lambda: server.runtime.pool.snapshot().processes == 2)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.pool.snapshot().processes == 2)
 
 
 def test_a_client_that_leaves_midway_through_the_answer_frees_all(
@@ -71,9 +71,9 @@ def test_a_client_that_leaves_midway_through_the_answer_frees_all(
         with closing(server.connect()) as connection:
             connection.sendall(head.encode() + body)
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
-    eventually(lambda: server.runtime.engine.snapshot().requests == 0)
-    eventually(lambda: server.runtime.pool.snapshot().busy == 0)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.engine.snapshot().requests == 0)
+    eventually(lambda: server.app_state.pool.snapshot().busy == 0)
     assert server.talk_through(body)[0] == 200
 
 
@@ -84,7 +84,7 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted(
     long = make(100)
     with ThreadPoolExecutor(8) as clients:
         answers = [clients.submit(server.talk_through, long) for _ in range(8)]
-        eventually(lambda: server.runtime.lifecycle.in_flight == 8)
+        eventually(lambda: server.app_state.lifecycle.in_flight == 8)
         server.server.handle_exit(signal.SIGTERM, None)
         assert [answer.result()[0] for answer in answers] == [200] * 8
     server.thread.join(60)
@@ -143,7 +143,7 @@ def test_a_second_signal_ends_the_grace_time(
         lines = response.iter_lines()
         assert json.loads(next(lines))["clip"] == 0
         whole = client.submit(httpx.post, f"{server.url}/encode", content=make(80), timeout=60)
-        eventually(lambda: server.runtime.lifecycle.in_flight == 2)
+        eventually(lambda: server.app_state.lifecycle.in_flight == 2)
         for _ in range(2):
             server.server.handle_exit(signal.SIGTERM, None)
         *_, last = lines
@@ -168,7 +168,7 @@ def test_an_answer_that_is_cut_off_is_a_bug_only_where_it_is_one(error: Exceptio
     async def send(message: Message) -> None:
         sent.append(message)
 
-    record = Record(method="POST", route="/decode")
+    record = RequestRecord(method="POST", route="/decode")
     scope = {"type": "http", "path": "/decode", SCOPE_KEY: record}
     is_bug = not isinstance(error, DrainingError)
     with pytest.raises(ValueError, match="a bug") if is_bug else nullcontext():

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from fastapi import Request
 
-from service.app_state import Runtime
+from service.app_state import AppState
+from service.bodies.body_spool import BodySpool
 from service.bodies.disconnect import while_connected
-from service.bodies.spool import Spool
 from service.bodies.video_writing import write_clips
-from service.engine.pipeline import Clip
+from service.engine.pipeline import ClipFrames
 from service.errors import ClientGoneError, StageTimeoutError
-from service.record import Record
+from service.record import RequestRecord
 from service.settings import Settings
 
-CLIP: Clip = np.zeros((5, 32, 32, 3), np.uint8)
+CLIP: ClipFrames = np.zeros((5, 32, 32, 3), np.uint8)
 
 
 def descriptors() -> int:
@@ -53,17 +53,17 @@ def threads() -> Iterator[Threads]:
     assert descriptors() == before
 
 
-async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[Clip, None]:
+async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[ClipFrames, None]:
     for _ in range(count):
         yield CLIP
     if then is not None:
         raise then
 
 
-async def write(threads: Threads, source: AsyncGenerator[Clip, None], **settings: Any) -> None:
-    runtime = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
-    record = Record(method="", route="")
-    file = await write_clips(cast(Runtime, runtime), record, source, fps=8, container="gif")
+async def write(threads: Threads, source: AsyncGenerator[ClipFrames, None], **settings: Any) -> None:
+    app_state = SimpleNamespace(settings=Settings(spool_bytes=1, **settings), run_blocking=threads.run)
+    record = RequestRecord(method="", route="")
+    file = await write_clips(cast(AppState, app_state), record, source, fps=8, container="gif")
     file.close()
 
 
@@ -103,7 +103,7 @@ async def cancel_a_flush(threads: Threads, begun: threading.Event, let_go: threa
         return await threads.run(on_thread)
 
     async def receive() -> None:
-        with Spool(threshold=10, folder=None, run_blocking=gated) as spool:
+        with BodySpool(threshold=10, folder=None, run_blocking=gated) as spool:
             await spool.write(b"x" * 100)
 
     receiving = asyncio.create_task(receive())
@@ -123,15 +123,15 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
     threads: Threads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written, let_go = threading.Event(), threading.Event()
-    write_memory = Spool._write_memory
+    write_memory = BodySpool._write_memory
 
-    def slow(spool: Spool) -> None:
+    def slow(spool: BodySpool) -> None:
         write_memory(spool)
         written.set()
         assert let_go.wait(60)
 
     async def story() -> None:
-        spool = Spool(threshold=10, folder=None, run_blocking=threads.run)
+        spool = BodySpool(threshold=10, folder=None, run_blocking=threads.run)
         writing = asyncio.create_task(spool.write(b"x" * 100))
         while not written.is_set():
             await asyncio.sleep(0.001)
@@ -139,7 +139,7 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
         spool.close()
         await asyncio.wait([writing])
 
-    monkeypatch.setattr(Spool, "_write_memory", slow)
+    monkeypatch.setattr(BodySpool, "_write_memory", slow)
     asyncio.run(story())
     let_go.set()
 

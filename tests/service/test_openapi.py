@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cvivit import VideoTokenizer
-from service.openapi import MP4
+from service.bodies.media_types import MP4
 
 CHECKS = [
     not_a_server_error,

@@ -10,7 +10,9 @@ from cvivit import errors as codec
 from cvivit.errors import CViViTError
 from service import errors
 from service.engine import EngineError, QueueFullError
-from service.problems import STATUSES, answer, catalogue, errors_page, status_of
+from service.errors import Routes
+from service.openapi.problem_responses import problem_responses
+from service.problems import MEDIA_TYPE, answer, catalogue, errors_page, meaning_of, status_of, title_of
 
 DOCUMENT = Path(service.__file__).parent / "ERRORS.md"
 WRITE = "from service.problems import errors_page; print(errors_page(), end='')"
@@ -35,7 +37,7 @@ def tree(kind: type[CViViTError]) -> set[type[CViViTError]]:
 )
 def test_every_error_of_a_request_has_a_status_of_its_own(root: type[CViViTError]) -> None:
     ours = {kind for kind in tree(root) if kind.__module__.startswith(("cvivit.", "service."))}
-    assert ours - {errors.ServiceError} <= set(STATUSES)
+    assert ours - {errors.ServiceError} <= set(catalogue())
 
 
 def test_what_is_not_in_the_table_tells_nothing() -> None:
@@ -119,11 +121,22 @@ def test_a_type_leads_to_its_entry(client: TestClient) -> None:
 
 
 def test_statuses_are_in_one_place_only() -> None:
-    """No other file of the service raises a status: they raise errors, and the table knows the rest."""
+    """No other file of the service raises a status: files raise errors, whose classes carry the status."""
     for path in Path(service.__file__).parent.rglob("*.py"):
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert "HTTPException" not in names or path.name == "problems.py"
 
 
-def test_every_class_of_the_table_is_of_the_tree() -> None:
-    assert all(issubclass(kind, CViViTError) for kind in STATUSES)
+def test_every_error_has_a_title_and_a_meaning_of_one_sentence() -> None:
+    for kind in catalogue():
+        assert issubclass(kind, CViViTError)
+        assert len(title_of(kind)) < 40
+        assert not title_of(kind).endswith(".")
+        assert len(meaning_of(kind)) < 120
+
+
+def test_a_route_lists_the_errors_of_its_groups() -> None:
+    listed = problem_responses(Routes.WORK, Routes.TOKENS, errors.NotFoundError)
+    codes = {code for each in listed.values() for code in each["content"][MEDIA_TYPE]["examples"]}
+    assert {"unauthorized", "busy", "queue_full", "device_lost", "token_range", "not_found"} <= codes
+    assert not codes & {"multipart", "decoders_busy", "corrupt_video", "client_gone", "invalid_request"}

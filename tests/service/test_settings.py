@@ -51,4 +51,4 @@ def test_the_limits_are_settings() -> None:
     assert set(limits) <= set(Settings.model_fields)
     bounds = {name for name in Settings.model_fields if name.startswith("max_") or name.endswith("_seconds")}
     operators = {"grace_seconds", "drain_seconds"}
-    assert set(limits) == bounds - operators | {"decoder_memory_bytes"}
+    assert set(limits) == bounds - operators

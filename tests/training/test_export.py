@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cvivit import CViViT, CViViTConfig, VideoTokenizer
-from cvivit.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError, WeightsNotFoundError
-from cvivit.weights import load_weights, save_pretrained
+from cvivit.errors import WeightsError, WeightsNotFoundError, WeightsUnavailableError
+from cvivit.weights import hub, load_weights, save_pretrained
+from training.errors import CheckpointCorruptError, DataWriteError, OutputMismatchError
 from training.export import export
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
 
@@ -170,3 +171,27 @@ def test_an_output_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataWriteError, match="file"):
         export(run, tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("runs/deno", "no run, checkpoint or file of weights called runs/deno$"),
+        ("runs/demo/checkpoints/step-00000010", "no run, checkpoint or file of weights called"),
+        ("smoke", r"smoke is a preset, and not weights: name the folder of its run, runs/smoke"),
+        (
+            "own/run",
+            r"called own/run on this machine, and .*: the network",
+        ),
+    ],
+)
+def test_a_missing_run_is_called_that(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> hub.Download:
+        raise WeightsUnavailableError("the network cannot be reached")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "download", unreachable)
+    with pytest.raises(WeightsError, match=message):
+        export(source, tmp_path / "out")

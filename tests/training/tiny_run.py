@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from cvivit.errors import TrainingInterrupted
 from training.config.loading import load_config
 from training.config.schema import TrainingConfig
+from training.errors import TrainingInterrupted
 from training.run import distributed
 from training.run.batch import Batch
 from training.run.interruption import REQUEUE_EXIT_CODE
@@ -100,8 +100,8 @@ def main(directory: str, at: str, number: str, *overrides: str) -> None:
     try:
         train(config, source)
     except TrainingInterrupted:
-        distributed.leave(REQUEUE_EXIT_CODE)
-    distributed.leave(0)
+        distributed.exit_process(REQUEUE_EXIT_CODE)
+    distributed.exit_process(0)
 
 
 if __name__ == "__main__":

@@ -29,13 +29,14 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> TrainingCo
     """Return the configuration that a preset or a file describes, with overrides on top.
 
     Args:
-        source: name of a preset, or path of a `.toml` or `.json` file. A file may build on a preset with a
-            top-level `preset = "NAME"`; the configuration saved beside checkpoints is such a file.
-        overrides: `a.b=value`, applied in order. Values are TOML, which has no word for nothing, or `null`;
-            what is neither is taken as a string.
+        source: the name of a preset, the path of a `.toml` or `.json` file, or the folder of a run, whose
+            saved configuration is taken. A file may build on a preset with a top-level `preset = "NAME"`.
+        overrides: `a.b=value`, applied in order. Values are TOML or `null`, which TOML lacks. Text that is
+            neither is taken as a string.
 
     Raises:
-        ConfigError: nothing of that name, not TOML or JSON, an unknown key, or a value that does not fit.
+        ConfigError: there is no such preset, file or run, it is not TOML or JSON, it has an unknown key, or a
+            value does not fit.
     """
     values = _read(source)
     for override in overrides:
@@ -60,6 +61,10 @@ def save_config(config: TrainingConfig, directory: Path) -> Path:
 
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
+    if path.is_dir() and str(source) not in preset_names():
+        path /= RESOLVED_NAME
+        if not path.is_file():
+            raise ConfigError(f"{source}: the folder holds no {RESOLVED_NAME} of a run")
     if isinstance(source, str) and source in preset_names():
         text = (resources.files("training") / "presets" / f"{source}.toml").read_text(encoding="utf-8")
     else:
@@ -67,7 +72,9 @@ def _read(source: str | Path) -> dict[str, Any]:
             text = path.read_text(encoding="utf-8-sig")  # Windows begins files with a mark
         except FileNotFoundError:
             presets = ", ".join(preset_names())
-            raise ConfigError(f"{source}: neither a file nor one of the presets {presets}") from None
+            raise ConfigError(
+                f"{source}: there is no such preset, configuration file or run (the presets are {presets})"
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{source}: cannot be read ({error})") from None
     try:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvivit.errors import CViViTError, TooManyBadSamplesError
+from cvivit.errors import CViViTError
+from training.errors import TooManyBadSamplesError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Skipped:
+class SkippedSample:
     """A sample, or what is left of a shard, that was not used."""
 
     source: str
@@ -41,7 +42,7 @@ class BadSamples:
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._in_epoch: int = state["in_epoch"] if state else 0
         self._had_good: bool = state["had_good"] if state else False
-        self._skipped: list[Skipped] = []
+        self._skipped: list[SkippedSample] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the ceiling looks at, as plain values."""
@@ -55,7 +56,7 @@ class BadSamples:
         """
         self.counts[error.code] += 1
         self._in_epoch += 1
-        self._skipped.append(Skipped(source=source, message=str(error).removeprefix(f"{source}: ")))
+        self._skipped.append(SkippedSample(source=source, message=str(error).removeprefix(f"{source}: ")))
         if self._in_epoch > self.ceiling:
             raise TooManyBadSamplesError(
                 f"{self._in_epoch} bad samples in an epoch are more than data.max_bad_samples; "
@@ -64,7 +65,7 @@ class BadSamples:
                 actual=self._in_epoch,
             ) from error
 
-    def take(self) -> tuple[Skipped, ...]:
+    def take(self) -> tuple[SkippedSample, ...]:
         """Return those that were added since this was last called."""
         skipped, self._skipped = tuple(self._skipped), []
         return skipped

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,11 +20,11 @@ from urllib.parse import urlparse
 import torch
 from torch.utils.data import DataLoader
 
-from cvivit.errors import CheckpointMismatchError, DataError
-from training.data.bad import Skipped
-from training.data.stream import ClipStream, Packet, StreamSettings
+from training.data.bad import SkippedSample
+from training.data.stream import ClipStream, StreamSettings, WorkerMessage
 from training.data.urls import PIPE
 from training.data.workers import forkserver_context, outlive_signals
+from training.errors import CheckpointMismatchError, DataError
 from training.run.batch import Batch
 
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
@@ -77,10 +77,10 @@ class ClipLoader:
             states=list(self._states),
             first=self._next,
         )
-        for packet in _packets(stream, self._workers, self._prefetch):
-            batch = _batch(packet)
-            self._states[packet.worker] = packet.state
-            self._next = (packet.worker + 1) % len(self._states)
+        for message in _messages(stream, self._workers, self._prefetch):
+            batch = _batch(message)
+            self._states[message.worker] = message.state
+            self._next = (message.worker + 1) % len(self._states)
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,9 +141,6 @@ class ClipEpoch:
     gather what was measured after the last of them, not batch by batch.
     """
 
-    skipped: Sequence[Skipped] = ()
-    """What could not be used of the part of the epoch that was gone through last."""
-
     def __init__(
         self,
         settings: StreamSettings,
@@ -163,21 +160,19 @@ class ClipEpoch:
         self._workers = workers
         self._prefetch = prefetch
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the epoch's batches, the same each time.
+    def __iter__(self) -> Iterator[Batch | SkippedSample]:
+        """Yield the epoch's batches, the same each time, and what could not be used where it was found.
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.
         """
-        skipped: list[Skipped] = []
-        self.skipped = skipped
-        for packet in _packets(self._stream, self._workers, self._prefetch):
-            skipped += packet.skipped
-            if packet.video is not None or packet.error is not None:
-                yield _batch(packet)
+        for message in _messages(self._stream, self._workers, self._prefetch):
+            yield from message.skipped
+            if message.video is not None or message.error is not None:
+                yield _batch(message)
 
 
-def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet]:
+def _messages(stream: ClipStream, workers: int, prefetch: int) -> Iterator[WorkerMessage]:
     if workers == 0:
         yield from stream
         return
@@ -200,11 +195,11 @@ def _packets(stream: ClipStream, workers: int, prefetch: int) -> Iterator[Packet
         raise DataError("a worker process that reads clips died; it may have run out of memory") from error
 
 
-def _batch(packet: Packet) -> Batch:
-    if packet.error is not None:
-        raise packet.error
-    assert packet.video is not None
-    return Batch(video=packet.video, keys=packet.keys)
+def _batch(message: WorkerMessage) -> Batch:
+    if message.error is not None:
+        raise message.error
+    assert message.video is not None
+    return Batch(video=message.video, keys=message.keys)
 
 
 def _name(shard: str) -> str:

@@ -25,7 +25,7 @@ class Reader:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ShardPart:
     """What one reader reads at a stretch: samples `slice`, `slice + of`, ... of a shard."""
 
     shard: int
@@ -33,11 +33,11 @@ class Part:
     of: int = 1
 
 
-def parts_of_epoch(shards: int, *, seed: int, epoch: int, reader: Reader) -> list[Part]:
+def parts_of_epoch(shards: int, *, seed: int, epoch: int, reader: Reader) -> list[ShardPart]:
     """Return what `reader` reads in `epoch`, in order. At least one part, unless there are no shards."""
     slices = 1 if shards >= reader.count else -(-reader.count // shards)
     dealt = np.random.default_rng([seed, epoch]).permutation(shards * slices)[reader.index :: reader.count]
-    return [Part(shard=int(part) // slices, slice=int(part) % slices, of=slices) for part in dealt]
+    return [ShardPart(shard=int(part) // slices, slice=int(part) % slices, of=slices) for part in dealt]
 
 
 def order_of_block(size: int, *, seed: int, epoch: int, reader: Reader, block: int) -> np.ndarray:

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
-from cvivit.errors import ShardError
 from training.data.bad import BadSamples
-from training.data.order import Part, Reader, order_of_block, parts_of_epoch
+from training.data.order import Reader, ShardPart, order_of_block, parts_of_epoch
 from training.data.shards import RawSample, read_shard
+from training.errors import ShardError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class _ReadSample:
     """A sample and where its part goes on after it."""
 
     sample: RawSample
@@ -98,7 +98,7 @@ class ShuffledSamples:
         self.position = Position(epoch=epoch + 1)
         self.bad.next_epoch()
 
-    def _read(self, parts: Sequence[Part], start: Position) -> Iterator[_Read]:
+    def _read(self, parts: Sequence[ShardPart], start: Position) -> Iterator[_ReadSample]:
         for number in range(start.part, len(parts)):
             part = parts[number]
             skip = start.offset if number == start.part else 0
@@ -106,7 +106,7 @@ class ShuffledSamples:
             samples = read_shard(shard, start=part.slice + skip * part.of, suffixes=self._suffixes)
             try:
                 for count, sample in enumerate(islice(samples, 0, None, part.of), start=skip + 1):
-                    yield _Read(sample=sample, part=number, next_offset=count)
+                    yield _ReadSample(sample=sample, part=number, next_offset=count)
             except ShardError as error:
                 if not self._refilling:  # it was counted when this block was first filled
                     self.bad.add(error, shard)

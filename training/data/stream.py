@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from cvivit.errors import CViViTError, SampleError
+from cvivit.errors import CViViTError
 from training.data.augment import augment, centre, pick_window
-from training.data.bad import BadSamples, Skipped
+from training.data.bad import BadSamples, SkippedSample
 from training.data.decode import decode_clip, decode_still
 from training.data.order import Reader, is_stills
 from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
 from training.data.shuffle import ShuffledSamples
+from training.errors import SampleError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +42,26 @@ class StreamSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packet:
+class WorkerMessage:
     """A batch with the position of its worker after it, the error that ended the worker, or its last word."""
 
     worker: int
     video: torch.Tensor | None = None
     keys: tuple[str, ...] = ()
     state: dict[str, Any] = field(default_factory=dict)
-    skipped: tuple[Skipped, ...] = ()
-    """What its worker could not use since the packet before."""
+    skipped: tuple[SkippedSample, ...] = ()
+    """What its worker could not use since the message before."""
     error: CViViTError | None = None
 
 
-class ClipStream(IterableDataset[Packet]):
+class ClipStream(IterableDataset[WorkerMessage]):
     """Batches of the workers of one rank: endless, or one epoch each.
 
     Args:
         settings: see there.
         rank: this process among the `world_size` that train.
         workers: readers of this rank, at least 1.
-        states: position of each worker, from `Packet.state`, or None to start.
+        states: position of each worker, from `WorkerMessage.state`, or None to start.
         first: number of the worker whose turn it is; loaders ask workers in turn, beginning with their first.
         once: whether to end after the epoch, with a last batch that may be smaller, rather than go on.
     """
@@ -84,25 +85,25 @@ class ClipStream(IterableDataset[Packet]):
         self._first = first
         self._once = once
 
-    def __iter__(self) -> Iterator[Packet]:
-        """Yield the packets of the worker that this runs in."""
+    def __iter__(self) -> Iterator[WorkerMessage]:
+        """Yield the messages of the worker that this runs in."""
         info = get_worker_info()
         worker = (self._first + (info.id if info else 0)) % self._workers
         reader = Reader(index=self._rank * self._workers + worker, count=self._world_size * self._workers)
         maker = _BatchMaker(self._settings, reader, self._states[worker])
         try:
-            packets = maker.epoch() if self._once else maker.forever(worker, self._workers)
-            for video, keys in packets:
-                yield Packet(
+            messages = maker.epoch() if self._once else maker.forever(worker, self._workers)
+            for video, keys in messages:
+                yield WorkerMessage(
                     worker=worker, video=video, keys=keys, state=maker.state_dict(), skipped=maker.skipped()
                 )
-            yield Packet(worker=worker, skipped=maker.skipped())
+            yield WorkerMessage(worker=worker, skipped=maker.skipped())
         # Raised in a worker, it would reach the training process as a traceback in a string.
         except CViViTError as error:
-            yield Packet(worker=worker, error=error)
+            yield WorkerMessage(worker=worker, error=error)
 
 
-_Clip = tuple[str, np.ndarray]
+_NamedFrames = tuple[str, np.ndarray]
 _Arrays = tuple[torch.Tensor, tuple[str, ...]]
 
 
@@ -140,7 +141,7 @@ class _BatchMaker:
             "ceilings": {"clips": self._clips.bad.state_dict(), "stills": self._stills.bad.state_dict()},
         }
 
-    def skipped(self) -> tuple[Skipped, ...]:
+    def skipped(self) -> tuple[SkippedSample, ...]:
         return self._clips.bad.take() + self._stills.bad.take()
 
     def forever(self, worker: int, workers: int) -> Iterator[_Arrays]:
@@ -154,7 +155,7 @@ class _BatchMaker:
             yield _stack(batch)
 
     def epoch(self) -> Iterator[_Arrays]:
-        batch: list[_Clip] = []
+        batch: list[_NamedFrames] = []
         for clip in self._usable(self._clips, self._clips.epoch()):
             batch.append(clip)
             if len(batch) == self._settings.batch_size:
@@ -163,7 +164,7 @@ class _BatchMaker:
         if batch:
             yield _stack(batch)
 
-    def _usable(self, source: ShuffledSamples, samples: Iterator[RawSample]) -> Iterator[_Clip]:
+    def _usable(self, source: ShuffledSamples, samples: Iterator[RawSample]) -> Iterator[_NamedFrames]:
         for sample in samples:
             try:
                 frames = self._frames(sample, source.position.epoch)
@@ -193,5 +194,5 @@ class _BatchMaker:
         )
 
 
-def _stack(batch: Sequence[_Clip]) -> _Arrays:
+def _stack(batch: Sequence[_NamedFrames]) -> _Arrays:
     return torch.from_numpy(np.stack([frames for _, frames in batch])), tuple(name for name, _ in batch)

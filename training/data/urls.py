@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import braceexpand
 
-from cvivit.errors import DataError, NoDataError
+from training.errors import DataError, NoDataError
 
 PIPE = "pipe:"
 """Prefix of a shell command whose output is a shard."""

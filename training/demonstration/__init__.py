@@ -1,1 +1,1 @@
-"""The run behind the weights that ship with the package: how to repeat it, and what it logged."""
+"""The run that made the weights of the package: its log, and how to repeat it."""

@@ -1,44 +1,48 @@
-"""How far the losses of a run, made again, are from those that were logged.
+"""Compare the losses of a repeated run with those that were logged.
 
 ::
 
     python -m training.demonstration.compare training/demonstration/log.jsonl WORK/rerun/log.jsonl --steps 200
 
-The same code on the same kind of processor gives the same bits. Elsewhere the first steps differ by rounding
-and later ones by more, since training amplifies every difference; what agrees is the mean over some steps.
+The same code on the same kind of processor gives the same bits. On another processor the first steps differ
+by rounding, and later steps differ by more, because training amplifies every difference. The means over some
+steps still agree, so the command compares both.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from training.run.tracking.step_log import Record, read_log
+import typer
+
+from training.run.tracking.step_log import StepRecord, read_log
 
 LOSSES = ("loss", "reconstruction", "lpips", "i3d", "commitment")
 WINDOW_STEPS = 25
 """Steps over which means are compared."""
 
 Difference = tuple[int, float]
-"""A step, and how far a loss, or its mean over a window that ends there, is off relative to the logged."""
+"""A step, and the relative difference of a loss there (or of its mean over a window that ends there)."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def differences(
-    logged: Sequence[Record], rerun: Sequence[Record], steps: int, *, window: int = 1
+    logged: Sequence[StepRecord], rerun: Sequence[StepRecord], steps: int, *, window: int = 1
 ) -> dict[str, Difference]:
-    """Return by loss where two logs are furthest apart.
+    """Return, for each loss, where two logs differ most.
 
     Args:
         logged: records of the first run.
         rerun: records of the second.
         steps: how many of the first steps to compare.
-        window: how many steps to average before; what remains at the end is left out.
+        window: average over this many steps before comparing. An incomplete last window is left out.
 
     Raises:
-        ValueError: a log ends before, or one has a loss where the other has none.
+        ValueError: a log ends before `steps`, or one log has a loss where the other has none.
     """
     first, second = ({record["step"]: record for record in log} for log in (logged, rerun))
     for step in range(1, steps + 1):
@@ -60,33 +64,32 @@ def differences(
     return found
 
 
-def main() -> int:
-    """Run the command. Returns its exit status: 1 where a mean is further off than allowed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("logged", type=Path, help="log.jsonl of the first run")
-    parser.add_argument("rerun", type=Path, help="log.jsonl of the second")
-    parser.add_argument("--steps", type=int, default=200, help="how many to compare (default: 200)")
-    parser.add_argument(
-        "--allowed",
-        type=float,
-        default=0.1,
-        help=f"relative difference of means over {WINDOW_STEPS} steps (default: 0.1)",
-    )
-    arguments = parser.parse_args()
-    logs = read_log(arguments.logged), read_log(arguments.rerun)
+@app.command()
+def main(
+    logged: Annotated[Path, typer.Argument(help="The log.jsonl of the first run.")],
+    rerun: Annotated[Path, typer.Argument(help="The log.jsonl of the repeated run.")],
+    steps: Annotated[int, typer.Option(min=1, help="How many of the first steps to compare.")] = 200,
+    allowed: Annotated[
+        float,
+        typer.Option(min=0, help=f"Relative difference allowed for means over {WINDOW_STEPS} steps."),
+    ] = 0.1,
+) -> None:
+    """Compare the losses of two logs. The exit status is 1 where a mean differs by more than is allowed."""
+    logs = read_log(logged), read_log(rerun)
     try:
-        single = differences(*logs, arguments.steps)
-        means = differences(*logs, arguments.steps, window=min(WINDOW_STEPS, arguments.steps))
+        single = differences(*logs, steps)
+        means = differences(*logs, steps, window=min(WINDOW_STEPS, steps))
     except ValueError as error:
-        parser.error(str(error))
+        raise typer.BadParameter(str(error), param_hint="LOGGED RERUN") from None
     for name, (step, difference) in single.items():
         until, mean = means.get(name, (step, difference))
-        sys.stdout.write(
-            f"{name}: differs by {difference:.2g} of itself at most, at step {step}; "
-            f"its mean over {WINDOW_STEPS} steps by {mean:.2g}, until step {until}\n"
+        typer.echo(
+            f"{name}: differs by {difference:.2g} of itself at most, at step {step}; its mean over "
+            f"{WINDOW_STEPS} steps differs by {mean:.2g} at most, in the window that ends at step {until}"
         )
-    return int(any(difference > arguments.allowed for _, difference in means.values()))
+    if any(difference > allowed for _, difference in means.values()):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

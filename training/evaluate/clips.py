@@ -5,122 +5,131 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CViViTError, NoDataError
+from cvivit.errors import CViViTError
 from cvivit.video import ClipFormat, read_clips
-from training.data import ClipEpoch, StreamSettings
+from training.data import ClipEpoch, SkippedSample, StreamSettings
 from training.data.urls import PIPE, distinct, expand_shards, is_remote
+from training.errors import NoDataError
 from training.prepare.inputs import Source, find_sources
 from training.prepare.packing import STILLS_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One clip, uint8 (t h w c). Frames after the first `real` pad it: they are not measured."""
+class EvaluationClip:
+    """One clip, uint8 (t h w c). Frames after the first `real` only pad it, and are not measured."""
 
     key: str
     frames: np.ndarray
     real: int
 
 
-@dataclass
-class EvaluationClips:
-    """The clips of shards, then those of videos, in the order of their names.
+@dataclass(frozen=True, kw_only=True)
+class EvaluationInputs:
+    """The files that a user named to measure on, each once."""
+
+    shards: tuple[str, ...]
+    videos: tuple[str, ...]
+
+
+def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> EvaluationInputs:
+    """Look for what was named, which may be misspelt, before anybody fetches or computes anything.
 
     Args:
-        inputs: shards (see `expand_shards`), and folders, globs, lists and files of videos.
-        config: of the network; clips are read in its form.
-        limit: clips at most, the first ones.
-        leave_out: files that are no data wherever they lie: an earlier report's own animation.
+        names: shards (see `expand_shards`), and folders, globs, lists and files of videos. A folder may hold
+            both, as one that `prepare` filled and somebody copied videos to.
+        leave_out: files that are not data although they lie there: an earlier report's own animation.
 
     Raises:
-        NoDataError: an input matches nothing.
+        NoDataError: a name matches nothing.
     """
+    shards: list[str] = []
+    sources: list[Source] = []
+    others: list[str] = []
+    for name in names:
+        if not _are_shards(name):
+            others.append(name)
+            continue
+        given = expand_shards([name])
+        if Path(name).is_dir():
+            given = [shard for shard in given if not Path(shard).name.startswith(STILLS_PREFIX)]
+            with suppress(NoDataError):
+                sources += find_sources([name])
+        shards += given
+    if others or not (shards or sources):
+        sources += find_sources(others)
+    left_out = set(map(os.path.abspath, leave_out))
+    videos = {source.path for source in sources if source.kind == "video"}
+    return EvaluationInputs(shards=tuple(distinct(shards)), videos=tuple(sorted(videos - left_out)))
 
-    inputs: Sequence[str]
-    config: CViViTConfig
-    limit: int | None = None
-    leave_out: Collection[Path] = ()
-    unreadable: list[dict[str, str]] = field(default_factory=list)
-    """Videos, shards and their samples that could not be read to their end, known after the iteration."""
 
-    def __post_init__(self) -> None:
-        """Look for what was named, which may be misspelt, before anybody fetches or computes anything."""
-        shards: list[str] = []
-        videos: list[Source] = []
-        for name in self.inputs:
-            if not _are_shards(name):
-                continue
-            given = expand_shards([name])
-            if Path(name).is_dir():  # which may be what `prepare` filled, or hold videos as well
-                given = [shard for shard in given if not Path(shard).name.startswith(STILLS_PREFIX)]
-                with suppress(NoDataError):
-                    videos += find_sources([name])
-            shards += given
-        others = [name for name in self.inputs if not _are_shards(name)]
-        videos += find_sources(others) if others or not (shards or videos) else []
-        self._shards = distinct(shards)
-        left_out = set(map(os.path.abspath, self.leave_out))
-        paths = {source.path for source in videos if source.kind == "video"}
-        self._videos = sorted(paths - left_out)
+def read_evaluation_clips(
+    inputs: EvaluationInputs, config: CViViTConfig, *, limit: int | None = None
+) -> Iterator[EvaluationClip | SkippedSample]:
+    """Yield the clips of shards, then those of videos, and what could not be read where it was found.
 
-    def __iter__(self) -> Iterator[Clip]:
-        """Yield clips.
+    Args:
+        inputs: where the clips are.
+        config: of the network; clips are read in its form.
+        limit: the most clips; the first ones are taken.
 
-        Raises:
-            NoDataError: none could be read.
-        """
-        clips = self._of_both()
-        first = None
-        with closing(clips):  # what was skipped is known when it ends, wherever that is
-            for clip in islice(clips, self.limit):
-                first = first or clip
-                yield clip
-        if first is None:
-            reasons = "; ".join(f"{entry['source']}: {entry['message']}" for entry in self.unreadable[:3])
-            raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
+    Raises:
+        NoDataError: none could be read.
+    """
+    count = 0
+    skipped: list[SkippedSample] = []
+    for item in chain(_of_shards(inputs.shards, config), _of_videos(inputs.videos, config)):
+        yield item
+        if isinstance(item, SkippedSample):
+            skipped.append(item)
+        else:
+            count += 1
+            if count == limit:
+                return
+    if not count:
+        reasons = "; ".join(map(str, skipped[:3]))
+        raise NoDataError(f"no clip could be read{f' ({reasons})' if reasons else ''}")
 
-    def _of_both(self) -> Generator[Clip]:
-        if self._shards:
-            yield from self._of_shards()
-        yield from self._of_videos()
 
-    def _of_shards(self) -> Generator[Clip]:
-        settings = StreamSettings(
-            clips=tuple(self._shards),
-            batch_size=1,
-            clip_frames=self.config.clip_frames,
-            image_size=self.config.image_size,
-            max_bad_samples=sys.maxsize,  # they are listed, however many
-        )
-        epoch = ClipEpoch(settings)
+def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:
+    if not shards:
+        return
+    settings = StreamSettings(
+        clips=tuple(shards),
+        batch_size=1,
+        clip_frames=config.clip_frames,
+        image_size=config.image_size,
+        max_bad_samples=sys.maxsize,  # the report lists them, however many there are
+    )
+    for item in ClipEpoch(settings):
+        if isinstance(item, SkippedSample):
+            yield item
+        else:
+            frames = item.video[0].numpy()
+            yield EvaluationClip(key=item.keys[0], frames=frames, real=config.clip_frames)
+
+
+def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[EvaluationClip | SkippedSample]:
+    clip_format = ClipFormat.of(config)
+    for path, name in zip(videos, _names(videos), strict=True):
+        before = 0
         try:
-            for batch in epoch:
-                yield Clip(key=batch.keys[0], frames=batch.video[0].numpy(), real=self.config.clip_frames)
-        finally:
-            self.unreadable += map(asdict, epoch.skipped)
-
-    def _of_videos(self) -> Generator[Clip]:
-        clip_format = ClipFormat.of(self.config)
-        for path, name in zip(self._videos, _names(self._videos), strict=True):
-            before = 0
-            try:
-                with read_clips(path, clip_format) as reader:
-                    for number, frames in enumerate(reader):
-                        yield Clip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
-                        before = reader.frames
-            except MemoryError:
-                self.unreadable.append({"source": path, "message": "needs more memory than there is"})
-            except (CViViTError, OSError) as error:
-                self.unreadable.append({"source": path, "message": str(error)})
+            with read_clips(path, clip_format) as reader:
+                for number, frames in enumerate(reader):
+                    yield EvaluationClip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
+                    before = reader.frames
+        except MemoryError:
+            yield SkippedSample(source=path, message="needs more memory than there is")
+        except (CViViTError, OSError) as error:
+            yield SkippedSample(source=path, message=str(error))
 
 
 def _names(paths: Sequence[str]) -> list[str]:

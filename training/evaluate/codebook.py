@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from cvivit.metrics import codebook_use, entropy_bits, perplexity
+
 
 class CodeCounts:
     """Counts of the tokens seen, code by code."""
@@ -23,18 +25,14 @@ class CodeCounts:
     @property
     def use(self) -> float:
         """Share of the codes seen at least once. Of few tokens it cannot be much: at most tokens / codes."""
-        return self.used / len(self.counts)
+        return codebook_use(self.counts)
 
     @property
     def entropy_bits(self) -> float:
         """Bits per token of an ideal code for these frequencies."""
-        seen = self.counts[self.counts > 0]
-        if not len(seen):
-            return 0.0
-        shares = seen / seen.sum()
-        return float(-(shares * np.log2(shares)).sum())
+        return entropy_bits(self.counts)
 
     @property
     def perplexity(self) -> float:
         """Number of equally frequent codes with the same entropy."""
-        return float(2**self.entropy_bits)
+        return perplexity(self.counts)

@@ -18,16 +18,18 @@ import numpy as np
 from av.codec.codec import codecs_available
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from cvivit.video.colour import ACCURATE, to_rgb
-from training.evaluate.clips import Clip
-from training.evaluate.measuring import ClipMeasure, Networks, measure_clip
+from cvivit.video import ClipFormat
+from cvivit.video.pictures.framing import Framer
+from cvivit.video.pictures.scaler import ACCURATE
+from training.evaluate.clips import EvaluationClip
+from training.evaluate.measuring import ClipMetrics, PerceptualNetworks, measure_clip
 
 CURVE_POINTS = 7
 """Rate factors of a curve, evenly from the best that is shown to the worst there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Codec:
+class VideoCodec:
     """An encoder, the decoder for it, and the rate factors that it takes."""
 
     name: str
@@ -40,9 +42,13 @@ class Codec:
 
 
 CODECS = (
-    Codec(name="H.264", encoder="libx264", decoder="h264", best=18, worst=51, options={"preset": "veryslow"}),
-    Codec(name="AV1", encoder="libsvtav1", decoder="libdav1d", best=20, worst=63, options={"preset": "4"}),
-    Codec(
+    VideoCodec(
+        name="H.264", encoder="libx264", decoder="h264", best=18, worst=51, options={"preset": "veryslow"}
+    ),
+    VideoCodec(
+        name="AV1", encoder="libsvtav1", decoder="libdav1d", best=20, worst=63, options={"preset": "4"}
+    ),
+    VideoCodec(
         name="AV1",
         encoder="libaom-av1",
         decoder="libdav1d",
@@ -67,7 +73,7 @@ class RatePoint:
 _AV1_PICTURES = (3, 4, 6, 7, 8)
 """OBUs of headers and tiles of frames. The others begin a sequence or a picture, pad, or tell of it."""
 
-_Coded = tuple[float, ClipMeasure]
+_Coded = tuple[float, ClipMetrics]
 """Bits of a clip, and what came back."""
 
 
@@ -84,9 +90,9 @@ class CodecCurve:
     """Clips for which not even the worst is small enough: they are in `at_budget` with that."""
 
 
-def available_codecs() -> list[Codec]:
+def available_codecs() -> list[VideoCodec]:
     """Return the first usable encoder of each codec."""
-    usable: dict[str, Codec] = {}
+    usable: dict[str, VideoCodec] = {}
     for codec in CODECS:
         if codec.encoder in codecs_available and codec.decoder in codecs_available:
             usable.setdefault(codec.name, codec)
@@ -94,7 +100,12 @@ def available_codecs() -> list[Codec]:
 
 
 def code_clips(
-    codec: Codec, clips: Sequence[Clip], *, fps: float, budget: float, networks: Networks
+    codec: VideoCodec,
+    clips: Sequence[EvaluationClip],
+    *,
+    fps: float,
+    budget: float,
+    networks: PerceptualNetworks,
 ) -> CodecCurve:
     """Return how a codec does on clips, over its rates and with `budget` bits for each clip."""
     factors = np.linspace(codec.best, codec.worst, CURVE_POINTS).round().astype(int).tolist()
@@ -119,7 +130,9 @@ class _Trials:
     What the original is to LPIPS is worked out once, not anew for each of them.
     """
 
-    def __init__(self, codec: Codec, clip: Clip, fps: float, networks: Networks) -> None:
+    def __init__(
+        self, codec: VideoCodec, clip: EvaluationClip, fps: float, networks: PerceptualNetworks
+    ) -> None:
         self._codec, self._clip, self._fps, self._networks = codec, clip, fps, networks
         self._wanted = networks.wanted(clip)
         self._packets: dict[int, list[bytes]] = {}
@@ -160,7 +173,7 @@ def _mean(coded: Sequence[_Coded]) -> RatePoint:
     )
 
 
-def _encode(codec: Codec, frames: np.ndarray, factor: int, fps: float) -> list[bytes]:
+def _encode(codec: VideoCodec, frames: np.ndarray, factor: int, fps: float) -> list[bytes]:
     # SVT-AV1 greets on the standard error.
     os.environ.setdefault("SVT_LOG", "1")
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.encoder, "w"))
@@ -194,15 +207,15 @@ def _yuv(frames: np.ndarray) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def _decode(codec: Codec, packets: Sequence[bytes]) -> np.ndarray:
+def _decode(codec: VideoCodec, packets: Sequence[bytes]) -> np.ndarray:
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.decoder, "r"))
-    reformatter = VideoReformatter()
     frames = [frame for data in packets for frame in context.decode(av.Packet(data))]
     frames += context.decode(None)
-    return np.stack([to_rgb(frame, reformatter, threads=1).to_ndarray() for frame in frames])
+    framer = Framer(ClipFormat(image_size=(frames[0].height, frames[0].width), fit="stretch"))
+    return np.stack([framer.picture(frame) for frame in frames])
 
 
-def _bits(codec: Codec, packets: Sequence[bytes]) -> float:
+def _bits(codec: VideoCodec, packets: Sequence[bytes]) -> float:
     """Count what the pictures take: of H.264 NAL units 1 to 5, of AV1 the OBUs of frames."""
     pictures = _h264_pictures if codec.decoder == "h264" else _av1_pictures
     return 8.0 * sum(map(pictures, packets))

@@ -8,10 +8,10 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, TemporaryFile
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import SIBLING_PREFIX
+from training.errors import OutputMismatchError
 from training.evaluate.report import is_report
-from training.folders import alone, writing
+from training.folders import lock_folder, typed_write_errors
 
 FILES = (
     "report.json",
@@ -43,8 +43,8 @@ def holding(output: Path) -> Iterator[None]:
         DataWriteError: it cannot be made or written, which is known now and not after hours of measuring.
     """
     with ExitStack() as held:
-        with writing(output):
-            held.enter_context(alone(output))
+        with typed_write_errors(output):
+            held.enter_context(lock_folder(output))
             for unfinished in output.glob(f"{SIBLING_PREFIX}*"):  # which an evaluation that was killed left
                 rmtree(unfinished, ignore_errors=True)
             TemporaryFile(dir=output).close()
@@ -58,7 +58,7 @@ def replacing_report(output: Path) -> Iterator[Path]:
     Raises:
         DataWriteError: something cannot be written. A report that was there still is, whole.
     """
-    with writing(output), TemporaryDirectory(prefix=SIBLING_PREFIX, dir=output) as folder:
+    with typed_write_errors(output), TemporaryDirectory(prefix=SIBLING_PREFIX, dir=output) as folder:
         yield Path(folder)
         for name in FILES:
             if Path(folder, name).exists():

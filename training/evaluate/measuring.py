@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from cvivit.config import CViViTConfig
+from cvivit.metrics import frechet_distance, mse_by_clip, psnr_capped, ssim_by_clip
 from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import Clip
+from training.data import SkippedSample
+from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
-from training.evaluate.frechet import frechet_distance
-from training.evaluate.metrics import clip_features, clip_lpips, clip_mse, clip_ssim, lpips_features, psnr
+from training.evaluate.metrics import clip_features, clip_lpips, lpips_features
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Networks:
+class PerceptualNetworks:
     """The frozen networks that some figures need; without one, its figures are left out."""
 
     lpips: LPIPS | None = None
@@ -41,7 +42,7 @@ class Networks:
         with arithmetic("exact", self.device):
             return clip_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
 
-    def wanted(self, clip: Clip) -> list[Tensor] | None:
+    def wanted(self, clip: EvaluationClip) -> list[Tensor] | None:
         """Return what LPIPS makes of an original, for `distance`, or None without it."""
         if self.lpips is None:
             return None
@@ -57,7 +58,7 @@ class Networks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipMeasure:
+class ClipMetrics:
     """One clip's figures: a row of the CSV."""
 
     key: str
@@ -72,11 +73,13 @@ class ClipMeasure:
 
 
 @dataclass(kw_only=True)
-class Measures:
+class SetMetrics:
     """What is known of a set of clips."""
 
     codebook: CodeCounts
-    clips: list[ClipMeasure] = field(default_factory=list)
+    clips: list[ClipMetrics] = field(default_factory=list)
+    skipped: list[SkippedSample] = field(default_factory=list)
+    """Videos, shards and their samples that could not be read to their end."""
     rfvd: float | None = None
 
     def mean(self, name: str) -> float | None:
@@ -93,39 +96,45 @@ class Measures:
     def psnr_pooled(self) -> float:
         """PSNR of the mean squared error of all pixels."""
         error = sum(clip.mse * clip.frames for clip in self.clips) / self.frames
-        return float(psnr(torch.tensor(error)))
+        return float(psnr_capped(torch.tensor(error)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstructed:
+class ReconstructedClip:
     """A clip, what came back, and what that is worth."""
 
-    clip: Clip
+    clip: EvaluationClip
     frames: np.ndarray
     """uint8 (t h w c)."""
-    measure: ClipMeasure
+    measure: ClipMetrics
 
 
 def measure(
     tokenizer: VideoTokenizer,
-    clips: Iterable[Clip],
-    networks: Networks,
-    see: Callable[[Reconstructed], None],
-) -> Measures:
-    """Tokenize and reconstruct every clip, measure it, and let `see` have it.
+    clips: Iterable[EvaluationClip | SkippedSample],
+    networks: PerceptualNetworks,
+    see: Callable[[ReconstructedClip], None],
+) -> SetMetrics:
+    """Tokenize and reconstruct every clip, measure it, and pass it to `see`.
 
     Frames that pad a clip are not measured, though I3D sees them.
+
+    Args:
+        tokenizer: the weights, on a device, in a precision.
+        clips: the clips, and between them what could not be read.
+        networks: the frozen networks.
+        see: called with each clip and its reconstruction.
     """
-    measures = Measures(codebook=CodeCounts(tokenizer.config.codebook_size))
+    measures = SetMetrics(codebook=CodeCounts(tokenizer.config.codebook_size))
     features: tuple[list[Tensor], list[Tensor]] = [], []
-    for batch in _batches(clips):
+    for batch in _batches(_without_skipped(clips, measures.skipped)):
         indices = tokenizer.encode_clips(np.stack([clip.frames for clip in batch]))
         reconstructions = tokenizer.decode_clips(indices)
         measures.codebook.add(indices)
         for clip, tokens, reconstruction in zip(batch, indices, reconstructions, strict=True):
             figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
             measures.clips.append(figures)
-            see(Reconstructed(clip=clip, frames=reconstruction, measure=figures))
+            see(ReconstructedClip(clip=clip, frames=reconstruction, measure=figures))
             for side, frames in zip(features, (clip.frames, reconstruction), strict=True):
                 if (seen := networks.features(frames)) is not None:
                     side.append(seen)
@@ -135,13 +144,13 @@ def measure(
 
 
 def measure_clip(
-    clip: Clip,
+    clip: EvaluationClip,
     reconstruction: np.ndarray,
-    networks: Networks,
+    networks: PerceptualNetworks,
     *,
     codes: int = 0,
     wanted: Sequence[Tensor] | None = None,
-) -> ClipMeasure:
+) -> ClipMetrics:
     """Return the figures of one clip.
 
     Args:
@@ -152,20 +161,20 @@ def measure_clip(
         wanted: `networks.wanted` of the clip, where there are several reconstructions of it.
     """
     video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
-    mse = clip_mse(video, returned)
+    mse = mse_by_clip(video, returned)
     lpips = networks.distance(video, returned, wanted)
-    return ClipMeasure(
+    return ClipMetrics(
         key=clip.key,
         frames=clip.real,
         mse=float(mse),
-        psnr=float(psnr(mse)),
-        ssim=float(clip_ssim(video, returned)),
+        psnr=float(psnr_capped(mse)),
+        ssim=float(ssim_by_clip(video, returned)),
         lpips=None if lpips is None else float(lpips),
         codes=codes,
     )
 
 
-def _measured(clip: Clip, frames: np.ndarray) -> Tensor:
+def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
     """Return the frames that do not pad the clip, `1 t h w c`."""
     return torch.from_numpy(frames[: clip.real])[None]
 
@@ -175,8 +184,18 @@ def clip_bits(config: CViViTConfig) -> float:
     return config.tokens_per_clip * float(np.log2(config.codebook_size))
 
 
-def _batches(clips: Iterable[Clip]) -> Iterator[list[Clip]]:
-    batch: list[Clip] = []
+def _without_skipped(
+    items: Iterable[EvaluationClip | SkippedSample], skipped: list[SkippedSample]
+) -> Iterator[EvaluationClip]:
+    for item in items:
+        if isinstance(item, SkippedSample):
+            skipped.append(item)
+        else:
+            yield item
+
+
+def _batches(clips: Iterable[EvaluationClip]) -> Iterator[list[EvaluationClip]]:
+    batch: list[EvaluationClip] = []
     for clip in clips:
         batch.append(clip)
         if len(batch) == BATCH_CLIPS:

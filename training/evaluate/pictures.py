@@ -14,11 +14,11 @@ GAP = 4
 """Pixels between pictures."""
 WEBP_QUALITY = 85
 
-Pair = tuple[np.ndarray, np.ndarray]
+ClipPair = tuple[np.ndarray, np.ndarray]
 """A clip and its reconstruction, uint8 (t h w c)."""
 
 
-def contact_sheet(path: Path, pairs: Sequence[Pair]) -> None:
+def contact_sheet(path: Path, pairs: Sequence[ClipPair]) -> None:
     """Write a PNG with two rows for each clip: frames of the original, and below them the reconstruction's.
 
     Raises:
@@ -29,7 +29,7 @@ def contact_sheet(path: Path, pairs: Sequence[Pair]) -> None:
     Image.fromarray(sheet).save(path, "PNG", optimize=True)
 
 
-def comparison(path: Path, pairs: Sequence[Pair], *, fps: float, columns: int = 2) -> None:
+def comparison(path: Path, pairs: Sequence[ClipPair], *, fps: float, columns: int = 2) -> None:
     """Write an animation, GIF or WebP by the suffix, that plays every original left of its reconstruction.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvivit.config import CViViTConfig
 from training.evaluate.codecs import CodecCurve, RatePoint
-from training.evaluate.measuring import ClipMeasure, Measures, clip_bits
+from training.evaluate.measuring import ClipMetrics, SetMetrics, clip_bits
 
 DIGITS = 4
 """Decimals kept of figures in the JSON and the CSV."""
@@ -23,7 +23,7 @@ def build_report(
     *,
     weights: Mapping[str, Any],
     config: CViViTConfig,
-    measures: Measures,
+    measures: SetMetrics,
     codecs: Sequence[CodecCurve],
     tokens: RatePoint | None,
     missing: Mapping[str, str],
@@ -92,10 +92,10 @@ def write_page(path: Path, report: Mapping[str, Any]) -> None:
     path.write_text(markdown(report), encoding="utf-8")
 
 
-def write_clips(path: Path, clips: Sequence[ClipMeasure]) -> None:
+def write_clips(path: Path, clips: Sequence[ClipMetrics]) -> None:
     """Write one row for each clip. Raises OSError where it cannot."""
     with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(ClipMeasure)])
+        writer = csv.DictWriter(file, [field.name for field in fields(ClipMetrics)])
         writer.writeheader()
         writer.writerows(_rounded(asdict(clip)) for clip in clips)
 
@@ -150,7 +150,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     return ("\n\n".join(lines) + "\n").encode(errors="backslashreplace").decode()
 
 
-def token_point(config: CViViTConfig, measures: Sequence[ClipMeasure]) -> RatePoint:
+def token_point(config: CViViTConfig, measures: Sequence[ClipMetrics]) -> RatePoint:
     """Return the tokenizer's rate and quality on clips, for comparison with codecs on the same ones."""
     lpips = [clip.lpips for clip in measures if clip.lpips is not None]
     count = len(measures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,10 +14,10 @@ import torch
 from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
-from training.evaluate.clips import Clip, EvaluationClips
+from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips
 from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
-from training.evaluate.measuring import Networks, Reconstructed, clip_bits, measure
+from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, clip_bits, measure
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.plots import plot_codebook, plot_rates
 from training.evaluate.report import build_report, token_point, write_clips, write_json, write_page
@@ -81,13 +81,12 @@ def evaluate(
     options = options or EvaluationOptions()
     config = tokenizer.config
     refuse_foreign(output)
-    clips = EvaluationClips(
-        data, config, limit=options.max_clips, leave_out=[output / name for name in FILES]
-    )
+    inputs = find_inputs(data, leave_out=[output / name for name in FILES])
+    clips = read_evaluation_clips(inputs, config, limit=options.max_clips)
     with holding(output):
         missing: dict[str, str] = {}
         networks = _networks(options, tokenizer.device, missing)
-        sample: EvenSample[Reconstructed] = EvenSample(max(options.codec_clips, options.shown_clips))
+        sample: EvenSample[ReconstructedClip] = EvenSample(max(options.codec_clips, options.shown_clips))
         measures = measure(tokenizer, clips, networks, sample.add)
         if networks.i3d is not None and measures.rfvd is None:
             missing["rFVD"] = "it needs two clips or more"
@@ -107,7 +106,7 @@ def evaluate(
             codecs=codecs,
             tokens=tokens,
             missing=missing,
-            unreadable=clips.unreadable,
+            unreadable=[asdict(one) for one in measures.skipped],
         )
         shown = [(pair.clip.frames, pair.frames) for pair in sample.take(options.shown_clips)]
         with replacing_report(output) as folder:
@@ -124,14 +123,16 @@ def evaluate(
     return report
 
 
-def _networks(options: EvaluationOptions, device: torch.device, missing: dict[str, str]) -> Networks:
+def _networks(
+    options: EvaluationOptions, device: torch.device, missing: dict[str, str]
+) -> PerceptualNetworks:
     lpips = _load(load_lpips, options.vgg16_weights, options.lpips, "LPIPS", "vgg16-weights", missing)
     i3d = _load(load_i3d, options.i3d_weights, options.fvd, "rFVD", "i3d-weights", missing)
-    return Networks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
+    return PerceptualNetworks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
 
 
 def _code(
-    clips: list[Clip], config: CViViTConfig, networks: Networks, missing: dict[str, str]
+    clips: list[EvaluationClip], config: CViViTConfig, networks: PerceptualNetworks, missing: dict[str, str]
 ) -> list[CodecCurve]:
     """Return what codecs make of `clips`; one that fails is in `missing`, for the report is not about it."""
     curves = []

@@ -66,7 +66,7 @@ class SamePool(nn.Module):
         return F.max_pool3d(pad_same(x, self.kernel, self.stride), self.kernel, self.stride)
 
 
-class Unit(nn.Module):
+class ConvUnit(nn.Module):
     """Convolution, batch norm, ReLU.
 
     In train mode the norm is by the statistics of the batch, and those learned stay as they are: a frozen
@@ -100,13 +100,13 @@ class Inception(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int]) -> None:
         super().__init__()
-        self.b0 = Unit(channels, widths[0])
-        self.b1a = Unit(channels, widths[1])
-        self.b1b = Unit(widths[1], widths[2], 3)
-        self.b2a = Unit(channels, widths[3])
-        self.b2b = Unit(widths[3], widths[4], 3)
+        self.b0 = ConvUnit(channels, widths[0])
+        self.b1a = ConvUnit(channels, widths[1])
+        self.b1b = ConvUnit(widths[1], widths[2], 3)
+        self.b2a = ConvUnit(channels, widths[3])
+        self.b2b = ConvUnit(widths[3], widths[4], 3)
         self.b3a = SamePool((3, 3, 3), (1, 1, 1))
-        self.b3b = Unit(channels, widths[5])
+        self.b3b = ConvUnit(channels, widths[5])
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `b c t h w` to `b c' t h w`."""
@@ -133,7 +133,7 @@ class I3D(nn.Module):
             if isinstance(spec[0], tuple):
                 self.add_module(name, SamePool(*spec))
             elif len(spec) == 3:
-                self.add_module(name, Unit(channels, *spec))
+                self.add_module(name, ConvUnit(channels, *spec))
                 channels = spec[0]
             else:
                 self.add_module(name, Inception(channels, spec))

@@ -20,7 +20,7 @@ HEAD_DROPOUT = 0.5
 class LPIPS(nn.Module):
     """Distance of images: squared differences of unit VGG16 features, weighed by channel, summed over taps.
 
-    State-dict keys: `vgg.features.*` and `lin{0..4}.model.1.weight`. In train mode the dropout before the
+    StateDict-dict keys: `vgg.features.*` and `lin{0..4}.model.1.weight`. In train mode the dropout before the
     heads is live, as it was while the released weights were trained.
     """
 

@@ -14,7 +14,7 @@ TAP_WIDTHS = tuple(widths[-1] for widths in WIDTHS)
 class VGG16Features(nn.Module):
     """VGG16 up to its last ReLU, giving what LPIPS taps: the last activation before each pooling.
 
-    State-dict keys are `features.N.weight` and `features.N.bias`, N counting ReLUs and pools as well.
+    StateDict-dict keys are `features.N.weight` and `features.N.bias`, N counting ReLUs and pools as well.
     """
 
     def __init__(self) -> None:

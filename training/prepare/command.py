@@ -47,6 +47,9 @@ def prepare_command(
     salvage: Annotated[
         bool, typer.Option(help="Keep what comes before the place where a video is broken.")
     ] = _DEFAULTS.salvage,
+    strict: Annotated[
+        bool, typer.Option(help="Decode also the frames that no clip needs, to find damage in them.")
+    ] = _DEFAULTS.strict,
     timeout_seconds: Annotated[
         float, typer.Option(help="Time after which a source is given up.")
     ] = _DEFAULTS.timeout_seconds,
@@ -75,6 +78,7 @@ def prepare_command(
         clips_per_shard=clips_per_shard,
         seed=seed,
         salvage=salvage,
+        strict=strict,
         timeout_seconds=timeout_seconds,
     )
     manifest = prepare(inputs, Path(output), settings, processes=processes, progress=True)
@@ -83,6 +87,11 @@ def prepare_command(
         typer.echo(
             f"{split}: {side['clips']} clips ({side['clip_seconds']:.0f} s) and {side['stills']} stills of "
             f"{side['sources']} sources in {len(side['shards']) + len(side['still_shards'])} shards"
+        )
+    if repeating := manifest["mostly_repeats"]:
+        typer.echo(
+            f"{len(repeating)} sources show the same picture more than half of the time: "
+            f"see {Path(output) / 'manifest.json'}"
         )
     if rejected := manifest["rejected"]:
         typer.echo(f"{len(rejected)} files were rejected: see {Path(output) / 'manifest.json'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from cvivit.errors import CViViTError
 from cvivit.video import ClipFormat, display_size, encode_video, read_frames
 from training.prepare.crops import crop, crop_boxes
 from training.prepare.inputs import Source
-from training.prepare.journal import UNREADABLE, Record, Stamp, write_spool
+from training.prepare.journal import UNREADABLE, FileStamp, SourceOutcome, write_pieces
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
 from training.prepare.stills import pans, read_still, still_crops
@@ -28,10 +29,12 @@ UNKNOWN_KIND = "unknown_kind"
 
 
 @dataclass(kw_only=True)
-class _Outcome:
+class _CutProgress:
     """What is known of a source once its pieces are through."""
 
     seconds: float = 0.0
+    pictures: int = 0
+    repeats: int = 0
     reason: str = ""
     message: str = ""
 
@@ -47,7 +50,7 @@ class _Outcome:
             self.reason, self.message = TOO_LARGE, "needs more memory than there is"
 
 
-def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: Path) -> Record:
+def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spool: Path) -> SourceOutcome:
     """Cut one source into pieces, written to the file `spool`, and return what came of it.
 
     What is wrong with the source is told in the record. Only what is wrong with the output is raised.
@@ -55,16 +58,18 @@ def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: P
     Raises:
         OSError: the spool cannot be written.
     """
-    outcome = _Outcome()
+    outcome = _CutProgress()
     if source.kind == "unknown":
-        return Record(stamp=stamp, reason=UNKNOWN_KIND, message="neither a video nor a still by its suffix")
+        return SourceOutcome(
+            stamp=stamp, reason=UNKNOWN_KIND, message="neither a video nor a still by its suffix"
+        )
     try:
         digest = _digest(source.path)
     except OSError as error:
-        return Record(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
+        return SourceOutcome(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
     rng = np.random.default_rng([settings.seed, int(digest, 16)])
     cut = _cut_still if source.kind == "still" else _cut_video
-    sizes = write_spool(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
+    sizes = write_pieces(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
     if outcome.reason and not settings.salvage:
         sizes = []
     elif not sizes and not outcome.reason:
@@ -73,10 +78,11 @@ def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: P
     if not sizes:
         spool.unlink()
     clips = min(len(sizes), settings.pans) if source.kind == "still" else len(sizes)
-    return Record(
+    return SourceOutcome(
         stamp=stamp,
         digest=digest,
         seconds=outcome.seconds,
+        repeats=outcome.repeats / max(1, outcome.pictures),
         clips=tuple(sizes[:clips]),
         stills=tuple(sizes[clips:]),
         reason=outcome.reason,
@@ -90,7 +96,7 @@ def _digest(path: str) -> str:
 
 
 def _cut_video(
-    path: str, settings: PrepareSettings, rng: np.random.Generator, outcome: _Outcome
+    path: str, settings: PrepareSettings, rng: np.random.Generator, outcome: _CutProgress
 ) -> Iterator[bytes]:
     windows = cut_windows(
         _frames(path, settings, outcome),
@@ -105,7 +111,7 @@ def _cut_video(
             yield encode_video(clip, fps=settings.fps, crf=settings.crf)
 
 
-def _frames(path: str, settings: PrepareSettings, outcome: _Outcome) -> Iterator[np.ndarray]:
+def _frames(path: str, settings: PrepareSettings, outcome: _CutProgress) -> Iterator[np.ndarray]:
     """Yield pictures, whole ones unless the centre crop is all that is asked for."""
     centre = settings.scales == (1.0,) and settings.crops == 1
     fps = settings.fps * settings.offsets
@@ -114,13 +120,19 @@ def _frames(path: str, settings: PrepareSettings, outcome: _Outcome) -> Iterator
         fps=fps,
         fit="crop" if centre else "stretch",
     )
-    for frame in read_frames(path, clip_format, threads=1, salvage=settings.salvage):
+    # At a multiple of the clips' rate, it is the picture of the same clip before this one that counts.
+    latest: deque[np.ndarray] = deque(maxlen=settings.offsets)
+    pictures = read_frames(path, clip_format, threads=1, salvage=settings.salvage, strict=settings.strict)
+    for frame in pictures:
         outcome.seconds += 1 / fps
+        outcome.pictures += 1
+        outcome.repeats += len(latest) == settings.offsets and frame is latest[0]
+        latest.append(frame)
         yield frame
 
 
 def _cut_still(
-    path: str, settings: PrepareSettings, rng: np.random.Generator, _outcome: _Outcome
+    path: str, settings: PrepareSettings, rng: np.random.Generator, _outcome: _CutProgress
 ) -> Iterator[bytes]:
     still = read_still(path)
     for clip in pans(still, settings, rng):

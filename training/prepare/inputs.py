@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cvivit.errors import DataError, NoDataError
+from training.errors import DataError, NoDataError
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")
@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = frozenset(
 STILL_SUFFIXES = frozenset((".jpeg", ".jpg", ".png", ".webp"))
 LIST_SUFFIXES = frozenset((".list", ".lst", ".txt"))
 
-Kind = Literal["video", "still", "unknown"]
+SourceKind = Literal["video", "still", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -26,7 +26,7 @@ class Source:
     """One file to cut clips from."""
 
     path: str
-    kind: Kind
+    kind: SourceKind
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
@@ -114,5 +114,5 @@ def _may_be_read(path: Path) -> bool:
 
 def _source(path: Path, *, named: bool) -> Source:
     suffix = path.suffix.lower()
-    kind: Kind = "video" if named or suffix in VIDEO_SUFFIXES else "unknown"
+    kind: SourceKind = "video" if named or suffix in VIDEO_SUFFIXES else "unknown"
     return Source(path=os.path.abspath(path), kind="still" if suffix in STILL_SUFFIXES else kind)

@@ -21,8 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
+from training.errors import OutputMismatchError
 from training.prepare.inputs import Source
 from training.prepare.settings import PrepareSettings
 
@@ -32,7 +32,7 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stamp:
+class FileStamp:
     """What tells whether a file is still the one that was cut."""
 
     path: str
@@ -40,8 +40,8 @@ class Stamp:
     mtime_ns: int
 
     @classmethod
-    def of(cls, source: Source) -> Stamp:
-        """Stamp a file as it is now; one that is gone has no size."""
+    def of(cls, source: Source) -> FileStamp:
+        """FileStamp a file as it is now; one that is gone has no size."""
         try:
             status = os.stat(source.path)
         except OSError:
@@ -50,14 +50,16 @@ class Stamp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
+class SourceOutcome:
     """What became of one source."""
 
-    stamp: Stamp
+    stamp: FileStamp
     digest: str = ""
     """Of the file's contents, in hex; empty where it could not be read."""
     seconds: float = 0.0
     """Of the video that was read."""
+    repeats: float = 0.0
+    """Share of the pictures, at the rate of clips, that are the one before once more."""
     clips: tuple[int, ...] = ()
     """Bytes of each clip."""
     stills: tuple[int, ...] = ()
@@ -72,13 +74,13 @@ class Record:
         return bool(self.clips or self.stills)
 
     @classmethod
-    def read(cls, fields: dict[str, Any]) -> Record:
+    def read(cls, fields: dict[str, Any]) -> SourceOutcome:
         """Read what `asdict` made, by way of JSON."""
         sizes = {name: tuple(fields[name]) for name in ("clips", "stills")}
-        return cls(**(fields | sizes | {"stamp": Stamp(**fields["stamp"])}))
+        return cls(**(fields | sizes | {"stamp": FileStamp(**fields["stamp"])}))
 
 
-class Spool:
+class WorkFolder:
     """The work folder of one output."""
 
     def __init__(self, output: Path) -> None:
@@ -87,7 +89,7 @@ class Spool:
         """Fingerprint of the inputs that shards were begun of; empty before any."""
         self._journal = self.folder / "journal.jsonl"
 
-    def open(self, settings: PrepareSettings) -> dict[Stamp, Record]:
+    def open(self, settings: PrepareSettings) -> dict[FileStamp, SourceOutcome]:
         """Start or go on, and return the records of sources that need not be cut again.
 
         What could not be read may be readable by now, and looks the same: permission is not in a stamp. It is
@@ -110,14 +112,14 @@ class Spool:
                 f"({', '.join(changed) or 'format'}): finish it with those, or choose another folder"
             )
         self.packed = next((line["packed"] for line in reversed(lines) if "packed" in line), "")
-        records = (Record.read(line) for line in lines[1:] if "packed" not in line)
+        records = (SourceOutcome.read(line) for line in lines[1:] if "packed" not in line)
         return {
             record.stamp: record
             for record in records
             if self._is_whole(record) and (self.packed or record.reason != UNREADABLE)
         }
 
-    def add(self, record: Record) -> None:
+    def add(self, record: SourceOutcome) -> None:
         """Note that a source is done."""
         self._append(asdict(record))
 
@@ -127,7 +129,7 @@ class Spool:
             self._append({"packed": inputs}, synced=True)
             self.packed = inputs
 
-    def path(self, stamp: Stamp) -> Path:
+    def path(self, stamp: FileStamp) -> Path:
         """Return where the clips of a source are."""
         name = hashlib.blake2b(stamp.path.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         return self.folder / "spool" / name[:2] / name
@@ -136,7 +138,7 @@ class Spool:
         """Forget everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _is_whole(self, record: Record) -> bool:
+    def _is_whole(self, record: SourceOutcome) -> bool:
         if not record.usable:
             return True
         path = self.path(record.stamp)
@@ -161,7 +163,7 @@ class Spool:
                 os.fsync(file.fileno())
 
 
-def write_spool(path: Path, pieces: Iterable[bytes]) -> list[int]:
+def write_pieces(path: Path, pieces: Iterable[bytes]) -> list[int]:
     """Write `pieces` one after the other as they come, whole or not at all, and return their sizes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = []

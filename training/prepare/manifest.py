@@ -10,15 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvivit.errors import OutputMismatchError
 from cvivit.files import replacing
-from training.prepare.journal import FORMAT, Record, Stamp
-from training.prepare.packing import Shard, Split, sample_prefix
+from training.errors import OutputMismatchError
+from training.prepare.journal import FORMAT, FileStamp, SourceOutcome
+from training.prepare.packing import Split, WrittenShard, sample_prefix
 from training.prepare.settings import PrepareSettings
 
 MANIFEST_NAME = "manifest.json"
 SOURCES_NAME = "sources.jsonl"
 
+MOSTLY = 0.5
+"""Share of repeated pictures from which on a source is reported: most of it stands still."""
 
 _OWN = re.compile(r"(stills-)?(train|validation)-[0-9]{6,}\.tar|manifest\.json|sources\.jsonl")
 """Names of files in a folder of shards."""
@@ -30,7 +32,7 @@ def is_own(path: str, output: Path) -> bool:
     return bool(_OWN.fullmatch(name)) and folder == os.path.abspath(output)
 
 
-def fingerprint_inputs(stamps: Iterable[Stamp]) -> str:
+def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
     """Return a digest of the files that are cut, as they are now, in whatever order."""
     digest = hashlib.blake2b(digest_size=16)
     for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
@@ -63,9 +65,9 @@ def summarize(
     settings: PrepareSettings,
     inputs: str,
     splits: Mapping[str, Split],
-    used: Sequence[Record],
-    rejected: Sequence[Record],
-    shards: Mapping[str, Sequence[Shard]],
+    used: Sequence[SourceOutcome],
+    rejected: Sequence[SourceOutcome],
+    shards: Mapping[str, Sequence[WrittenShard]],
 ) -> dict[str, Any]:
     """Return the manifest.
 
@@ -91,7 +93,7 @@ def summarize(
             "still_shards": [vars(shard) for shard in shards[f"stills-{split}"]],
         }
 
-    def complaint(record: Record) -> dict[str, str]:
+    def complaint(record: SourceOutcome) -> dict[str, str]:
         return {"source": record.stamp.path, "reason": record.reason, "message": record.message}
 
     return {
@@ -101,12 +103,17 @@ def summarize(
         "train": side("train"),
         "validation": side("validation"),
         "rejected": [complaint(record) for record in rejected],
+        "mostly_repeats": [
+            {"source": record.stamp.path, "repeats": round(record.repeats, 3)}
+            for record in used
+            if record.repeats > MOSTLY
+        ],
         "cut_in_part": [complaint(record) for record in used if record.reason],
     }
 
 
 def write_manifest(
-    output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[Record]
+    output: Path, manifest: Mapping[str, Any], splits: Mapping[str, Split], used: Sequence[SourceOutcome]
 ) -> None:
     """Write both files, the manifest last: where it is, everything is.
 

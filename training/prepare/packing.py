@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from cvivit.files import replacing
-from training.prepare.journal import Record, Spool
+from training.prepare.journal import SourceOutcome, WorkFolder
 from training.prepare.settings import PrepareSettings
 
 CLIP_SUFFIX = "mp4.mp4"
@@ -22,13 +22,13 @@ _SLUG_LENGTH = 40
 _DIGEST_LENGTH = 10
 
 Split = Literal["train", "validation"]
-Kind = Literal["clips", "stills"]
+PieceKind = Literal["clips", "stills"]
 STILLS_PREFIX = "stills-"
 """What the names of shards of stills begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shard:
+class WrittenShard:
     """A shard that was written."""
 
     name: str
@@ -36,7 +36,7 @@ class Shard:
     bytes: int
 
 
-def split_sources(records: Sequence[Record], share: float) -> dict[str, Split]:
+def split_sources(records: Sequence[SourceOutcome], share: float) -> dict[str, Split]:
     """Return by digest which sources are held out.
 
     A source is held out where its digest, read as a number in [0, 1), is below `share`: no other source has a
@@ -56,8 +56,13 @@ def split_sources(records: Sequence[Record], share: float) -> dict[str, Split]:
 
 
 def write_shards(
-    spool: Spool, records: Sequence[Record], kind: Kind, output: Path, prefix: str, settings: PrepareSettings
-) -> Iterator[Shard]:
+    spool: WorkFolder,
+    records: Sequence[SourceOutcome],
+    kind: PieceKind,
+    output: Path,
+    prefix: str,
+    settings: PrepareSettings,
+) -> Iterator[WrittenShard]:
     """Write the pieces of `records` to `PREFIX-000000.tar` and on, in a seeded order, and yield each shard.
 
     The same records give the same bytes, so shards that are there already are left as they are.
@@ -77,10 +82,12 @@ def write_shards(
             indices = chosen - (ends - counts)[owners]
             pieces = [(records[owner], int(index)) for owner, index in zip(owners, indices, strict=True)]
             _write_tar(path, spool, kind, pieces)
-        yield Shard(name=path.name, samples=len(chosen), bytes=path.stat().st_size)
+        yield WrittenShard(name=path.name, samples=len(chosen), bytes=path.stat().st_size)
 
 
-def _write_tar(path: Path, spool: Spool, kind: Kind, pieces: Sequence[tuple[Record, int]]) -> None:
+def _write_tar(
+    path: Path, spool: WorkFolder, kind: PieceKind, pieces: Sequence[tuple[SourceOutcome, int]]
+) -> None:
     with replacing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for record, index in pieces:
             data = _read_piece(spool, record, kind, index)
@@ -89,7 +96,7 @@ def _write_tar(path: Path, spool: Spool, kind: Kind, pieces: Sequence[tuple[Reco
             tar.addfile(info, io.BytesIO(data))
 
 
-def _read_piece(spool: Spool, record: Record, kind: Kind, index: int) -> bytes:
+def _read_piece(spool: WorkFolder, record: SourceOutcome, kind: PieceKind, index: int) -> bytes:
     sizes = record.clips + record.stills
     index += len(record.clips) if kind == "stills" else 0
     with open(spool.path(record.stamp), "rb") as file:
@@ -97,13 +104,13 @@ def _read_piece(spool: Spool, record: Record, kind: Kind, index: int) -> bytes:
         return file.read(sizes[index])
 
 
-def _member(record: Record, kind: Kind, index: int) -> str:
+def _member(record: SourceOutcome, kind: PieceKind, index: int) -> str:
     """Return the name of a sample. Its key holds no dot: what follows the first is webdataset's suffix."""
     suffix = CLIP_SUFFIX if kind == "clips" else STILL_SUFFIX
     return f"{sample_prefix(record)}-{index:06d}.{suffix}"
 
 
-def sample_prefix(record: Record) -> str:
+def sample_prefix(record: SourceOutcome) -> str:
     """Return what the keys of a source's samples begin with."""
     slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(record.stamp.path).stem).strip("_")[:_SLUG_LENGTH] or "source"
     return f"{slug}-{record.digest[:_DIGEST_LENGTH]}"

@@ -15,14 +15,21 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cvivit.errors import NoDataError, OutputMismatchError
 from cvivit.files import SIBLING_PREFIX
-from training.folders import alone, writing
+from training.errors import NoDataError, OutputMismatchError
+from training.folders import lock_folder, typed_write_errors
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
-from training.prepare.journal import Record, Spool, Stamp
+from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder
 from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
-from training.prepare.packing import STILLS_PREFIX, Kind, Shard, Split, split_sources, write_shards
+from training.prepare.packing import (
+    STILLS_PREFIX,
+    PieceKind,
+    Split,
+    WrittenShard,
+    split_sources,
+    write_shards,
+)
 from training.prepare.settings import PrepareSettings
 
 DUPLICATE = "duplicate"
@@ -35,7 +42,7 @@ CRASHED = "crashed"
 _WAITING_PER_PROCESS = 4
 """Sources handed to the pool ahead of time, for each process: there may be millions in all."""
 _SPLITS: tuple[Split, ...] = ("train", "validation")
-_KINDS: tuple[tuple[Kind, str], ...] = (("clips", ""), ("stills", STILLS_PREFIX))
+_KINDS: tuple[tuple[PieceKind, str], ...] = (("clips", ""), ("stills", STILLS_PREFIX))
 
 
 def prepare(
@@ -66,15 +73,15 @@ def prepare(
     settings = settings or PrepareSettings()
     # The output may lie among the inputs: what it holds by now must not make them others.
     found = [source for source in find_sources(inputs) if not is_own(source.path, output)]
-    sources = {Stamp.of(source): source for source in found}
+    sources = {FileStamp.of(source): source for source in found}
     fingerprint = fingerprint_inputs(sources)
     if finished := read_finished(output, settings, fingerprint):
-        Spool(output).remove()  # a run that was killed between its manifest and this left it
+        WorkFolder(output).remove()  # a run that was killed between its manifest and this left it
         return finished
-    with writing(output), alone(output):
+    with typed_write_errors(output), lock_folder(output):
         for unfinished in output.glob(f"{SIBLING_PREFIX}*"):
             unfinished.unlink()
-        spool = Spool(output)
+        spool = WorkFolder(output)
         done = spool.open(settings)
         as_before = spool.packed == fingerprint and all(stamp in done for stamp in sources)
         if not as_before and any(output.glob("*.tar")):
@@ -93,7 +100,7 @@ def prepare(
 
 
 def _finish(
-    output: Path, spool: Spool, records: list[Record], settings: PrepareSettings, inputs: str
+    output: Path, spool: WorkFolder, records: list[SourceOutcome], settings: PrepareSettings, inputs: str
 ) -> dict[str, Any]:
     """Write the shards, then the manifest, and forget the spool."""
     used, rejected = _without_duplicates(records)
@@ -108,7 +115,7 @@ def _finish(
         kindred = [record for record in used if bool(record.stills) == stills]
         splits |= split_sources(kindred, settings.validation)
     spool.begin_packing(inputs)
-    shards: dict[str, list[Shard]] = {}
+    shards: dict[str, list[WrittenShard]] = {}
     for kind, prefix in _KINDS:
         for split in _SPLITS:
             mine = [record for record in used if splits[record.digest] == split]
@@ -122,10 +129,10 @@ def _finish(
     return manifest
 
 
-def _without_duplicates(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
+def _without_duplicates(records: Sequence[SourceOutcome]) -> tuple[list[SourceOutcome], list[SourceOutcome]]:
     """Return the records to use and those rejected. Of files with the same contents, the first is used."""
-    used: dict[str, Record] = {}
-    rejected: list[Record] = []
+    used: dict[str, SourceOutcome] = {}
+    rejected: list[SourceOutcome] = []
     for record in sorted(records, key=lambda record: record.stamp.path):
         if not record.usable:
             rejected.append(record)
@@ -138,13 +145,13 @@ def _without_duplicates(records: Sequence[Record]) -> tuple[list[Record], list[R
 
 
 def _cut_all(
-    sources: Mapping[Stamp, Source], settings: PrepareSettings, spool: Spool, processes: int
-) -> Iterator[Record]:
+    sources: Mapping[FileStamp, Source], settings: PrepareSettings, spool: WorkFolder, processes: int
+) -> Iterator[SourceOutcome]:
     """Yield the record of each source as it is done. A source that hangs or kills its process is rejected."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([cut_source.__module__])
     waiting = iter(sources.items())
-    pending: dict[Future[Record], Stamp] = {}
+    pending: dict[Future[SourceOutcome], FileStamp] = {}
     pool = ProcessPool(max_workers=processes, context=context)
     try:
         while True:
@@ -161,23 +168,27 @@ def _cut_all(
         pool.join()
 
 
-def result_of(future: Future[Record], stamp: Stamp, settings: PrepareSettings) -> Record:
+def result_of(future: Future[SourceOutcome], stamp: FileStamp, settings: PrepareSettings) -> SourceOutcome:
     """Return what came of a source, also where it took its process down or too long."""
     try:
         return future.result()
     except TimeoutError:
         message = f"took more than {settings.timeout_seconds:g} seconds"
-        return Record(stamp=stamp, reason=TIMEOUT, message=message)
+        return SourceOutcome(stamp=stamp, reason=TIMEOUT, message=message)
     except ProcessExpired:
-        return Record(stamp=stamp, reason=CRASHED, message="the process that read it died")
+        return SourceOutcome(stamp=stamp, reason=CRASHED, message="the process that read it died")
     except OSError:  # of the output: there is nothing to go on with
         raise
     except Exception as error:  # a bug, ours or a library's, which costs this source alone
-        return Record(stamp=stamp, reason=CRASHED, message=f"could not be read: {type(error).__name__}")
+        return SourceOutcome(
+            stamp=stamp, reason=CRASHED, message=f"could not be read: {type(error).__name__}"
+        )
 
 
 @contextmanager
-def _bar(total: int, done: Sequence[Record], *, shown: bool) -> Iterator[Callable[[Record], None]]:
+def _bar(
+    total: int, done: Sequence[SourceOutcome], *, shown: bool
+) -> Iterator[Callable[[SourceOutcome], None]]:
     """Show sources done and pieces cut, and yield what to call after each source."""
     columns = (
         TextColumn("cutting"),
@@ -191,7 +202,7 @@ def _bar(total: int, done: Sequence[Record], *, shown: bool) -> Iterator[Callabl
         rejected = sum(not record.usable for record in done)
         task = progress.add_task("", total=total, completed=len(done), pieces=pieces, rejected=rejected)
 
-        def advance(record: Record) -> None:
+        def advance(record: SourceOutcome) -> None:
             nonlocal pieces, rejected
             pieces += len(record.clips) + len(record.stills)
             rejected += not record.usable

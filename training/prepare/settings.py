@@ -6,8 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from cvivit.config import Pair
-from cvivit.frame_rate import MAX_FPS, MIN_FPS
+from cvivit.config import MAX_FPS, MIN_FPS, Pair
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -56,6 +55,8 @@ class PrepareSettings(BaseModel):
 
     salvage: bool = False
     """Whether the clips before the place where a video is broken are kept; else such a video is rejected."""
+    strict: bool = False
+    """Whether every frame of a video is decoded, also those that no clip needs, to find damage in them."""
     timeout_seconds: PositiveFloat = 3600
     """Time after which a source is rejected and its process killed."""
 

@@ -25,19 +25,19 @@ def cut_windows(
         settings: the length of a clip, and how far apart clips start.
         is_cut: whether a cut lies between two frames that follow each other; None where cuts do not matter.
     """
-    lanes = [_Lane(settings) for _ in range(settings.offsets)]
+    windows = [_OffsetWindow(settings) for _ in range(settings.offsets)]
     before: Frame | None = None
     for number, frame in enumerate(frames):
         if is_cut is not None and before is not None and is_cut(before, frame):
-            for lane in lanes:
-                lane.restart()
+            for window in windows:
+                window.restart()
         before = frame
-        lane = lanes[number % settings.offsets]
-        if lane.add(frame):
-            yield lane.take()
+        window = windows[number % settings.offsets]
+        if window.add(frame):
+            yield window.take()
 
 
-class _Lane:
+class _OffsetWindow:
     """Frames of one offset, on their way to a window."""
 
     def __init__(self, settings: PrepareSettings) -> None:

@@ -13,7 +13,7 @@ from cvivit.network.model import CViViT
 from training.run.optimization.codebook_update import CodebookTraining
 
 
-class Pass(NamedTuple):
+class ForwardResult(NamedTuple):
     """What one forward pass gives."""
 
     reconstruction: Tensor
@@ -41,10 +41,10 @@ class Autoencoder(nn.Module):
         self._encode = compiled(model.features) if compile else model.features
         self._decode = compiled(model.decode_features) if compile else model.decode_features
 
-    def forward(self, video: Tensor, *, quantize: bool = True) -> Pass:
+    def forward(self, video: Tensor, *, quantize: bool = True) -> ForwardResult:
         """Reconstruct `b c t h w` in [0, 1]; without `quantize`, past the codebook."""
         quantized = self.codebook(self._encode(video), quantize=quantize)
-        return Pass(self._decode(quantized.features), quantized.commitment)
+        return ForwardResult(self._decode(quantized.features), quantized.commitment)
 
 
 def freeze_unused(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-def join(*, cpu: bool) -> None:
+def join_process_group(*, cpu: bool) -> None:
     """Join the processes that a launcher started, if it started several.
 
     Restarted by torchrun, processes meet under names of their own: in the store of the attempt before, a
@@ -31,7 +31,7 @@ def join(*, cpu: bool) -> None:
     dist.init_process_group("nccl" if gpu else "gloo", store=names, rank=rank_, world_size=size)
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End this process with an exit code, whoever else is still there.
 
     gloo's threads outlive the interpreter of a process that has joined others, and one that still runs when
@@ -76,7 +76,7 @@ def broadcast_(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def share(value: T) -> T:
+def from_first_process(value: T) -> T:
     """Return process 0's value (anything that pickles)."""
     if not is_distributed():
         return value

@@ -10,9 +10,10 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CheckpointMismatchError, ConfigError
+from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
 from training.config.schema import TrainingConfig
+from training.errors import CheckpointMismatchError
 from training.losses.adversarial import DiscriminatorLoss
 from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses
@@ -22,7 +23,7 @@ from training.run.optimization.codebook_update import CodebookTraining
 from training.run.optimization.ema import averaged
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
@@ -36,7 +37,7 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     """
     if config.loop.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
-    distributed.join(cpu=config.loop.device == "cpu")
+    distributed.join_process_group(cpu=config.loop.device == "cpu")
     return Accelerator(
         cpu=config.loop.device == "cpu",
         mixed_precision="no",  # by default accelerate takes it from its launcher or the environment
@@ -67,7 +68,7 @@ class Learner:
         accelerator: Accelerator,
         losses: GeneratorLosses,
         *,
-        weights: State | None = None,
+        weights: StateDict | None = None,
     ) -> None:
         self.config = config
         self.accelerator = accelerator
@@ -126,7 +127,7 @@ class Learner:
             "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
         }
 
-    def load_state(self, modules: dict[str, State], extra: dict[str, Any]) -> None:
+    def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
         """Take over what a checkpoint holds.
 
         Raises:

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, CViViTError, TrainingInterrupted, WeightsMismatchError
+from cvivit.errors import ConfigError, CViViTError, WeightsMismatchError
 from cvivit.weights import load_weights
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig
-from training.folders import alone, writing
+from training.data.bad import SkippedSample
+from training.errors import TrainingInterrupted
+from training.folders import lock_folder, typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D
@@ -21,19 +23,19 @@ from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch, BatchSource
 from training.run.interruption import Interruption
-from training.run.learner import Learner, State, make_accelerator, network_fields_that_differ
+from training.run.learner import Learner, StateDict, make_accelerator, network_fields_that_differ
 from training.run.saving import snapshot
 from training.run.saving.checkpoint import Best, CheckpointStore
 from training.run.step import TrainingStep
 from training.run.throughput import Throughput
 from training.run.tracking.progress import ProgressBar
 from training.run.tracking.samples import write_samples
-from training.run.tracking.step_log import Record, RunLog, refuse_absent
+from training.run.tracking.step_log import RunLog, StepRecord, refuse_absent
 from training.run.validation import Validation, is_better, validate
 
 SourceFactory = Callable[[int, int], BatchSource]
 """Makes the batches of one process from its rank and the number of processes."""
-HeldOutFactory = Callable[[int, int], Iterable[Batch]]
+HeldOutFactory = Callable[[int, int], Iterable[Batch | SkippedSample]]
 """Makes the held-out clips of one process, which can be gone through again and again."""
 
 
@@ -72,7 +74,7 @@ def train(
         try:
             run.go()
         finally:
-            with writing(directory):
+            with typed_write_errors(directory):
                 run.log.close()
     return directory
 
@@ -84,11 +86,11 @@ def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
         fault: CViViTError | None = None
         if accelerator.is_main_process:
             try:
-                with writing(directory):
-                    held.enter_context(alone(directory))
+                with typed_write_errors(directory):
+                    held.enter_context(lock_folder(directory))
             except CViViTError as error:
                 fault = error
-        fault = distributed.share(fault)
+        fault = distributed.from_first_process(fault)
         if fault is not None:
             raise fault
         yield
@@ -127,11 +129,11 @@ class Run:
         self.learner = Learner(config, accelerator, losses, weights=weights)
         self.step, faults = snapshot.resume(self.store, self.learner, self.source)
         if accelerator.is_main_process:
-            with writing(self.directory):
+            with typed_write_errors(self.directory):
                 save_config(config, self.directory)
         if config.tracking.trackers:
             accelerator.init_trackers(config.tracking.project)
-        with writing(self.directory):
+        with typed_write_errors(self.directory):
             self.log = RunLog(
                 self.directory, accelerator, step=self.step, every_steps=config.tracking.every_steps
             )
@@ -156,7 +158,7 @@ class Run:
             self.throughput.pause()
             while self.step < config.loop.steps:
                 micro_batches = [next(batches) for _ in range(config.loop.accumulation)]
-                figures: Record = dict(take_step(micro_batches, self.step))
+                figures: StepRecord = dict(take_step(micro_batches, self.step))
                 frames = [batch.video.shape[1] for batch in micro_batches]
                 figures |= self.throughput.step(self.step, frames)
                 self.step += 1
@@ -167,7 +169,7 @@ class Run:
                     validation = self._validate()
                     figures |= {f"validation_{name}": value for name, value in validation.figures.items()}
                     best = self._best(validation)
-                with writing(self.directory):
+                with typed_write_errors(self.directory):
                     self.log.write(self.step, figures)
                 self.bar.advance(self.step, figures)
                 stop = distributed.any_process(interruption.signal is not None, self.accelerator.device)
@@ -208,7 +210,7 @@ class Run:
         )
         if self.accelerator.is_main_process:
             folder = self.directory / "samples"
-            with writing(folder):
+            with typed_write_errors(folder):
                 write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
             if not validation.figures["clips"]:
                 reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
@@ -221,14 +223,14 @@ class Run:
         metric = self.config.checkpoint.best_metric
         value = validation.figures.get(metric)
         before = self.store.best() if self.accelerator.is_main_process else None
-        before = distributed.share(before)
+        before = distributed.from_first_process(before)
         than = before.value if before is not None and before.metric == metric else None
         if value is None or not is_better(metric, value, than):
             return None
         return Best(step=self.step, metric=metric, value=value)
 
 
-def _first_weights(config: TrainingConfig) -> State | None:
+def _first_weights(config: TrainingConfig) -> StateDict | None:
     """Return the weights that `checkpoint.weights` names, which must be of this run's network."""
     if config.checkpoint.weights is None:
         return None

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from cvivit.errors import NonFiniteLossError
+from training.errors import NonFiniteLossError
 from training.losses.adversarial import generator_hinge
 from training.losses.generator import frames_of
 from training.run import distributed
@@ -65,8 +65,8 @@ class TrainingStep:
         norms = {"gradient_norm": self._clip(learner.autoencoder)}
         if adversarial and learner.discriminator_loss is not None:
             norms["discriminator_gradient_norm"] = self._clip(learner.discriminator_loss)
-        figures = sums.figures(norms)
-        self._stop_unless_finite(figures, sums, batches, step)
+        figures, finite_here = sums.figures(norms)
+        self._stop_unless_finite(figures, batches, step, finite_here=finite_here)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
         if adversarial and learner.discriminator_optimizer is not None:
@@ -147,12 +147,14 @@ class TrainingStep:
             video = random_crop(video, loop.crop_size, torch.Generator().manual_seed(seed % 2**63))
         return video.float() / 255
 
-    def _stop_unless_finite(self, figures: Figures, sums: _Sums, batches: Sequence[Batch], step: int) -> None:
+    def _stop_unless_finite(
+        self, figures: Figures, batches: Sequence[Batch], step: int, *, finite_here: bool
+    ) -> None:
         wrong = sorted(name for name, value in figures.items() if not math.isfinite(value))
         if not wrong:
             return
         keys = tuple(key for batch in batches for key in batch.keys)
-        found = distributed.gather(keys if sums.local_is_finite is False else ())
+        found = distributed.gather(() if finite_here else keys)
         # Where every loss is finite the backward pass went wrong: any clip may be behind it.
         blamed = [key for part in found for key in part] or [
             key for part in distributed.gather(keys) for key in part
@@ -168,29 +170,31 @@ class _Sums:
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self._names = ["loss", *names]
         self._values = torch.zeros(2, len(self._names), device=device)
-        self.local_is_finite: bool | None = None
 
     def add(self, losses: dict[str, Tensor]) -> None:
         places = [self._names.index(name) for name in losses]
         self._values[0, places] += torch.stack([loss.detach().float() for loss in losses.values()])
         self._values[1, places] += 1
 
-    def figures(self, norms: dict[str, Tensor]) -> Figures:
-        """Return the mean of each loss over micro-batches and processes, beside norms that all share."""
+    def figures(self, norms: dict[str, Tensor]) -> tuple[Figures, bool]:
+        """Return the mean of each loss over micro-batches and processes, beside norms that all share.
+
+        The second value says whether every loss of this process is finite.
+        """
         finite = torch.isfinite(self._values).all().float()
         values = distributed.sum_(self._values.clone())
         means = values[0] / values[1]
         seen, *rest = torch.cat(
             (finite.view(1), (values[1] > 0).float(), means, torch.stack(list(norms.values())))
         ).tolist()
-        self.local_is_finite = bool(seen)
         present, numbers = rest[: len(self._names)], rest[len(self._names) :]
         figures = dict(zip((*self._names, *norms), numbers, strict=True))
-        return {
+        shown = {
             name: value
             for name, value in figures.items()
             if name in norms or present[self._names.index(name)]
         }
+        return shown, bool(seen)
 
 
 def random_crop(video: Tensor, size: int, generator: torch.Generator) -> Tensor:

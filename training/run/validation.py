@@ -11,11 +11,19 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from cvivit.metrics import (
+    codebook_use,
+    frechet_distance,
+    mse_by_clip,
+    perplexity,
+    psnr_capped,
+    ssim_by_clip,
+)
 from cvivit.network.model import CViViT
 from training.config.schema import ValidationConfig
-from training.evaluate.frechet import frechet_distance
-from training.evaluate.metrics import clip_lpips, clip_mse, clip_ssim, psnr
-from training.losses.i3d import I3D, resize_frames
+from training.data.bad import SkippedSample
+from training.evaluate.metrics import clip_features, clip_lpips
+from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch
@@ -31,7 +39,7 @@ class Validation:
     """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`; `lpips`, `fvd` if asked for."""
     shown: list[tuple[Tensor, Tensor]]
     """The first clips of this process and their reconstructions, uint8 `t h w c`."""
-    skipped: Sequence[str] = ()
+    skipped: Sequence[SkippedSample] = ()
     """What this process could not use, and why."""
 
 
@@ -47,7 +55,7 @@ def is_better(metric: str, value: float, than: float | None) -> bool:
 @torch.no_grad()
 def validate(
     model: CViViT,
-    clips: Iterable[Batch],
+    clips: Iterable[Batch | SkippedSample],
     config: ValidationConfig,
     *,
     device: torch.device,
@@ -60,7 +68,8 @@ def validate(
 
     Args:
         model: the network.
-        clips: uint8 batches of this process, which may tell what it `skipped`, as `ClipEpoch` does.
+        clips: uint8 batches of this process, and between them what could not be used, as `ClipEpoch`
+            yields them.
         config: how many clips, and which figures.
         device: of the model and the frozen networks.
         lpips: where `config.lpips`.
@@ -72,8 +81,12 @@ def validate(
     rows: list[Tensor] = []
     features: list[Tensor] = []
     shown: list[tuple[Tensor, Tensor]] = []
+    skipped: list[SkippedSample] = []
     with evaluating(model, lpips, i3d):
         for batch in clips:
+            if isinstance(batch, SkippedSample):
+                skipped.append(batch)
+                continue
             room = limit - sum(len(row) for row in rows)
             if room <= 0:
                 break
@@ -82,17 +95,19 @@ def validate(
             counts += torch.bincount(indices.flatten(), minlength=len(counts))
             levels = (model.decode(indices).float().clamp(0, 1) * 255).round().to(torch.uint8)
             reconstruction = rearrange(levels, "b c t h w -> b t h w c")
-            measured = [psnr(clip_mse(original, reconstruction)), clip_ssim(original, reconstruction)]
+            measured = [
+                psnr_capped(mse_by_clip(original, reconstruction)),
+                ssim_by_clip(original, reconstruction),
+            ]
             if lpips is not None:
                 measured.append(clip_lpips(lpips, original, reconstruction))
             if i3d is not None and original.shape[1] > 1:
-                pair = [_video_features(i3d, video) for video in (reconstruction, original)]
+                pair = [clip_features(i3d, video) for video in (reconstruction, original)]
                 features.append(torch.stack(pair, dim=1).cpu())
             rows.append(torch.stack([row.float() for row in measured], dim=1).cpu())
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
             del shown[config.videos :]
     names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
-    skipped = [str(one) for one in getattr(clips, "skipped", ())]
     figures = _together(names, rows, features, counts)
     figures["bad_samples"] = sum(distributed.gather(len(skipped)))
     return Validation(figures=figures, shown=shown, skipped=skipped)
@@ -112,24 +127,17 @@ def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
             module.train(mode)
 
 
-def _video_features(i3d: I3D, video: Tensor) -> Tensor:
-    signed = rearrange(video, "b t h w c -> b c t h w").float() / 127.5 - 1
-    features: Tensor = i3d(resize_frames(signed))
-    return features.mean(dim=2)
-
-
 def _together(
     names: tuple[str, ...], rows: list[Tensor], features: list[Tensor], counts: Tensor
 ) -> dict[str, float]:
     """Return figures over the clips of all processes, of which some may have had none."""
     gathered = [part for part in distributed.gather(torch.cat(rows) if rows else None) if part is not None]
-    counts = distributed.sum_(counts)
-    frequencies = counts / counts.sum().clamp(min=1)
+    counts_of_all = distributed.sum_(counts).cpu().numpy()
     figures = {"clips": float(sum(len(part) for part in gathered))}
     if gathered:
         figures |= dict(zip(names, torch.cat(gathered).mean(dim=0).tolist(), strict=True))
-        figures["codebook_use"] = (counts > 0).float().mean().item()
-        figures["perplexity"] = torch.special.entr(frequencies).sum().exp().item()
+        figures["codebook_use"] = codebook_use(counts_of_all)
+        figures["perplexity"] = perplexity(counts_of_all)
     measured = distributed.gather(torch.cat(features) if features else None)
     pairs = [part for part in measured if part is not None]
     if pairs and sum(len(part) for part in pairs) > 1:

@@ -1,1 +1,1 @@
-"""The runner for CPUs: packed weights, and one clip per core."""
+"""The runner for CPUs: packed weights, and one clip per group of cores."""

@@ -84,10 +84,8 @@ class PackedLayer(nn.Module):
     def __init__(self, layer: TransformerLayer, rows: int, dtype: torch.dtype) -> None:
         super().__init__()
         self.axis = layer.axis
-        peg, attention, feed = (layer._modules.get(name) for name in "013")
-        assert isinstance(attention, Attention)
-        assert isinstance(feed, nn.Sequential)
-        self.peg = _with_residual(peg) if isinstance(peg, PEG) else None
+        peg, attention, feed = layer.position_generator, layer.attention, layer.feed_forward
+        self.peg = None if peg is None else _with_residual(peg)
         self.heads, self.causal = attention.heads, attention.causal
         self.to_qkv = PackedLinear(_queries_keys_values(attention), rows, dtype)
         self.to_out = PackedLinear(attention.to_out.weight, rows, dtype)
@@ -95,8 +93,8 @@ class PackedLayer(nn.Module):
         self.register_buffer("qk_scale", (SCALE * attention.q_scale * attention.k_scale).detach())
         self.qk_scale: Tensor
 
-        self.feed_norm = feed[0]
-        up, down = feed.get_parameter("1.weight"), feed.get_parameter("4.weight")
+        self.feed_norm = feed.norm
+        up, down = feed.up.weight, feed.down.weight
         padding = -down.shape[1] % WIDTH_MULTIPLE
         value, gate = (F.pad(half, (0, 0, 0, padding)) for half in up.chunk(2))
         self.value, self.gate = PackedLinear(value, rows, dtype), PackedLinear(gate, rows, dtype)
@@ -178,7 +176,8 @@ def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | N
 def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
     """Return a copy of `model` for inference on the CPU in `dtype`, its transformer layers packed.
 
-    The quantizer stays float32. The copy cannot be trained or saved: its packed weights are in no state dict.
+    The quantizer and the spatial bias stay float32. The copy cannot be trained or saved: its packed weights
+    are in no state dict.
     """
     packed = copy.deepcopy(model).eval().requires_grad_(False).to("cpu")
     rows = math.prod(model.config.grid)
@@ -186,6 +185,4 @@ def pack(model: CViViT, dtype: torch.dtype) -> CViViT:
         if isinstance(module, Transformer):
             layers: Any = module.layers
             module.layers = nn.ModuleList(PackedLayer(layer, rows, dtype) for layer in layers)
-    packed.to(dtype)
-    packed.vq.float()
-    return packed
+    return packed.compute_in(dtype)

@@ -29,6 +29,23 @@ for _ in range(2):
 os._exit(0)
 """
 
+IMPORTS = """
+import os
+
+installed = []
+register = os.register_at_fork
+
+def note(**functions):
+    installed.extend(function for function in functions.values() if "cvivit" in str(function.__module__))
+    register(**functions)
+
+os.register_at_fork = note
+import cvivit.commands.app, cvivit.runtime.runner, cvivit.tokenizer
+assert not installed, installed
+for _ in range(2):
+    cvivit.tokenizer.VideoTokenizer.from_pretrained("demo", device="cpu", precision="exact")
+assert len(installed) == 2, installed  # one before the fork and one in the child, once
+"""
 
 LEAVING = """
 import os, signal, sys, threading
@@ -60,3 +77,7 @@ def test_a_fork_waits_for_a_thread_that_has_ended_to_be_gone() -> None:
 def test_a_fork_goes_on_where_its_parent_was(tiny_weights: Path, precision: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tiny_weights), precision]
     subprocess.run(command, cwd=ROOT, check=True, timeout=200)
+
+
+def test_only_a_runner_installs_fork_support() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTS], cwd=ROOT, check=True, timeout=200)

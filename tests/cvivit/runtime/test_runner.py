@@ -14,13 +14,13 @@ from torch import Tensor
 from cvivit import CViViTConfig
 from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
+from cvivit.runtime.cpu.runner import CPURunner
 from cvivit.runtime.precision import arithmetic, choose_device, choose_precision
-from cvivit.runtime.runner import ClipRunner
 
 
 @pytest.fixture
-def runner(tiny_model: CViViT) -> ClipRunner:
-    return ClipRunner(tiny_model, device="cpu", precision="exact")
+def runner(tiny_model: CViViT) -> CPURunner:
+    return CPURunner(tiny_model, precision="exact")
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def test_a_device_that_does_not_take_the_weights(
     def refuse(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cvivit.runtime.runner.packing_is_available", lambda: False)
+    monkeypatch.setattr("cvivit.runtime.cpu.runner.packing_is_available", lambda: False)
     monkeypatch.setattr(CViViT, "to", refuse)
     with pytest.raises(expected) as raised:
-        ClipRunner(tiny_model, device="cpu", precision="exact")
+        CPURunner(tiny_model, precision="exact")
     assert raised.type is expected
     assert "\n" not in str(raised.value)
 
 
 def test_it_computes_what_the_network_computes(
-    runner: ClipRunner, tiny_model: CViViT, clips: np.ndarray
+    runner: CPURunner, tiny_model: CViViT, clips: np.ndarray
 ) -> None:
     video = torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255
     indices = runner.encode_clips(clips)
@@ -60,21 +60,21 @@ def test_it_computes_what_the_network_computes(
     assert np.abs(decoded - expected.permute(0, 2, 3, 4, 1).numpy()).max() <= 1
 
 
-def test_tensors_give_tensors(runner: ClipRunner, clips: np.ndarray) -> None:
+def test_tensors_give_tensors(runner: CPURunner, clips: np.ndarray) -> None:
     indices = runner.encode_clips(torch.from_numpy(clips))
     assert indices.dtype == torch.int64
     assert np.array_equal(indices.numpy(), runner.encode_clips(clips))
     assert np.array_equal(runner.decode_clips(indices).numpy(), runner.decode_clips(indices.numpy()))
 
 
-def test_no_clips_give_no_tokens(runner: ClipRunner, clips: np.ndarray) -> None:
+def test_no_clips_give_no_tokens(runner: CPURunner, clips: np.ndarray) -> None:
     assert runner.encode_clips(clips[:0]).shape == (0, 3, 4, 4)
     assert runner.decode_clips(np.zeros((0, 3, 4, 4), np.uint16)).shape == (0, 5, 32, 32, 3)
 
 
 @pytest.mark.parametrize("batch_sizes", [(1,), (4,), (8,)])
 def test_exact_tokens_do_not_depend_on_company(
-    runner: ClipRunner, clips: np.ndarray, batch_sizes: tuple[int, ...]
+    runner: CPURunner, clips: np.ndarray, batch_sizes: tuple[int, ...]
 ) -> None:
     runner.batch_sizes = batch_sizes
     alone = [runner.encode_clips(clip[None])[0] for clip in clips]
@@ -86,9 +86,9 @@ def test_exact_tokens_do_not_depend_on_company(
 
 
 def test_fast_differs_from_exact_in_few_tokens(
-    runner: ClipRunner, tiny_model: CViViT, clips: np.ndarray
+    runner: CPURunner, tiny_model: CViViT, clips: np.ndarray
 ) -> None:
-    fast = ClipRunner(tiny_model, device="cpu", precision="fast")
+    fast = CPURunner(tiny_model, precision="fast")
     assert (fast.encode_clips(clips) == runner.encode_clips(clips)).mean() > 0.8
 
 
@@ -97,7 +97,7 @@ def test_packed_layers_compute_what_plain_ones_do(preset: str, recipe: ModuleTyp
     sizes = {"dim": 48, "heads": 2, "dim_head": 16, "codebook_size": 64, "image_size": 32, "clip_frames": 5}
     model = CViViT(getattr(CViViTConfig, preset)(**sizes)).eval()
     model.load_state_dict(recipe.fill(model.state_dict(), 5))
-    packed = ClipRunner(model, device="cpu", precision="exact")._network
+    packed = CPURunner(model, precision="exact")._network
     video = torch.rand(1, 3, 9, 24, 40, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(packed.features(video), model.features(video), rtol=0, atol=2e-5)
@@ -116,13 +116,13 @@ def test_packed_layers_compute_what_plain_ones_do(preset: str, recipe: ModuleTyp
         (np.zeros((1, 5, 0, 32, 3), np.uint8), "do not divide"),
     ],
 )
-def test_clips_of_other_shapes_are_refused(runner: ClipRunner, wrong: np.ndarray, message: str) -> None:
+def test_clips_of_other_shapes_are_refused(runner: CPURunner, wrong: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         runner.encode_clips(wrong)
 
 
 @pytest.mark.parametrize("wrong", [-1, 64, 2**40])
-def test_tokens_outside_the_codebook_are_refused(runner: ClipRunner, wrong: int) -> None:
+def test_tokens_outside_the_codebook_are_refused(runner: CPURunner, wrong: int) -> None:
     with pytest.raises(TokenRangeError, match=rf"token {wrong} is not in \[0, 64\)"):
         runner.decode_clips(np.full((1, 3, 4, 4), wrong))
 
@@ -130,7 +130,7 @@ def test_tokens_outside_the_codebook_are_refused(runner: ClipRunner, wrong: int)
 @pytest.mark.parametrize(
     "wrong", [np.zeros((1, 3, 4, 4)), np.zeros((3, 4, 4), int), np.zeros((1, 0, 4, 4), int)]
 )
-def test_indices_of_other_kinds_are_refused(runner: ClipRunner, wrong: np.ndarray) -> None:
+def test_indices_of_other_kinds_are_refused(runner: CPURunner, wrong: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"integers|axes"):
         runner.decode_clips(wrong)
 
@@ -172,7 +172,7 @@ class Cramped:
         return self.network.encode(video)
 
 
-def cramp(runner: ClipRunner, room: int, error: type[Exception] = torch.OutOfMemoryError) -> Cramped:
+def cramp(runner: CPURunner, room: int, error: type[Exception] = torch.OutOfMemoryError) -> Cramped:
     cramped = Cramped(runner._network, room, error)
     runner._network = cramped  # type: ignore[assignment]
     runner.batch_sizes = (1, 2, 4, 8)
@@ -180,7 +180,7 @@ def cramp(runner: ClipRunner, room: int, error: type[Exception] = torch.OutOfMem
 
 
 def test_out_of_memory_halves_and_the_size_that_fits_is_remembered(
-    runner: ClipRunner, clips: np.ndarray
+    runner: CPURunner, clips: np.ndarray
 ) -> None:
     expected = runner.encode_clips(clips)
     cramped = cramp(runner, room=2)
@@ -196,7 +196,7 @@ def test_out_of_memory_halves_and_the_size_that_fits_is_remembered(
     ["CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`", "CUDA error: out of memory"],
 )
 def test_libraries_without_memory_halve_as_well(
-    runner: ClipRunner, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch, message: str
+    runner: CPURunner, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
     cramped = cramp(runner, room=2, error=RuntimeError)
     monkeypatch.setattr(cramped, "message", message)
@@ -204,19 +204,19 @@ def test_libraries_without_memory_halve_as_well(
     assert cramped.seen == [4, 2, 1]
 
 
-def test_out_of_memory_with_one_clip_is_an_error(runner: ClipRunner, clips: np.ndarray) -> None:
+def test_out_of_memory_with_one_clip_is_an_error(runner: CPURunner, clips: np.ndarray) -> None:
     cramp(runner, room=0)
     with pytest.raises(DeviceMemoryError):
         runner.encode_clips(clips)
 
 
-def test_any_other_device_error_is_final(runner: ClipRunner, clips: np.ndarray) -> None:
+def test_any_other_device_error_is_final(runner: CPURunner, clips: np.ndarray) -> None:
     cramp(runner, room=0, error=torch.AcceleratorError)
     with pytest.raises(DeviceLostError):
         runner.encode_clips(clips)
 
 
-def test_warm_up_runs_every_size(runner: ClipRunner, tiny_model: CViViT) -> None:
+def test_warm_up_runs_every_size(runner: CPURunner, tiny_model: CViViT) -> None:
     runner.warm_up()
     assert runner.batch_sizes == (1,)
 
@@ -228,13 +228,3 @@ def test_devices_and_precisions_that_are_not_here() -> None:
         choose_device("cuda:99")
     with pytest.raises(ValueError, match="not a precision"):
         choose_precision("half", torch.device("cpu"))  # type: ignore[arg-type]
-
-
-@pytest.mark.gpu
-def test_exact_tokens_do_not_depend_on_company_on_a_gpu(tiny_model: CViViT, clips: np.ndarray) -> None:
-    runner = ClipRunner(tiny_model, device="cuda", precision="exact")
-    runner.warm_up()
-    alone = [runner.encode_clips(clip[None])[0] for clip in clips]
-    for order in ([0, 1, 2], [2, 2, 0], [1]):
-        together = runner.encode_clips(clips[order])
-        assert all(np.array_equal(row, alone[i]) for row, i in zip(together, order, strict=True))

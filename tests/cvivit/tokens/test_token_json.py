@@ -51,6 +51,20 @@ def read(tiny: CViViTConfig) -> Any:
     return read
 
 
+@pytest.mark.parametrize("name", ["frames", "fps", "model", "shape"])
+def test_null_means_unset(read: Any, name: str) -> None:
+    assert read(document(**{name: None})) == read(document(**{name: ...}))
+
+
+def test_null_leaves_a_required_field_missing() -> None:
+    """Without a network to decode the tokens, there is nothing to complete them from."""
+    for name in ("frames", "fps", "model"):
+        with pytest.raises(TokenFieldError, match=f"{name} is missing"):
+            TokenGrid.from_json(document(**{name: None}))
+    with pytest.raises(TokenShapeError):
+        TokenGrid.from_json(document(indices=None))
+
+
 def test_golden_text() -> None:
     grid = TokenGrid(indices=np.arange(4).reshape(1, 1, 2, 2), frames=1, fps=8, model="ab")
     text = '{"model":"ab","shape":[1,1,2,2],"frames":1,"fps":8.0,"indices":[[[[0,1],[2,3]]]]}'
@@ -155,9 +169,7 @@ def test_a_token_out_of_range_is_told_the_networks_range(token: int, read: Any) 
         read(with_token(str(token)))
 
 
-@pytest.mark.parametrize(
-    "frames", [0, -1, 6, 2**63, 10**400, 5.0, 1.5, float("nan"), "5", None, True, [5], {}]
-)
+@pytest.mark.parametrize("frames", [0, -1, 6, 2**63, 10**400, 5.0, 1.5, float("nan"), "5", True, [5], {}])
 def test_refuses_frames(frames: Any, read: Any) -> None:
     with pytest.raises(TokenFieldError, match="frames"):
         read(document(frames=frames))
@@ -168,7 +180,7 @@ def test_refuses_frames_that_leave_a_clip_empty(read: Any) -> None:
         read(document(indices=[CLIP, CLIP], frames=5, shape=...))
 
 
-@pytest.mark.parametrize("fps", [0, -1, 1e6, float("nan"), float("inf"), 10**400, "8", None, True, [8], {}])
+@pytest.mark.parametrize("fps", [0, -1, 1e6, float("nan"), float("inf"), 10**400, "8", True, [8], {}])
 def test_refuses_fps(fps: Any, read: Any) -> None:
     with pytest.raises(TokenFieldError, match="fps"):
         read(document(fps=fps))
@@ -183,7 +195,7 @@ def test_refuses_a_field_of_more_digits_than_python_reads(name: str, sign: str, 
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("model", ["", 5, None, True, [], "a\nb", "x" * 1000])
+@pytest.mark.parametrize("model", ["", 5, True, [], "a\nb", "x" * 1000])
 def test_refuses_a_model_name(model: Any, read: Any) -> None:
     with pytest.raises(TokenFieldError, match="model"):
         read(document(model=model))
@@ -191,7 +203,7 @@ def test_refuses_a_model_name(model: Any, read: Any) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    [[3, 4, 4], [1, 4, 3, 4], [1, 3, 4, 4.0], [True, 3, 4, 4], [1, 3, 4, "4"], [2, 3, 4, 4], [], None, 48, {},
+    [[3, 4, 4], [1, 4, 3, 4], [1, 3, 4, 4.0], [True, 3, 4, 4], [1, 3, 4, "4"], [2, 3, 4, 4], [], 48, {},
      [10**400, 3, 4, 4], [[1, 3, 4, 4]]],
 )  # fmt: skip
 def test_refuses_a_shape_that_is_not_that_of_the_indices(shape: Any, read: Any) -> None:

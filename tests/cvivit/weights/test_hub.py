@@ -23,6 +23,7 @@ from cvivit.errors import (
 )
 from cvivit.network import CViViT
 from cvivit.weights import fingerprint, load_weights, push_to_hub, release, save_pretrained
+from cvivit.weights.hub import download_file
 
 NAME = "owner/small"
 Hub = Any
@@ -244,3 +245,16 @@ def test_a_fresh_process_finds_the_hub_by_its_environment(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == fingerprint(model.state_dict())
+
+
+def test_one_file_of_a_repository_with_the_checksum_that_the_hub_lists(hub: Hub) -> None:
+    hub.add(NAME, {"extra/i3d.bin": b"large", "model.safetensors": b""})
+    found = download_file(NAME, "extra/i3d.bin", "main")
+    assert found.weights.read_bytes() == b"large"
+    assert found.sha256 == hashlib.sha256(b"large").hexdigest()
+    with pytest.raises(WeightsNotFoundError, match=r"holds no extra/absent\.bin"):
+        download_file(NAME, "extra/absent.bin", "main")
+    hub.down = True
+    assert download_file(NAME, "extra/i3d.bin", "main") == found
+    with pytest.raises(WeightsUnavailableError):
+        download_file(NAME, "extra/absent.bin", "main")

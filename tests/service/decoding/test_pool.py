@@ -89,6 +89,16 @@ def test_decoders_give_way_to_the_engine() -> None:
     run(scenario)
 
 
+def test_the_kernel_prefers_to_kill_a_decoder() -> None:
+    async def scenario(pool: DecodingPool) -> None:
+        await clips_of(pool, container_video("mp4"))
+        child = await only_child(pool)
+        assert Path(f"/proc/{child.pid}/oom_score_adj").read_text() == "1000\n"
+        assert Path("/proc/self/oom_score_adj").read_text() != "1000\n"
+
+    run(scenario)
+
+
 def test_errors_of_the_video_leave_the_process_alone() -> None:
     async def scenario(pool: DecodingPool) -> None:
         child = await only_child(pool)

@@ -8,7 +8,7 @@ import pytest
 
 from service.engine import EngineLimits, Operation, QueueFullError
 from service.engine.batcher import Batcher
-from service.engine.request import Batch, Request, Result
+from service.engine.request import ClipBatch, ClipResult, EngineRequest
 
 ENCODE, DECODE = Operation.ENCODE, Operation.DECODE
 
@@ -21,7 +21,7 @@ class Client:
     def on_room(self) -> None:
         self.rooms += 1
 
-    def on_results(self, results: Sequence[Result]) -> None:
+    def on_results(self, results: Sequence[ClipResult]) -> None:
         raise AssertionError("the batcher sends no results")
 
 
@@ -37,7 +37,7 @@ def admit(
     shape: str = "square",
     now: float = 0.0,
     deadline: float | None = None,
-) -> Request:
+) -> EngineRequest:
     """Open a request and put its clips, all of which must find room."""
     request = batcher.open(operation, Client(), now, clips=clips, deadline=deadline)
     for index in range(clips):
@@ -58,7 +58,7 @@ def run_all(batcher: Batcher) -> None:
         assert batcher.take(1e9, size=64)
 
 
-def owners(batch: Batch | None) -> list[Request]:
+def owners(batch: ClipBatch | None) -> list[EngineRequest]:
     assert batch is not None
     return [clip.request for clip in batch.clips]
 
@@ -146,7 +146,7 @@ def test_clips_of_a_client_that_left_are_skipped_and_their_place_is_free() -> No
     gone, stays = admit(batcher, 4), admit(batcher, 1)
     assert batcher.close(gone) == 4
     assert batcher.close(gone) == 0
-    assert batcher.admission.clips == 1
+    assert batcher.capacity.clips == 1
     assert owners(batcher.take(0.0, size=8)) == [stays]
     assert batcher.due(0.0, size=8) is None
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.engine import EngineLimits, Operation, QueueFullError
 from service.engine.batcher import Batcher
-from service.engine.request import Batch, Request, Result
+from service.engine.request import ClipBatch, ClipResult, EngineRequest
 
 
 class Client:
@@ -21,7 +21,7 @@ class Client:
     def on_room(self) -> None:
         self.rooms += 1
 
-    def on_results(self, results: Sequence[Result]) -> None:
+    def on_results(self, results: Sequence[ClipResult]) -> None:
         raise AssertionError("the batcher sends no results")
 
 
@@ -29,7 +29,7 @@ def batcher_of(clips: int, clips_per_request: int) -> Batcher:
     return Batcher(EngineLimits(clips=clips, clips_per_request=clips_per_request))
 
 
-def put(batcher: Batcher, request: Request, clips: int) -> int:
+def put(batcher: Batcher, request: EngineRequest, clips: int) -> int:
     """Put up to so many clips, and return how many found room."""
     taken = 0
     while taken < clips and batcher.offer(request, None, None, 0.0):
@@ -37,7 +37,7 @@ def put(batcher: Batcher, request: Request, clips: int) -> int:
     return taken
 
 
-def compute(batcher: Batcher, size: int = 1) -> Batch:
+def compute(batcher: Batcher, size: int = 1) -> ClipBatch:
     batch = batcher.take(0.0, size=size)
     assert batch is not None
     batcher.done(batch, 1.0)
@@ -112,9 +112,9 @@ def test_a_grant_that_is_not_used_is_returned_on_closing() -> None:
     assert put(batcher, holder, 4) == 2
     assert put(batcher, waiting, 2) == 1
     batcher.close(holder)
-    assert batcher.admission.clips == 2
+    assert batcher.capacity.clips == 2
     batcher.close(waiting)
-    assert batcher.admission.clips == 0
+    assert batcher.capacity.clips == 0
 
 
 def test_a_limit_of_one_clip_still_serves() -> None:
@@ -125,7 +125,7 @@ def test_a_limit_of_one_clip_still_serves() -> None:
         compute(batcher)
         batcher.read(request)
     batcher.finish(request)
-    assert batcher.admission.clips == 0
+    assert batcher.capacity.clips == 0
 
 
 def test_a_request_may_hold_no_more_than_all() -> None:
@@ -142,7 +142,7 @@ def test_a_request_may_hold_no_more_than_all() -> None:
 )
 def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: list[tuple[str, int]]) -> None:
     batcher = batcher_of(limit, min(share, limit))
-    unread: dict[Request, int] = {}
+    unread: dict[EngineRequest, int] = {}
     now = 0.0
 
     def run() -> None:
@@ -158,7 +158,7 @@ def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: li
         requests = list(unread)
         request = requests[pick % len(requests)] if requests else None
         if action == "open":
-            if batcher.admission.full:
+            if batcher.capacity.full:
                 with pytest.raises(QueueFullError):
                     batcher.open(Operation.ENCODE, Client(), 0.0)
             else:
@@ -177,7 +177,7 @@ def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: li
         elif action == "leave":
             batcher.close(request)
             del unread[request]
-        assert batcher.admission.clips == sum(request.counted for request in batcher.requests) <= limit
+        assert batcher.capacity.clips == sum(request.counted for request in batcher.requests) <= limit
         assert all(request.held <= min(share, limit) for request in batcher.requests)
 
     while batcher.queued[Operation.ENCODE]:
@@ -185,4 +185,4 @@ def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: li
     assert all(request.held == unread[request] for request in batcher.requests)
     for request in list(unread):
         batcher.close(request)
-    assert batcher.admission.clips == 0
+    assert batcher.capacity.clips == 0

@@ -11,7 +11,7 @@ import torch
 
 from cvivit.errors import DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.cpu.runner import CPURunner
 from service.engine import EngineFailedError
 from tests.service.engine.sessions import StartEngine
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clip_runner(tiny_model: CViViT) -> ClipRunner:
-    runner = ClipRunner(tiny_model, device="cpu", precision="exact")
+def clip_runner(tiny_model: CViViT) -> CPURunner:
+    runner = CPURunner(tiny_model, precision="exact")
     runner.batch_sizes = (1, 2, 4, 8)
     return runner
 
 
-def cramp(runner: ClipRunner, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
+def cramp(runner: CPURunner, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
     """Let the device run out of memory above so many clips."""
     network = runner._network
     encode = network.encode
@@ -39,7 +39,7 @@ def cramp(runner: ClipRunner, room: int, error: type[Exception] = torch.OutOfMem
 
 
 async def test_requests_get_the_tokens_and_clips_that_the_runner_gives(
-    start_engine: StartEngine, clip_runner: ClipRunner, clips: np.ndarray
+    start_engine: StartEngine, clip_runner: CPURunner, clips: np.ndarray
 ) -> None:
     video = np.concatenate([clips[::-1], clips, clips[:1]])
     expected = clip_runner.encode_clips(video)
@@ -56,7 +56,7 @@ async def test_requests_get_the_tokens_and_clips_that_the_runner_gives(
 
 
 async def test_clips_of_several_sizes_are_served_side_by_side(
-    start_engine: StartEngine, clip_runner: ClipRunner
+    start_engine: StartEngine, clip_runner: CPURunner
 ) -> None:
     engine = await start_engine(clip_runner)
     random = np.random.default_rng(0)
@@ -68,7 +68,7 @@ async def test_clips_of_several_sizes_are_served_side_by_side(
 
 
 async def test_out_of_memory_is_halved_and_remembered_and_everything_answered(
-    start_engine: StartEngine, clip_runner: ClipRunner, clips: np.ndarray
+    start_engine: StartEngine, clip_runner: CPURunner, clips: np.ndarray
 ) -> None:
     expected = clip_runner.encode_clips(clips)
     engine = await start_engine(clip_runner)
@@ -82,7 +82,7 @@ async def test_out_of_memory_is_halved_and_remembered_and_everything_answered(
 
 
 async def test_out_of_memory_with_one_clip_fails_the_request_and_the_engine_lives(
-    start_engine: StartEngine, clip_runner: ClipRunner, clips: np.ndarray
+    start_engine: StartEngine, clip_runner: CPURunner, clips: np.ndarray
 ) -> None:
     engine = await start_engine(clip_runner)
     tokens = await engine.run("encode", clips)
@@ -94,7 +94,7 @@ async def test_out_of_memory_with_one_clip_fails_the_request_and_the_engine_live
 
 
 async def test_a_device_error_fails_the_engine(
-    start_engine: StartEngine, clip_runner: ClipRunner, clips: np.ndarray
+    start_engine: StartEngine, clip_runner: CPURunner, clips: np.ndarray
 ) -> None:
     engine = await start_engine(clip_runner)
     cramp(clip_runner, room=0, error=torch.AcceleratorError)
@@ -104,7 +104,7 @@ async def test_a_device_error_fails_the_engine(
 
 
 async def test_a_token_out_of_range_fails_its_own_request(
-    start_engine: StartEngine, clip_runner: ClipRunner
+    start_engine: StartEngine, clip_runner: CPURunner
 ) -> None:
     engine = await start_engine(clip_runner)
     good, bad = np.zeros((1, 3, 4, 4), np.uint16), np.full((1, 3, 4, 4), 64, np.uint16)

@@ -12,7 +12,7 @@ import pytest
 
 from service.engine import EngineLimits, Operation
 from service.engine.batcher import Batcher
-from service.engine.request import Batch, Request, Result
+from service.engine.request import ClipBatch, ClipResult, EngineRequest
 
 
 @dataclass
@@ -22,8 +22,8 @@ class Device:
     fixed: float
     per_clip: float
     size: int
-    ahead: Batch | None = None
-    running: Batch | None = None
+    ahead: ClipBatch | None = None
+    running: ClipBatch | None = None
     free_at: float | None = None
 
 
@@ -35,7 +35,7 @@ class Client:
     clips: int
     think: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    request: Request | None = None
+    request: EngineRequest | None = None
     started: float = 0.0
     unread: int = 0
 
@@ -69,12 +69,12 @@ class Client:
         self.latencies.append(self.simulation.now - self.started)
         self.simulation.at(self.simulation.now + self.think, self.start)
 
-    def on_results(self, results: Sequence[Result]) -> None:
+    def on_results(self, results: Sequence[ClipResult]) -> None:
         raise AssertionError("the simulation hands results over itself")
 
 
 class Simulation:
-    """Events in order of time. Between them, every device does what a worker of the engine would."""
+    """Events in order of time. Between them, every device does what a device of the engine would."""
 
     def __init__(self, devices: Sequence[Device], limits: EngineLimits) -> None:
         self.now = 0.0
@@ -197,4 +197,4 @@ def test_thousands_of_tiny_requests_are_all_answered_in_turn() -> None:
     latencies = [client.latencies[0] for client in clients]
     assert latencies == sorted(latencies)
     assert latencies[-1] == pytest.approx(5000 / 32 * 0.009, rel=0.05)
-    assert simulation.batcher.admission.clips == 0
+    assert simulation.batcher.capacity.clips == 0

@@ -1,4 +1,4 @@
-"""An engine from its start to its stop, and what becomes of the requests that are open then."""
+"""An engine from its start to its stop, and how the requests end that are open then."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from service.engine import (
     Engine,
     EngineDrainingError,
-    EngineObserver,
     EngineStartingError,
-    EngineState,
 )
+from service.errors import DrainingError
+from service.lifecycle import Lifecycle, Phase
 from tests.service.engine.sessions import MakeClip, StartEngine
 
 pytestmark = pytest.mark.anyio
@@ -25,37 +25,42 @@ async def test_states_from_start_to_stop(make_runner: Any, clip: MakeClip) -> No
     warm = threading.Event()
     runner = make_runner()
     runner.warm_up = lambda: warm.wait(60)
-    seen: list[EngineState] = []
-
-    class Observer(EngineObserver):
-        def state_changed(self, state: EngineState) -> None:
-            seen.append(state)
-
-    engine = Engine([runner], observer=Observer())
+    engine = Engine([runner])
     engine.start()
-    assert engine.state is EngineState.STARTING
+    assert not engine.ready
     with pytest.raises(EngineStartingError):
         engine.open("encode")
     warm.set()
     await engine.wait_ready()
     assert engine.ready
-    assert await engine.drain(60)
-    with pytest.raises(EngineDrainingError):
-        engine.open("encode")
-    await engine.stop()
-    await engine.stop()
-    assert seen == [EngineState.READY, EngineState.DRAINING, EngineState.STOPPED, EngineState.STOPPED]
+    for _ in range(2):
+        await engine.stop()
+        assert not engine.ready
+        assert engine.failure is None
+        with pytest.raises(EngineDrainingError):
+            engine.open("encode")
 
 
 async def test_draining_finishes_what_is_open(start_engine: StartEngine, runner: Any, clip: MakeClip) -> None:
-    engine = await start_engine(runner)
+    """The lifecycle drains; the engine answers what was admitted before."""
+    engine, lifecycle = await start_engine(runner), Lifecycle(max_requests=5)
+    lifecycle.become(Phase.READY)
+
+    async def request() -> np.ndarray:
+        with lifecycle.admit(asyncio.current_task()):
+            return await engine.run("encode", np.stack([clip(3)] * 9))
+
     runner.gate.clear()
-    open_requests = [asyncio.create_task(engine.run("encode", np.stack([clip(3)] * 9))) for _ in range(5)]
+    open_requests = [asyncio.create_task(request()) for _ in range(5)]
     await runner.begun()
-    assert not await engine.drain(0.01)
-    drained = asyncio.create_task(engine.drain(60))
+    lifecycle.become(Phase.DRAINING)
+    with pytest.raises(DrainingError):
+        await request()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(lifecycle.idle(), 0.01)
+    drained = asyncio.create_task(lifecycle.idle())
     runner.gate.set()
-    assert await drained
+    await asyncio.wait_for(drained, 60)
     answers = await asyncio.gather(*open_requests)
     assert [answer.shape for answer in answers] == [(9, 2, 3)] * 5
 
@@ -72,4 +77,4 @@ async def test_stopping_under_load_fails_what_is_open_at_once(
     assert all(isinstance(outcome, EngineDrainingError) for outcome in outcomes)
     runner.gate.set()
     await stopped
-    assert engine.state is EngineState.STOPPED
+    assert not engine.ready

@@ -73,6 +73,19 @@ def test_only_a_gif_leaves_pictures_out_and_only_past_50_a_second(
     assert len(frames_in(response.content)) == pictures
 
 
+@pytest.mark.parametrize("unset", [["frames"], ["fps"], ["model"], ["shape"], ["frames", "fps", "model"]])
+def test_null_means_unset(client: TestClient, grid: TokenGrid, unset: list[str]) -> None:
+    sent = json.loads(grid.to_json()) | {"frames": 15}
+    absent = {name: value for name, value in sent.items() if name not in unset}
+    null = sent | dict.fromkeys(unset)
+    assert client.post("/decode", json=null).content == client.post("/decode", json=absent).content
+
+
+def test_null_indices_are_refused(client: TestClient, grid: TokenGrid) -> None:
+    response = client.post("/decode", json=json.loads(grid.to_json()) | {"indices": None})
+    assert (response.status_code, response.json()["code"]) == (422, "token_shape")
+
+
 def test_tokens_of_another_model_are_refused(client: TestClient, grid: TokenGrid) -> None:
     response = client.post("/decode", json=json.loads(grid.to_json()) | {"model": "another"})
     assert (response.status_code, response.json()["code"]) == (409, "model_mismatch")

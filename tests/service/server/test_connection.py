@@ -121,7 +121,7 @@ def test_a_chunked_video_is_read(serve: Serve, video: bytes) -> None:
 
 def test_a_client_that_leaves_midway_frees_all(serve: Serve, eventually: Eventually) -> None:
     server = serve(spool_bytes=1000)
-    lifecycle = server.runtime.lifecycle
+    lifecycle = server.app_state.lifecycle
     before = open_descriptors()
     connections = [server.post(b"x" * 200_000, announced=10**6) for _ in range(5)]
     eventually(lambda: lifecycle.in_flight == 5)
@@ -140,8 +140,8 @@ def test_work_of_a_client_that_left_is_dropped(
     connection = server.post(video, path=path)
     assert gate.reached.wait(60)
     connection.close()
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
-    eventually(lambda: server.runtime.engine.snapshot().requests == 0)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.engine.snapshot().requests == 0)
     gate.opened.set()
     assert server.talk_through(video)[0] == 200
 
@@ -242,7 +242,7 @@ def test_too_many_requests_are_429_while_health_is_200(
 ) -> None:
     server = serve_gated(max_requests=2)
     waiting = [server.post(video) for _ in range(2)]
-    eventually(lambda: server.runtime.lifecycle.in_flight == 2)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 2)
     with closing(server.post(b"", announced=10**6)) as refused:
         status, problem = answer_on(refused)
     assert (status, problem["code"], problem["limit"]) == (429, "busy", 2)
@@ -279,7 +279,7 @@ def test_the_grace_time_ends_a_drain(
         waiting = [stack.enter_context(closing(server.post(video, path=path))) for path in paths]
         waiting.append(stack.enter_context(closing(server.post(b"x", announced=10**6))))  # still sends
         assert gate.reached.wait(60)
-        eventually(lambda: server.runtime.lifecycle.in_flight == 4)
+        eventually(lambda: server.app_state.lifecycle.in_flight == 4)
         server.server.handle_exit(signal.SIGTERM, None)
         for connection in waiting:
             status, problem = answer_on(connection)
@@ -311,10 +311,10 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
 
     server = serve(spool_bytes=1000)
     before = open_descriptors()
-    monkeypatch.setattr("service.bodies.spool.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("service.bodies.body_spool.tempfile.TemporaryFile", full)
     for _ in range(3):
         with closing(server.post(b"x" * 100_000)) as connection:
             status, problem = answer_on(connection)
             assert (status, problem["code"]) == (503, "storage_full")
     eventually(lambda: open_descriptors() <= before)
-    assert server.runtime.lifecycle.in_flight == 0
+    assert server.app_state.lifecycle.in_flight == 0

@@ -27,7 +27,7 @@ def test_work_for_a_half_closed_client_is_dropped_or_answered(
         assert gate.reached.wait(60)
         connection.shutdown(socket.SHUT_WR)
         if not answers:
-            eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+            eventually(lambda: server.app_state.lifecycle.in_flight == 0)
         gate.opened.set()
         assert read_all(connection).count(b"HTTP/1.1 200 OK") == answers
     eventually(lambda: not server.server.server_state.connections)
@@ -57,12 +57,12 @@ def test_an_idle_client_that_half_closes_is_closed(serve: Serve, sent: bytes, ev
 def test_a_body_that_ends_early_is_a_400(serve: Serve, eventually: Eventually) -> None:
     server = serve(half_close="answer")
     with closing(server.post(b"x" * 10, announced=1000)) as connection:
-        eventually(lambda: server.runtime.lifecycle.in_flight == 1)
+        eventually(lambda: server.app_state.lifecycle.in_flight == 1)
         connection.shutdown(socket.SHUT_WR)
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"malformed_request" in answer
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)
 
 
 def test_a_client_that_resets_is_gone_all_the_same(
@@ -74,4 +74,4 @@ def test_a_client_that_resets_is_gone_all_the_same(
     assert gate.reached.wait(60)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     connection.close()
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)

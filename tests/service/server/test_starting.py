@@ -74,7 +74,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_server(serve_loading: Serve, loa
     server.thread.join(60)
     assert not server.thread.is_alive()
     assert server.server.exit_code == 1
-    assert server.runtime.failure is loading.failure
+    assert server.app_state.failure is loading.failure
 
 
 def test_a_stop_does_not_wait_for_the_model(serve_loading: Serve, loading: Loading) -> None:

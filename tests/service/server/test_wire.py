@@ -30,7 +30,7 @@ def heard(connection: socket.socket) -> bytes:
 
 
 def sample(server: Any, name: str, **labels: str) -> float:
-    return server.runtime.metrics.registry.get_sample_value(name, labels) or 0.0
+    return server.app_state.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_a_broken_body_of_a_request_at_work_is_a_400_that_is_recorded(
     server = serve()
     with closing(server.connect()) as connection:
         connection.sendall(b"POST /encode HTTP/1.1\r\n" + CHUNKED + b"5\r\nhello\r\n")
-        eventually(lambda: server.runtime.lifecycle.in_flight == 1)
+        eventually(lambda: server.app_state.lifecycle.in_flight == 1)
         connection.sendall(b"ZZ\r\n")
         status, problem = answer_on(connection)
         assert (status, problem["code"]) == (400, "malformed_request")
         assert everything(connection) == b""
-    eventually(lambda: server.runtime.lifecycle.in_flight == 0)
+    eventually(lambda: server.app_state.lifecycle.in_flight == 0)
     labels = {"route": "/encode", "method": "POST", "status": "400"}
     eventually(lambda: sample(server, "cvivit_requests_total", **labels) == 1)
     assert sample(server, "cvivit_rejections_total", code="malformed_request") == 1

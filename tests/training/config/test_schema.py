@@ -111,7 +111,7 @@ def test_the_discriminator_waits_for_whole_clips() -> None:
 
 
 def test_missing_and_malformed_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="neither a file nor one of the presets"):
+    with pytest.raises(ConfigError, match="no such preset, configuration file or run"):
         load_config("nosuch")
     broken = tmp_path / "broken.toml"
     broken.write_text("[loop\n")
@@ -133,3 +133,11 @@ def test_the_saved_configuration_is_whole_and_loads_again(tmp_path: Path) -> Non
 def test_sections_are_frozen() -> None:
     with pytest.raises(ValidationError):
         TrainingConfig().loop.steps = 3
+
+
+def test_the_folder_of_a_run_is_a_configuration(tmp_path: Path) -> None:
+    config = load_config("smoke", ["loop.steps=7"])
+    save_config(config, tmp_path)
+    assert load_config(tmp_path) == load_config(str(tmp_path)) == config
+    with pytest.raises(ConfigError, match=r"holds no config\.json of a run"):
+        load_config(tmp_path.parent)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cvivit.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
-from training.data import ClipEpoch, ClipLoader, StreamSettings
+from training.data import ClipEpoch, ClipLoader, SkippedSample, StreamSettings
+from training.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
 from training.run.batch import Batch
 
 # torch advises against more workers than cores: here they are to be many, not fast.
@@ -58,7 +58,9 @@ def test_an_epoch_has_every_sample_once(shards: list[str], world_size: int, work
         ClipEpoch(settings(shards), rank=rank, world_size=world_size, workers=workers)
         for rank in range(world_size)
     ]
-    assert Counter(greys([batch for view in views for batch in view])) == Counter(range(10, 260, 10))
+    assert Counter(greys([batch for view in views for batch in view if isinstance(batch, Batch)])) == Counter(
+        range(10, 260, 10)
+    )
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4, 16])
@@ -198,10 +200,12 @@ def test_an_epoch_tells_what_it_skipped(write_shard: Write, grey_clip: Clip, wor
     cut.write_bytes(cut.read_bytes().rstrip(b"\0")[:-50])
     epoch = ClipEpoch(settings([str(mixed), str(junk), str(cut)], batch_size=2), workers=workers)
     for _ in range(2):
-        assert sorted(greys(list(epoch))) == [10, 20, 40]
+        items = list(epoch)
+        assert sorted(greys([item for item in items if isinstance(item, Batch)])) == [10, 20, 40]
+        skipped = [item for item in items if isinstance(item, SkippedSample)]
         bad = [f"{mixed}#{name}" for name in ("first", "last", "short")]
-        assert sorted(one.source for one in epoch.skipped) == [*bad, f"{junk}#bad", str(cut)]
-        assert f"{mixed}#short: 3 frames are fewer than 5" in map(str, epoch.skipped)
+        assert sorted(one.source for one in skipped) == [*bad, f"{junk}#bad", str(cut)]
+        assert f"{mixed}#short: 3 frames are fewer than 5" in map(str, skipped)
 
 
 def test_bad_samples_alone_stop_in_the_end(write_shard: Write) -> None:
@@ -260,6 +264,7 @@ def test_long_clips_give_random_windows_and_large_ones_random_crops(write_shard:
     assert len({int(batch.video[0, 0, 0, 0, 1]) for batch in batches}) > 3
 
     (held_out,) = ClipEpoch(settings([str(shard)]))
+    assert isinstance(held_out, Batch)
     assert int(held_out.video[0, 0, 0, 0, 0]) == 0
 
 

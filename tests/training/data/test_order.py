@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from training.data.order import Part, Reader, is_stills, order_of_block, parts_of_epoch
+from training.data.order import Reader, ShardPart, is_stills, order_of_block, parts_of_epoch
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5, 64])
@@ -19,7 +19,9 @@ def test_readers_are_disjoint_and_complete(shards: int, readers: int) -> None:
         parts = Counter(part for mine in dealt for part in mine)
         assert max(parts.values()) == 1
         slices = next(iter(parts)).of
-        assert set(parts) == {Part(shard=s, slice=i, of=slices) for s in range(shards) for i in range(slices)}
+        assert set(parts) == {
+            ShardPart(shard=s, slice=i, of=slices) for s in range(shards) for i in range(slices)
+        }
         assert slices == 1 or shards < readers
 
 

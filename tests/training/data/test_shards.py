@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import ShardError
 from training.data.shards import HTTP_WAITS_SECONDS, STILL_SUFFIXES, _open, read_shard
+from training.errors import ShardError
 
 Write = Callable[..., Path]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import DataError, NoDataError
 from training.data.urls import expand_shards, refuse_overlap
+from training.errors import DataError, NoDataError
 
 
 @pytest.fixture

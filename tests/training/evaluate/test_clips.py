@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import NoDataError
 from cvivit.video import ClipFormat, encode_video, read_clips
-from training.evaluate.clips import EvaluationClips
+from training.data import SkippedSample
+from training.errors import NoDataError
+from training.evaluate.clips import find_inputs, read_evaluation_clips
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +30,23 @@ def write_shard(path: Path, files: dict[str, bytes]) -> None:
             tar.addfile(member, io.BytesIO(data))
 
 
-def keys(clips: EvaluationClips) -> list[str]:
-    return [clip.key.rpartition("/")[2] for clip in clips]
+def read(
+    names: list[str], config: CViViTConfig, *, leave_out: Collection[Path] = ()
+) -> tuple[list[str], list[SkippedSample]]:
+    """Return the keys of the clips, and what could not be read."""
+    items = list(read_evaluation_clips(find_inputs(names, leave_out=leave_out), config))
+    skipped = [item for item in items if isinstance(item, SkippedSample)]
+    return [item.key.rpartition("/")[2] for item in items if not isinstance(item, SkippedSample)], skipped
+
+
+def keys(names: list[str], config: CViViTConfig, *, leave_out: Collection[Path] = ()) -> list[str]:
+    return read(names, config, leave_out=leave_out)[0]
 
 
 def test_a_folder_of_shards_and_videos_gives_both(clip: bytes, tiny: CViViTConfig, tmp_path: Path) -> None:
     write_shard(tmp_path / "s.tar", {"a.mp4": clip})
     (tmp_path / "v.mp4").write_bytes(clip)
-    assert keys(EvaluationClips([str(tmp_path)], tiny)) == ["s.tar#a", "v.mp4#0"]
+    assert keys([str(tmp_path)], tiny) == ["s.tar#a", "v.mp4#0"]
 
 
 def test_a_shard_counts_once_however_it_is_spelt(
@@ -44,7 +55,7 @@ def test_a_shard_counts_once_however_it_is_spelt(
     write_shard(tmp_path / "s.tar", {"a.mp4": clip})
     monkeypatch.chdir(tmp_path)
     names = ["s.tar", "./s.tar", str(tmp_path / "s.tar"), f"file://{tmp_path}/s.tar", str(tmp_path)]
-    assert keys(EvaluationClips(names, tiny)) == ["s.tar#a"]
+    assert keys(names, tiny) == ["s.tar#a"]
 
 
 def test_stills_that_prepare_put_beside_clips_are_not_missed(
@@ -52,12 +63,9 @@ def test_stills_that_prepare_put_beside_clips_are_not_missed(
 ) -> None:
     write_shard(tmp_path / "train-000000.tar", {"a.mp4": clip})
     write_shard(tmp_path / "stills-train-000000.tar", {"b.png": b"a picture"})
-    clips = EvaluationClips([str(tmp_path)], tiny)
-    assert keys(clips) == ["train-000000.tar#a"]
-    assert not clips.unreadable
-    named = EvaluationClips([str(tmp_path / "stills-train-000000.tar")], tiny)
+    assert read([str(tmp_path)], tiny) == (["train-000000.tar#a"], [])
     with pytest.raises(NoDataError, match="stills-train"):
-        list(named)
+        read([str(tmp_path / "stills-train-000000.tar")], tiny)
 
 
 def test_an_earlier_animation_is_no_data(clip: bytes, tiny: CViViTConfig, tmp_path: Path) -> None:
@@ -65,21 +73,21 @@ def test_an_earlier_animation_is_no_data(clip: bytes, tiny: CViViTConfig, tmp_pa
     (tmp_path / "evaluation").mkdir()
     animation = tmp_path / "evaluation" / "comparison.gif"
     animation.write_bytes(encode_video(np.zeros((5, 32, 32, 3), np.uint8), fps=8, container="gif"))
-    assert len(keys(EvaluationClips([str(tmp_path)], tiny))) == 2
-    assert keys(EvaluationClips([str(tmp_path)], tiny, leave_out=[animation])) == ["v.mp4#0"]
+    assert len(keys([str(tmp_path)], tiny)) == 2
+    assert keys([str(tmp_path)], tiny, leave_out=[animation]) == ["v.mp4#0"]
 
 
-def test_an_empty_name_is_not_this_folder(tiny: CViViTConfig) -> None:
+def test_an_empty_name_is_not_this_folder() -> None:
     with pytest.raises(NoDataError, match="an empty name"):
-        EvaluationClips([""], tiny)
+        find_inputs([""])
 
 
 def test_bad_samples_are_listed_however_many(clip: bytes, tiny: CViViTConfig, tmp_path: Path) -> None:
     bad = {f"b{number:04}.mp4": b"no video" for number in range(1001)}
     write_shard(tmp_path / "s.tar", {"a.mp4": clip} | bad | {"z.mp4": clip})
-    clips = EvaluationClips([str(tmp_path / "s.tar")], tiny)
-    assert keys(clips) == ["s.tar#a", "s.tar#z"]
-    assert len(clips.unreadable) == 1001
+    clips, skipped = read([str(tmp_path / "s.tar")], tiny)
+    assert clips == ["s.tar#a", "s.tar#z"]
+    assert len(skipped) == 1001
 
 
 def test_a_video_that_needs_too_much_memory_is_listed(
@@ -93,6 +101,6 @@ def test_a_video_that_needs_too_much_memory_is_listed(
     for name in ("a.mp4", "b.mp4"):
         (tmp_path / name).write_bytes(clip)
     monkeypatch.setattr("training.evaluate.clips.read_clips", read_some)
-    clips = EvaluationClips([str(tmp_path)], tiny)
-    assert keys(clips) == ["b.mp4#0"]
-    assert [entry["message"] for entry in clips.unreadable] == ["needs more memory than there is"]
+    clips, skipped = read([str(tmp_path)], tiny)
+    assert clips == ["b.mp4#0"]
+    assert [one.message for one in skipped] == ["needs more memory than there is"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import OutputMismatchError
+from training.errors import OutputMismatchError
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.report import write_json
-from training.folders import alone
+from training.folders import lock_folder
 
 REPORT = {"weights": {}, "clips": 1, "psnr": 20.0, "codebook": {}}
 
@@ -34,7 +34,7 @@ def test_a_report_is_told_from_other_json(content: bytes, tmp_path: Path) -> Non
 
 def test_two_evaluations_at_once_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        alone(tmp_path),
+        lock_folder(tmp_path),
         pytest.raises(OutputMismatchError, match="another run is writing"),
         holding(tmp_path),
     ):

@@ -8,20 +8,20 @@ import torch
 from PIL import Image
 
 from training.evaluate import codecs
-from training.evaluate.clips import Clip
+from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
-from training.evaluate.codecs import Codec, available_codecs, code_clips
-from training.evaluate.measuring import Networks, measure_clip
+from training.evaluate.codecs import VideoCodec, available_codecs, code_clips
+from training.evaluate.measuring import PerceptualNetworks, measure_clip
 from training.evaluate.pictures import comparison, contact_sheet
 from training.evaluate.sample import EvenSample
 from training.losses.lpips import LPIPS
 
 
-def moving(seed: int, frames: int = 5) -> Clip:
+def moving(seed: int, frames: int = 5) -> EvaluationClip:
     blobs = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), dtype=np.uint8)
     scene = np.asarray(Image.fromarray(blobs).resize((96, 64), Image.Resampling.BICUBIC))
     shown = np.stack([scene[:, 2 * number : 2 * number + 64] for number in range(frames)])
-    return Clip(key=f"clip {seed}", frames=shown, real=frames)
+    return EvaluationClip(key=f"clip {seed}", frames=shown, real=frames)
 
 
 def test_use_and_perplexity_of_a_codebook() -> None:
@@ -54,34 +54,34 @@ def test_frames_that_pad_a_clip_are_not_measured() -> None:
     clip = moving(0)
     broken = clip.frames.copy()
     broken[3:] = 0
-    padded = Clip(key="padded", frames=clip.frames, real=3)
-    assert measure_clip(padded, broken, Networks()).mse == 0
-    assert measure_clip(clip, broken, Networks()).mse > 0
+    padded = EvaluationClip(key="padded", frames=clip.frames, real=3)
+    assert measure_clip(padded, broken, PerceptualNetworks()).mse == 0
+    assert measure_clip(clip, broken, PerceptualNetworks()).mse > 0
 
 
 @pytest.mark.parametrize("codec", available_codecs(), ids=lambda codec: str(codec.name))
 def test_codecs_trade_bits_for_quality_and_keep_to_the_budget(codec: object) -> None:
     clips = [moving(1), moving(2)]
     budget = 3000.0
-    result = code_clips(codec, clips, fps=8, budget=budget, networks=Networks())  # type: ignore[arg-type]
+    result = code_clips(codec, clips, fps=8, budget=budget, networks=PerceptualNetworks())  # type: ignore[arg-type]
     bits = [point.bits for point in result.curve]
     assert bits == sorted(bits, reverse=True)
     assert result.curve[0].psnr > 30
     assert result.curve[0].psnr > result.curve[-1].psnr + 3
     assert result.over_budget == 0
     assert result.at_budget.bits <= budget
-    starved = code_clips(codec, clips, fps=8, budget=1.0, networks=Networks())  # type: ignore[arg-type]
+    starved = code_clips(codec, clips, fps=8, budget=1.0, networks=PerceptualNetworks())  # type: ignore[arg-type]
     assert starved.over_budget == 2
 
 
 @pytest.mark.parametrize("codec", available_codecs(), ids=lambda codec: str(codec.name))
-def test_odd_and_large_pictures_come_back_like_any(codec: Codec) -> None:
+def test_odd_and_large_pictures_come_back_like_any(codec: VideoCodec) -> None:
     """Large ones are taken for BT.709 where nothing is said: eight decibels less."""
     pixels = np.asarray(Image.fromarray(moving(1).frames[0]).resize((592, 592), Image.Resampling.BICUBIC))
 
     def quality(height: int, width: int) -> float:
-        clip = Clip(key="a", frames=pixels[None, :height, :width].copy(), real=1)
-        return code_clips(codec, [clip], fps=8, budget=1e9, networks=Networks()).at_budget.psnr
+        clip = EvaluationClip(key="a", frames=pixels[None, :height, :width].copy(), real=1)
+        return code_clips(codec, [clip], fps=8, budget=1e9, networks=PerceptualNetworks()).at_budget.psnr
 
     usual = quality(576, 576)
     assert quality(584, 584) == pytest.approx(usual, abs=1)
@@ -105,18 +105,22 @@ def test_an_original_goes_through_lpips_once_for_all_rates() -> None:
     network, clip = LPIPS().eval(), moving(1)
     seen: list[int] = []
     network.vgg.register_forward_hook(lambda *_: seen.append(1))
-    result = code_clips(available_codecs()[0], [clip], fps=8, budget=3000.0, networks=Networks(lpips=network))
+    result = code_clips(
+        available_codecs()[0], [clip], fps=8, budget=3000.0, networks=PerceptualNetworks(lpips=network)
+    )
     assert len(seen) <= 1 + len(result.curve) + 1
     assert result.curve[0].lpips is not None
-    anew = measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network))
-    known = Networks(lpips=network).wanted(clip)
-    assert measure_clip(clip, clip.frames[::-1].copy(), Networks(lpips=network), wanted=known) == anew
+    anew = measure_clip(clip, clip.frames[::-1].copy(), PerceptualNetworks(lpips=network))
+    known = PerceptualNetworks(lpips=network).wanted(clip)
+    assert (
+        measure_clip(clip, clip.frames[::-1].copy(), PerceptualNetworks(lpips=network), wanted=known) == anew
+    )
 
 
 def test_clips_go_to_where_the_networks_are() -> None:
     """The device "meta" computes nothing, and refuses to be mixed with another."""
     meta, clip = torch.device("meta"), moving(1)
-    networks = Networks(lpips=LPIPS().eval().to(meta), device=meta)
+    networks = PerceptualNetworks(lpips=LPIPS().eval().to(meta), device=meta)
     video = torch.from_numpy(clip.frames)[None]
     distance = networks.distance(video, video, networks.wanted(clip))
     assert distance is not None

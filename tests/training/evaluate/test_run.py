@@ -16,9 +16,10 @@ import torch
 from typer.testing import CliRunner
 
 from cvivit import VideoTokenizer
-from cvivit.errors import DataWriteError, NoDataError, WeightsError
+from cvivit.errors import WeightsError
 from cvivit.video import write_video
 from training.__main__ import app
+from training.errors import DataWriteError, NoDataError
 from training.evaluate import run
 from training.evaluate.run import EvaluationOptions, evaluate
 from training.losses.i3d import I3D
@@ -169,7 +170,7 @@ def test_what_a_shard_has_besides_clips_is_told(
     assert [entry["source"] for entry in report["unreadable"]] == [f"{whole}#{n}" for n in (1, 3, 4, 6, 7, 9)]
     page = (tmp_path / "out" / "report.md").read_text()
     assert "6 videos, shards or samples could not be read to their end:" in page
-    assert f"- {whole}#9: not a sound video (InvalidDataError)" in page
+    assert f"- {whole}#9: not a sound video (the file is no video of a kind that is read)" in page
 
     limited = evaluate(tokenizer, [whole], tmp_path / "limited", replace(QUICK, max_clips=2))
     assert [entry["source"] for entry in limited["unreadable"]] == [f"{whole}#1"]

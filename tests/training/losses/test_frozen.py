@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import urllib.request
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from cvivit.errors import WeightsCorruptError, WeightsMismatchError, WeightsNotFoundError
-from training.losses import frozen
-from training.losses.frozen import load_i3d, load_lpips, read_state
+from cvivit.errors import (
+    WeightsCorruptError,
+    WeightsMismatchError,
+    WeightsNotFoundError,
+    WeightsUnavailableError,
+    WeightsUnsafeError,
+)
+from cvivit.weights import hub
+from training.losses.frozen import load_i3d, load_lpips
 from training.losses.i3d import I3D
 from training.losses.vgg import VGG16Features
 
@@ -28,7 +35,7 @@ def test_vgg16_is_read_from_the_layouts_of_torchvision_and_lpips(tmp_path: Path,
     network = load_lpips(str(vgg16))
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
-    state = read_state(vgg16)
+    state = load_file(vgg16)
     sliced = {f"loss_fn_lpips.net.{key.replace('features', 'slice1')}": value for key, value in state.items()}
     torch.save({**sliced, "loss_fn_lpips.lin0.model.1.weight": torch.zeros(1)}, tmp_path / "released.bin")
     again = load_lpips(str(tmp_path / "released.bin"))
@@ -45,7 +52,7 @@ def test_i3d_is_read_alone_or_from_a_checkpoint_and_without_counters(tmp_path: P
 
 
 def test_a_named_file_is_the_only_place_looked_at(tmp_path: Path, vgg16: Path) -> None:
-    with pytest.raises(WeightsNotFoundError, match="no such file"):
+    with pytest.raises(WeightsNotFoundError, match="cannot be read: No such file"):
         load_lpips(str(tmp_path / "absent.pt"))
     with pytest.raises(WeightsMismatchError, match="holds no I3D weights"):
         load_i3d(str(vgg16))
@@ -59,12 +66,12 @@ def test_damaged_and_unsafe_files_are_refused(tmp_path: Path) -> None:
         load_lpips(str(truncated))
     code = tmp_path / "code.pt"
     torch.save({"features.0.weight": pytest.raises}, code)
-    with pytest.raises(WeightsCorruptError, match=r"code\.pt"):
+    with pytest.raises(WeightsUnsafeError, match=r"code\.pt"):
         load_lpips(str(code))
 
 
 def test_missing_and_misshapen_tensors_are_named(tmp_path: Path, vgg16: Path) -> None:
-    state = read_state(vgg16)
+    state = load_file(vgg16)
     bias = state.pop("features.28.bias")
     torch.save(state, tmp_path / "short.pt")
     with pytest.raises(WeightsMismatchError, match=r"lack vgg\.features\.28\.bias"):
@@ -77,8 +84,8 @@ def test_missing_and_misshapen_tensors_are_named(tmp_path: Path, vgg16: Path) ->
 def test_what_comes_from_torchvisions_address_or_does_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def nowhere() -> Path:
-        raise OSError("unreachable")
+    def nowhere(*_: object) -> hub.Download:
+        raise WeightsUnavailableError("unreachable")
 
     def swallowed(_: object, *, timeout: float) -> io.BytesIO:
         raise TimeoutError(f"nothing for {timeout:g} seconds")
@@ -86,7 +93,7 @@ def test_what_comes_from_torchvisions_address_or_does_not(
     def another(*_: object, **__: object) -> None:
         raise RuntimeError('invalid hash value (expected "397923af", got "0")')
 
-    monkeypatch.setattr(frozen, "_released", nowhere)
+    monkeypatch.setattr(hub, "download", nowhere)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", another)
     monkeypatch.setattr(urllib.request, "urlopen", swallowed)
@@ -101,12 +108,33 @@ def test_without_any_weights_every_place_tried_is_named(monkeypatch: pytest.Monk
     def unreachable(*_: object, **__: object) -> str:
         raise OSError("unreachable\nand a long story")
 
-    monkeypatch.setattr(frozen, "hf_hub_download", unreachable)
+    monkeypatch.setattr(hub, "download", unreachable)
+    monkeypatch.setattr(hub, "download_file", unreachable)
     monkeypatch.setattr(torch.hub, "get_dir", unreachable)
     with pytest.raises(WeightsNotFoundError) as caught:
         load_lpips()
     assert "losses.vgg16_weights (evaluate: --vgg16-weights)" in str(caught.value)
     assert "released: unreachable; torchvision: unreachable" in str(caught.value)
+    assert "training.demonstration.frozen_weights" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(WeightsNotFoundError, match=r"losses\.i3d_weights"):
         load_i3d()
+
+
+def test_a_download_of_another_sha256_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vgg16: Path
+) -> None:
+    """The one released file is known; a replaced one, or one cut short in the cache, is not taken."""
+    there = hub.Download(weights=vgg16, config=None, name="released", sha256="0" * 64)
+    monkeypatch.setattr(hub, "download", lambda *_: there)
+    cached = tmp_path / "checkpoints" / "vgg16-397923af.pth"
+    cached.parent.mkdir()
+    cached.write_bytes(b"what a proxy answered")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(WeightsNotFoundError) as caught:
+        load_lpips()
+    assert "released: vgg16.safetensors has the sha256" in str(caught.value)
+    assert "torchvision: vgg16-397923af.pth has the sha256" in str(caught.value)
+    known = hashlib.sha256(vgg16.read_bytes()).hexdigest()
+    monkeypatch.setattr(hub, "download", lambda *_: there._replace(sha256=known))
+    load_lpips()

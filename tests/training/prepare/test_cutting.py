@@ -12,15 +12,15 @@ from tests.training.prepare.conftest import textured
 from tests.videos import make_video
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source
-from training.prepare.journal import Record, Stamp
+from training.prepare.journal import FileStamp, SourceOutcome
 from training.prepare.settings import PrepareSettings
 
 SETTINGS = PrepareSettings(clip_frames=4, image_size=(32, 32), scene_threshold=0)
 
 
-def cut(path: Path, spool: Path, **settings: object) -> Record:
+def cut(path: Path, spool: Path, **settings: object) -> SourceOutcome:
     source = Source(path=str(path), kind="video")
-    return cut_source(source, Stamp.of(source), SETTINGS.model_copy(update=settings), spool)
+    return cut_source(source, FileStamp.of(source), SETTINGS.model_copy(update=settings), spool)
 
 
 @pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])

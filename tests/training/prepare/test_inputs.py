@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import DataError, NoDataError
+from training.errors import DataError, NoDataError
 from training.prepare import PrepareSettings, prepare
 from training.prepare.inputs import Source, find_sources
 

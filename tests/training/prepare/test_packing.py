@@ -5,13 +5,15 @@ from collections import Counter
 
 import pytest
 
-from training.prepare.journal import Record, Stamp
+from training.prepare.journal import FileStamp, SourceOutcome
 from training.prepare.packing import sample_prefix, split_sources
 
 
-def record(name: str) -> Record:
+def record(name: str) -> SourceOutcome:
     digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
-    return Record(stamp=Stamp(path=f"/videos/{name}", size=1, mtime_ns=1), digest=digest, clips=(1,))
+    return SourceOutcome(
+        stamp=FileStamp(path=f"/videos/{name}", size=1, mtime_ns=1), digest=digest, clips=(1,)
+    )
 
 
 def test_a_share_of_many_sources_is_held_out() -> None:

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from pebble import ProcessExpired
 
-from cvivit.errors import DataWriteError, NoDataError, OutputMismatchError
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
 from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
+from training.errors import DataWriteError, NoDataError, OutputMismatchError
 from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import find_sources
-from training.prepare.journal import Record, Spool, Stamp
+from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder
 from training.prepare.run import result_of
 
 SMALL = PrepareSettings(clip_frames=5, image_size=(32, 32), clips_per_shard=4, validation=0.3)
@@ -223,10 +223,10 @@ def test_goes_on_after_a_kill(footage: Path, tmp_path: Path, after: int) -> None
 def test_goes_on_with_a_torn_journal_and_a_torn_spool(footage: Path, tmp_path: Path) -> None:
     straight, torn = tmp_path / "straight", tmp_path / "torn"
     prepare([str(footage)], straight, SMALL, processes=1)
-    spool = Spool(torn)
+    spool = WorkFolder(torn)
     spool.open(SMALL)
     for number, source in enumerate(find_sources([str(footage)])[:4]):
-        stamp = Stamp.of(source)
+        stamp = FileStamp.of(source)
         spool.add(cut_source(source, stamp, SMALL, spool.path(stamp)))
         if number == 0:
             spool.path(stamp).write_bytes(b"torn")
@@ -246,12 +246,12 @@ def test_what_could_not_be_read_is_tried_again(
     def refused(path: str) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    spool = Spool(again)
+    spool = WorkFolder(again)
     spool.open(SMALL)
     source = find_sources([str(footage)])[0]
     with monkeypatch.context() as patch:
         patch.setattr(cutting, "_digest", refused)
-        record = cut_source(source, Stamp.of(source), SMALL, spool.path(Stamp.of(source)))
+        record = cut_source(source, FileStamp.of(source), SMALL, spool.path(FileStamp.of(source)))
     assert (record.reason, record.message) == ("unreadable", "Permission denied")
     spool.add(record)
     assert prepare([str(footage)], again, SMALL, processes=1)["rejected"] == []
@@ -300,7 +300,7 @@ def test_inputs_may_change_until_there_are_shards(
 
 
 def test_unfinished_work_of_other_settings_is_refused(footage: Path, tmp_path: Path) -> None:
-    Spool(tmp_path).open(SMALL)
+    WorkFolder(tmp_path).open(SMALL)
     with pytest.raises(OutputMismatchError, match=r"unfinished work of other settings \(crf, seed\)"):
         prepare([str(footage)], tmp_path, SMALL.model_copy(update={"crf": 3, "seed": 4}))
 
@@ -322,17 +322,17 @@ def test_a_full_disk_is_one_line_and_loses_nothing(footage: Path, tmp_path: Path
 
 
 def test_a_source_that_kills_or_outlasts_its_process_is_rejected() -> None:
-    stamp = Stamp(path="a.mp4", size=1, mtime_ns=1)
+    stamp = FileStamp(path="a.mp4", size=1, mtime_ns=1)
     errors = (
         (ProcessExpired("died"), "crashed"),
         (TimeoutError(), "timeout"),
         (KeyError("a bug"), "crashed"),
     )
     for error, reason in errors:
-        future: Future[Record] = Future()
+        future: Future[SourceOutcome] = Future()
         future.set_exception(error)
         assert result_of(future, stamp, SMALL).reason == reason
-    full: Future[Record] = Future()
+    full: Future[SourceOutcome] = Future()
     full.set_exception(OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(OSError, match="No space left"):
         result_of(full, stamp, SMALL)

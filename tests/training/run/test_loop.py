@@ -12,16 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from cvivit.errors import (
-    CheckpointWriteError,
-    DataWriteError,
-    OutputMismatchError,
-    WeightsMismatchError,
-)
+from cvivit.errors import WeightsMismatchError
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config
-from training.folders import alone
+from training.errors import CheckpointWriteError, DataWriteError, OutputMismatchError
+from training.folders import lock_folder
 from training.run.batch import Batch
 from training.run.saving.checkpoint import CheckpointStore
 from training.run.tracking.step_log import read_log
@@ -114,7 +110,7 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error() -> None:
 
 def test_a_second_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     left = tmp_path / "checkpoints/.unfinished-step-00000002"
-    with alone(tmp_path):
+    with lock_folder(tmp_path):
         left.mkdir(parents=True)
         with pytest.raises(OutputMismatchError, match="another run is writing"):
             run(tiny_config(tmp_path))

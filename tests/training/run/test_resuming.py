@@ -10,14 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cvivit.errors import (
-    CheckpointCorruptError,
-    CheckpointMismatchError,
-    ConfigError,
-    TrainingInterrupted,
-)
+from cvivit.errors import ConfigError
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
+from training.errors import CheckpointCorruptError, CheckpointMismatchError, TrainingInterrupted
 from training.run.batch import Batch
 from training.run.saving.checkpoint import CheckpointStore
 from training.run.tracking.step_log import read_log

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from cvivit.errors import ConfigError, NonFiniteLossError
+from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
 from tests.training.tiny_run import Noise, tiny_config
 from training.config.loading import load_config
 from training.config.schema import LossesConfig, TrainingConfig
+from training.errors import NonFiniteLossError
 from training.losses.generator import GeneratorLosses
 from training.run.batch import Batch
 from training.run.learner import Learner, make_accelerator

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from cvivit.metrics import codebook_use, perplexity
 from cvivit.network.quantizer import nearest_codes
 from training.config.schema import QuantizerConfig
 from training.run import distributed
@@ -40,7 +41,7 @@ class CodebookUse(NamedTuple):
     used: float
     """Share of the codes that any token took."""
     perplexity: float
-    """exp of the entropy of the codes' frequencies: as many codes as would be used were they used alike."""
+    """As `cvivit.metrics.perplexity`."""
 
 
 class CodebookTraining:
@@ -114,13 +115,11 @@ class CodebookTraining:
 
     def take_use(self) -> CodebookUse:
         """Return how codes were used by the updates since the last call: zeros where there were none."""
-        total = self._step_counts.sum().clamp(min=1)
-        frequencies = self._step_counts / total
-        entropy = -torch.xlogy(frequencies, frequencies).sum()
-        used = (self._step_counts > 0).float().mean()
-        figures = torch.stack((used, torch.where(used > 0, entropy.exp(), 0.0))).tolist()
+        counts = self._step_counts.cpu().numpy()  # the only wait for the device
+        used = codebook_use(counts)
+        use = CodebookUse(used=used, perplexity=perplexity(counts) if used else 0.0)
         self._step_counts.zero_()
-        return CodebookUse(*figures)
+        return use
 
     @torch.no_grad()
     def _look_up(self, unit: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from training.config.schema import OptimizerConfig
 Named = Iterable[tuple[str, nn.Parameter]]
 
 
-class Several:
+class OptimizerGroup:
     """Optimizers of disjoint parameters, stepped as one.
 
     Args:
@@ -52,7 +52,7 @@ class Several:
             optimizer.load_state_dict(part)
 
 
-AnyOptimizer = torch.optim.Optimizer | Several
+AnyOptimizer = torch.optim.Optimizer | OptimizerGroup
 
 
 def make_optimizer(parameters: Named, config: OptimizerConfig, *, learning_rate: float) -> AnyOptimizer:
@@ -69,7 +69,7 @@ def make_optimizer(parameters: Named, config: OptimizerConfig, *, learning_rate:
         adjust_lr_fn="match_rms_adamw",
     )
     rest = [p for name, p in named if not is_inner_matrix(name, p)]
-    return Several([muon, _adamw(rest, config, learning_rate)])
+    return OptimizerGroup([muon, _adamw(rest, config, learning_rate)])
 
 
 def is_inner_matrix(name: str, parameter: nn.Parameter) -> bool:

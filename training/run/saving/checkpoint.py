@@ -34,8 +34,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cvivit.errors import CheckpointCorruptError, CheckpointWriteError
 from cvivit.files import replacing
+from training.errors import CheckpointCorruptError, CheckpointWriteError
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
@@ -50,7 +50,7 @@ DAMAGED = "damaged-"
 UNFINISHED = ".unfinished-"
 """Start of the names of folders that are being written or deleted; any found at a start are left-overs."""
 
-State = dict[str, Tensor]
+StateDict = dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Checkpoint:
 
     step: int
     """Optimizer steps taken."""
-    modules: Mapping[str, State]
+    modules: Mapping[str, StateDict]
     """State of each network by its name: `model`, and `ema` and `discriminator` where there are."""
     network: Mapping[str, Any]
     """Fields of the CViViTConfig."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from cvivit.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.config.schema import TrainingConfig
+from training.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.run import distributed
 from training.run.batch import BatchSource
 from training.run.learner import Learner, network_fields_that_differ
@@ -49,7 +49,7 @@ def save(
             )
         except CheckpointWriteError as error:
             fault = str(error)
-    fault = distributed.share(fault)
+    fault = distributed.from_first_process(fault)
     if fault is not None:
         raise CheckpointWriteError(fault)
 
@@ -64,7 +64,7 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tup
         CheckpointMismatchError: it is of another network, or of another topology and that is not allowed.
         CheckpointWriteError: newer ones cannot be moved.
     """
-    found, faults = distributed.share(_find(store) if distributed.rank() == 0 else (None, []))
+    found, faults = distributed.from_first_process(_find(store) if distributed.rank() == 0 else (None, []))
     if isinstance(found, str):
         raise CheckpointCorruptError(found)
     if found is None:

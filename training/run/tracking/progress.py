@@ -7,7 +7,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.run.tracking.step_log import Record
+from training.run.tracking.step_log import StepRecord
 
 SHOWN = ("loss", "psnr", "codebook_use", "clips_per_second")
 
@@ -35,7 +35,7 @@ class ProgressBar:
     ) -> None:
         self._progress.stop()
 
-    def advance(self, step: int, figures: Record) -> None:
+    def advance(self, step: int, figures: StepRecord) -> None:
         """Show that `step` steps are done, and their figures."""
         text = "  ".join(f"{name} {figures[name]:.4g}" for name in SHOWN if name in figures)
         self._progress.update(self._task, completed=step, description=text)

@@ -15,7 +15,7 @@ from cvivit.files import replacing
 
 LOG_NAME = "log.jsonl"
 
-Record = dict[str, Any]
+StepRecord = dict[str, Any]
 
 
 def refuse_absent(trackers: Sequence[str]) -> None:
@@ -28,12 +28,12 @@ def refuse_absent(trackers: Sequence[str]) -> None:
         )
 
 
-def read_log(path: Path) -> list[Record]:
+def read_log(path: Path) -> list[StepRecord]:
     """Return the records of a log, leaving out a last line that a kill cut short."""
     return [record for _, record in _lines(path)] if path.exists() else []
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Record]]:
+def _lines(path: Path) -> Iterator[tuple[str, StepRecord]]:
     """Yield the whole lines of a log, one by one: a long run has gigabytes of them."""
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -67,8 +67,8 @@ class RunLog:
                 )
             self._file = path.open("a", encoding="utf-8")
 
-    def write(self, step: int, figures: Record) -> None:
-        """Record the figures of one step, counted from 1."""
+    def write(self, step: int, figures: StepRecord) -> None:
+        """StepRecord the figures of one step, counted from 1."""
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, **figures}) + "\n")

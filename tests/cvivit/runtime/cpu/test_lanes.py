@@ -17,7 +17,7 @@ import torch
 
 from cvivit.network import CViViT
 from cvivit.runtime.cpu.lanes import MOST_LANES, Lanes
-from cvivit.runtime.runner import ClipRunner
+from cvivit.runtime.cpu.runner import CPURunner
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_threads_that_cannot_be_started_are_an_error(threads: int, monkeypatch: 
 
 
 def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViViT, clips: np.ndarray) -> None:
-    runner = ClipRunner(tiny_model, device="cpu", precision="fast")
+    runner = CPURunner(tiny_model, precision="fast")
     assert runner.batch_sizes == (1, threads)
     alone = np.concatenate([runner.encode_clips(clip[None]) for clip in clips])
     together = runner.encode_clips(clips)
@@ -156,4 +156,4 @@ def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViVi
 
 
 def test_exact_clips_share_the_cores(threads: int, tiny_model: CViViT) -> None:
-    assert ClipRunner(tiny_model, device="cpu", precision="exact").batch_sizes == (1,)
+    assert CPURunner(tiny_model, precision="exact").batch_sizes == (1,)

@@ -14,7 +14,7 @@ from training.config.schema import OptimizerConfig
 from training.run.autoencoder import trainable
 from training.run.optimization.optimizers import (
     AnyOptimizer,
-    Several,
+    OptimizerGroup,
     is_inner_matrix,
     load_optimizer,
     make_optimizer,
@@ -41,7 +41,7 @@ def moved(model: CViViT, optimizer: AnyOptimizer) -> dict[str, torch.Tensor]:
 def test_every_parameter_is_moved_by_one_optimizer(tiny: CViViTConfig) -> None:
     model = network(tiny)
     optimizer = make_optimizer(trainable(model), MUON, learning_rate=1e-2)
-    assert isinstance(optimizer, Several)
+    assert isinstance(optimizer, OptimizerGroup)
     groups = [p for group in optimizer.param_groups for p in group["params"]]
     assert sorted(map(id, groups)) == sorted(id(p) for _, p in trainable(model))
     assert all(step.any() for name, step in moved(model, optimizer).items() if step.numel())

@@ -1,0 +1,110 @@
+"""What several commands share: their options, checks of paths, the progress bar, and the report of a file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from cvivit.tokenizer import VideoTokenizer
+    from cvivit.video import VideoContainer
+
+# The modules of the commands import what takes long, such as torch, only when a command runs. So `--help`
+# and a mistyped option are answered at once.
+
+Fit = Literal["crop", "pad", "stretch"]
+Precision = Literal["auto", "exact", "fast"]
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="The weights: demo, a Hub repository, a folder, or a .safetensors or .bin file.",
+    ),
+]
+RevisionOption = Annotated[
+    str | None, typer.Option("--revision", help="The branch, tag or commit of a Hub repository.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="exact computes in float32, fast in bfloat16, and auto is fast where the hardware has bfloat16.",
+    ),
+]
+FitOption = Annotated[
+    Fit,
+    typer.Option(
+        "--fit",
+        help="How frames become square: crop to the middle, pad with black, or stretch.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+InputArgument = Annotated[Path, typer.Argument(help="The file to read, or a pipe such as /dev/stdin.")]
+OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suffix says in which form.")]
+
+VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
+
+
+def load_tokenizer(model: str, revision: str | None, device: str, precision: Precision) -> VideoTokenizer:
+    """Load the tokenizer that the options name."""
+    from cvivit.tokenizer import VideoTokenizer
+
+    return VideoTokenizer.from_pretrained(model, revision=revision, device=device, precision=precision)
+
+
+def container_of(output: Path) -> VideoContainer:
+    """Return the container that the suffix of an output names.
+
+    Raises:
+        typer.BadParameter: the suffix is none of a video.
+    """
+    try:
+        return VIDEO_CONTAINERS[output.suffix.lower()]
+    except KeyError:
+        raise typer.BadParameter("videos are written as .mp4, .webm or .gif", param_hint="OUTPUT") from None
+
+
+def check_paths(source: Path, output: Path) -> None:
+    """Check the paths before the weights are loaded, so that no command fails after an hour's work.
+
+    Raises:
+        OSError: the input does not exist, the output's folder does not exist, or the output is a folder.
+    """
+    source.stat()
+    output.parent.stat()
+    if not output.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output))
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+
+
+def report_written(output: Path, contents: str) -> None:
+    """Say on stderr what was written, in one line. stdout stays free for results."""
+    print(f"wrote {output}: {contents}", file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr while the body runs, and yield the function that moves it.
+
+    The function takes how many steps are done and how many there are. Nothing is shown where stderr is no
+    terminal.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,40 @@
+"""Memory of a device: how a lack of it is recognised, and how freed memory is kept for the next batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+
+LARGEST_KEPT_BYTES: Final = 2**25 - 2**16
+"""Just below the largest block that glibc ever keeps, with room for its header and its alignment."""
+
+OUT_OF_MEMORY: Final = ("can't allocate memory", "_ALLOC_FAILED", "CUDA error: out of memory")
+"""Text in the errors of the CPU allocator, of cuBLAS and cuDNN, and of CUDA, which have no own class."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that a device had too little memory."""
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def smaller_batch_sizes(batch_sizes: Sequence[int], size: int) -> tuple[int, ...]:
+    """Return the batch sizes that are left when `size` did not fit, or none where `size` is 1.
+
+    Where none of `batch_sizes` is below `size`, half of `size` is left.
+    """
+    if size == 1:
+        return ()
+    return tuple(kept for kept in batch_sizes if kept < size) or (size // 2,)
+
+
+def keep_freed_memory() -> None:
+    """Let the activations of one batch reuse the memory of the batch before, on a system with glibc.
+
+    glibc asks the system for new pages for every block above a threshold, and the system clears those pages
+    one by one. The threshold starts at 128 KiB and rises to the size of the largest block that was ever
+    freed, up to 32 MiB. So this function allocates and frees one block just below that size. With another C
+    library it has no effect.
+    """
+    torch.empty(LARGEST_KEPT_BYTES, dtype=torch.uint8)

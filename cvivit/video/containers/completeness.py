@@ -1,0 +1,176 @@
+"""Whether a file is all there. FFmpeg reads a file that was cut short as a shorter video, without an error.
+
+Each kind of container says in its own way how long it is. What it says is believed only where a whole file
+could not say it: a check that cannot tell lets the file through, so that no healthy file is turned away.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, Final
+
+from cvivit.errors import CorruptVideoError
+from cvivit.video.containers.ebml import CLUSTER, HEADER_BYTES, SEGMENT, parse_element
+from cvivit.video.containers.kinds import HEAD_BYTES, ISO_BOXES, Container, transport_layout
+
+TRUNCATED: Final = "the video is truncated: the end of the file is missing"
+
+_AVI_SLACK: Final = 8
+"""Bytes that sloppy writers of AVI count too many."""
+_MAX_STEPS: Final = 500_000
+"""Boxes, elements or blocks that are walked: half a second. A file of more than these is let through."""
+_TS_PACKET: Final = 188
+_M2TS_PACKET: Final = 192
+"""With the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) put before every packet."""
+_PS_PACK: Final = b"\x00\x00\x01\xba"
+_PS_TAIL: Final = 1 << 18
+"""Bytes at the end of a program stream that are looked at. A unit of it has 64 KiB at most."""
+
+
+def check_complete(file: BinaryIO, container: Container) -> None:
+    """Raise CorruptVideoError where the file ends before its contents do.
+
+    Reads structure alone, never pictures. The file's position is moved.
+    """
+    size = file.seek(0, os.SEEK_END)
+    whole = {
+        Container.ISO: _iso_is_whole,
+        Container.MATROSKA: _matroska_is_whole,
+        Container.AVI: _avi_is_whole,
+        Container.GIF: _gif_is_whole,
+        Container.MPEG_TS: _transport_is_whole,
+        Container.MPEG_PS: _program_is_whole,
+    }[container]
+    if not whole(file, size):
+        raise CorruptVideoError(TRUNCATED)
+
+
+def _read(file: BinaryIO, offset: int, count: int) -> bytes:
+    file.seek(offset)
+    return file.read(count)
+
+
+def _iso_is_whole(file: BinaryIO, size: int) -> bool:
+    """Walk the boxes at the top level; the one with the index, `moov`, must be among them.
+
+    A recording in fragments says nowhere how many there are: a cut between two of them cannot be seen.
+    """
+    offset, kind = 0, b""
+    seen: set[bytes] = set()
+    for _ in range(_MAX_STEPS):
+        header = _read(file, offset, 16)
+        if len(header) < 8:
+            cut_inside_header = b"moof" in seen and any(header)
+            return bool(seen & {b"moov", b"meta"}) and kind != b"moof" and not cut_inside_header
+        kind, length = header[4:8], int.from_bytes(header[:4])
+        if length == 1:
+            length = int.from_bytes(header[8:16])
+        elif length == 0:
+            length = size - offset
+        if kind not in ISO_BOXES and offset + length > size:
+            return b"moov" in seen  # bytes that some cameras append, which are no box
+        seen.add(kind)
+        if length < 8 or offset + length > size:
+            return length < 8
+        offset += length
+    return True
+
+
+def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
+    """Walk the elements, inside a segment or cluster that does not say its size, as live recordings."""
+    offset = 0
+    for _ in range(_MAX_STEPS):
+        if offset >= size:
+            break
+        element = parse_element(_read(file, offset, HEADER_BYTES))
+        if element is None:
+            return (
+                size - offset >= HEADER_BYTES
+            )  # cut inside a header; or no element, and not for us to judge
+        identity, header, length = element
+        offset += header
+        if length is not None:
+            offset += length
+        elif identity not in (SEGMENT, CLUSTER):
+            return True
+        if identity == SEGMENT and length is not None:
+            break
+    return offset <= size
+
+
+def _avi_is_whole(file: BinaryIO, size: int) -> bool:
+    """Walk the RIFF chunks; a recording that never learned its length says 0 or the largest number."""
+    offset = 0
+    while size - offset >= 12:
+        header = _read(file, offset, 12)
+        length = int.from_bytes(header[4:8], "little")
+        if header[:4] != b"RIFF" or length in (0, 0xFFFFFFFF):
+            return True
+        offset += 8 + length + length % 2
+    return offset <= size + _AVI_SLACK
+
+
+def _gif_is_whole(file: BinaryIO, size: int) -> bool:
+    """Walk the blocks to the trailer. Encoders that forget the trailer still end with a whole block."""
+    header = _read(file, 0, 13)
+    if len(header) < 13:
+        return False
+    offset = 13 + _gif_palette_bytes(header[10])
+    inside = False  # a block's data, as opposed to between blocks
+    for _ in range(_MAX_STEPS):
+        if offset >= size:
+            return offset == size and not inside
+        block = _read(file, offset, 10)
+        if inside:
+            offset += 1 + block[0]
+            inside = block[0] > 0
+        elif block[0] == 0x21:
+            offset, inside = offset + 2, True
+        elif block[0] == 0x2C:
+            if len(block) < 10:
+                return False
+            offset, inside = offset + 11 + _gif_palette_bytes(block[9]), True
+        else:
+            return True  # the trailer; or no block, and not for us to judge
+    return True
+
+
+def _gif_palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _transport_is_whole(file: BinaryIO, size: int) -> bool:
+    """A transport stream is made of packets of one size. A cut between two of them cannot be seen."""
+    layout = transport_layout(_read(file, 0, HEAD_BYTES))
+    if layout is None:
+        return True
+    offset, packet = layout
+    after_sync = _TS_PACKET if packet == _M2TS_PACKET else packet  # a time code stands before its packet
+    return (size - offset) % packet == after_sync % packet
+
+
+def _program_is_whole(file: BinaryIO, size: int) -> bool:
+    """Walk the packs and packets of the tail, from the first place where they follow each other."""
+    tail = _read(file, max(0, size - _PS_TAIL), _PS_TAIL)
+    start = tail.find(_PS_PACK)
+    while start >= 0:
+        end, units = start, 0
+        while tail[end : end + 3] == _PS_PACK[:3]:
+            end += _program_unit_bytes(tail[end : end + 14])
+            units += 1
+        if units > 1 and not tail[end:].strip(b"\x00\xff"):
+            return end <= len(tail)
+        start = tail.find(_PS_PACK, start + 1)
+    return True
+
+
+def _program_unit_bytes(header: bytes) -> int:
+    """Return the bytes of a pack header, a packet or the end code that begins so."""
+    kind = header[3] if len(header) > 3 else 0xBA
+    if kind == 0xB9:
+        return 4
+    if kind != 0xBA:
+        return 6 + int.from_bytes(header[4:6]) if len(header) >= 6 else 6
+    if len(header) >= 5 and header[4] & 0xF0 == 0x20:
+        return 12
+    return 14 + (header[13] & 7 if len(header) >= 14 else 0)

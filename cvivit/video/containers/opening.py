@@ -1,0 +1,205 @@
+"""Opening a video so that it can touch nothing but its own bytes.
+
+FFmpeg's defaults follow references to other files and to the network, and believe what a header says of its
+size. Here the demuxer is chosen by us, protocols are off, and demuxers and decoders come from short lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, NoReturn
+
+import av
+from av.container import InputContainer
+from av.stream import Discard
+from av.video.stream import VideoStream
+
+from cvivit.errors import (
+    CorruptVideoError,
+    UnsupportedMediaError,
+    VideoTooLargeError,
+)
+from cvivit.video.containers.completeness import check_complete
+from cvivit.video.containers.encryption import check_not_encrypted
+from cvivit.video.containers.index_claims import claimed_frames
+from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, Container, sniff
+from cvivit.video.containers.tracks import choose_track
+from cvivit.video.containers.transport import check_one_video
+from cvivit.video.settings import VideoLimits
+from cvivit.video.source import NamelessFile, VideoSource, open_source
+
+ROW_PADDING: Final = 64 * 65_536
+"""Pixels by which FFmpeg may round up a frame before it compares it: rows to 64. We compare exactly."""
+
+BROKEN: Final = "the video is broken: its contents cannot be read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFile:
+    """A file that was found to be a video of a kind that is read. `opened_track` opens it for decoding."""
+
+    file: BinaryIO
+    kind: Container
+    limits: VideoLimits
+    options: dict[str, str]
+    """What every decoder of it is opened with."""
+    truncated: bool
+    """Whether the end of the file is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTrack:
+    """A file that is open for decoding, and the one stream of it that is read."""
+
+    source: VideoFile
+    container: InputContainer
+    stream: VideoStream
+
+
+@contextmanager
+def open_video(source: VideoSource, limits: VideoLimits, *, salvage: bool = False) -> Iterator[VideoFile]:
+    """Open `source` and check what can be checked before FFmpeg sees it.
+
+    Raises:
+        UnsupportedMediaError: not a video, a container that is not read, or an encrypted video.
+        CorruptVideoError: the file is truncated (unless `salvage`).
+        VideoTooLargeError: `max_frames` was passed by an index.
+        OSError: a path that cannot be opened.
+    """
+    with open_source(source) as file:
+        file.seek(0)
+        kind = sniff(file.read(HEAD_BYTES))
+        if kind is None:
+            raise UnsupportedMediaError("the file is no video of a kind that is read")
+        truncated = False
+        try:
+            check_complete(file, kind)
+        except CorruptVideoError:
+            if not salvage:
+                raise
+            truncated = True
+        check_not_encrypted(file, kind)
+        if kind is Container.ISO and limits.max_frames is not None:
+            claimed = claimed_frames(file)
+            if claimed > limits.max_frames:
+                raise too_many_frames(limits.max_frames, claimed)
+        options = {"codec_whitelist": ",".join(CODECS)}
+        if limits.max_pixels is not None:
+            options["max_pixels"] = str(limits.max_pixels + ROW_PADDING)
+        yield VideoFile(file=file, kind=kind, limits=limits, options=options, truncated=truncated)
+
+
+@contextmanager
+def opened_track(video: VideoFile, *, threads: int) -> Iterator[OpenTrack]:
+    """Open the file from its beginning, for decoding its video with `threads` threads (0: one a core).
+
+    Raises:
+        UnsupportedMediaError: a codec that is not read, or an encrypted or joined transport stream.
+        CorruptVideoError: the file's structure is broken.
+        NoVideoStreamError: nothing but sound, or a still picture that goes with it.
+        VideoTooLargeError: `max_streams` was passed.
+    """
+    with _opened(video) as container:
+        streams, allowed = len(container.streams), video.limits.max_streams
+        if allowed is not None and streams > allowed:
+            raise VideoTooLargeError(
+                f"the file has {streams} streams, {allowed} are allowed",
+                limit_name="max_streams",
+                limit=allowed,
+                actual=streams,
+            )
+        looked = False
+
+        def look() -> AbstractContextManager[InputContainer]:
+            nonlocal looked
+            looked = True
+            return _opened(video)
+
+        index = choose_track(container, look)
+        if not looked:
+            yield _prepared(video, container, index, threads)
+    if looked:  # which has moved the position in the file that the first container counts on
+        with _opened(video) as container:
+            yield _prepared(video, container, index, threads)
+
+
+def _prepared(video: VideoFile, container: InputContainer, index: int, threads: int) -> OpenTrack:
+    stream = container.streams[index]
+    assert isinstance(stream, VideoStream)
+    if video.kind is Container.MPEG_TS:
+        position = video.file.tell()
+        check_one_video(video.file, stream.id)
+        video.file.seek(position)
+    for other in container.streams:
+        if other is not stream:
+            other.discard = Discard.all
+    stream.codec_context.options = dict(video.options)
+    stream.codec_context.thread_type = "AUTO"
+    stream.codec_context.thread_count = threads
+    return OpenTrack(source=video, container=container, stream=stream)
+
+
+@contextmanager
+def _opened(video: VideoFile) -> Iterator[InputContainer]:
+    video.file.seek(0)
+    with (
+        _raising_interrupts(NamelessFile(video.file)) as nameless,
+        _open_container(nameless, video.kind, video.options) as container,
+    ):
+        yield container
+
+
+@contextmanager
+def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
+    """Raise what interrupted the reading of `file`, in place of what came of it."""
+    try:
+        yield file
+    except Exception:
+        if file.interrupt is None:
+            raise
+    if file.interrupt is not None:
+        raise file.interrupt
+
+
+def _open_container(file: NamelessFile, kind: Container, options: dict[str, str]) -> InputContainer:
+    try:
+        return av.open(
+            file,
+            "r",
+            format=kind.value,
+            # Time stamps that wrap are for the timeline to judge: FFmpeg takes a joined recording for a wrap.
+            options=options
+            | {"protocol_whitelist": "", "format_whitelist": kind.value, "correct_ts_overflow": "0"},
+            metadata_errors="replace",
+            io_open=_refuse,
+        )
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise CorruptVideoError(BROKEN) from error
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise UnsupportedMediaError("the file refers to other files")
+
+
+def too_many_pixels(pixels: int, limit: int) -> VideoTooLargeError:
+    """Return the error for a frame of more pixels than allowed."""
+    return VideoTooLargeError(
+        f"a frame has {pixels} pixels, {limit} are allowed",
+        limit_name="max_pixels",
+        limit=limit,
+        actual=pixels,
+    )
+
+
+def too_many_frames(limit: int, actual: int | None = None) -> VideoTooLargeError:
+    """Return the error for more frames than allowed."""
+    return VideoTooLargeError(
+        f"the video has more than the {limit} frames that are allowed",
+        limit_name="max_frames",
+        limit=limit,
+        actual=actual,
+    )

@@ -1,0 +1,74 @@
+"""Which of the tracks of a file is its video.
+
+The largest one whose codec is read, by the pixels of its frames; of equally large ones the default one,
+then the one of most frames: an animated AVIF holds its first picture beside them all. A track without a
+packet never wins. Cover pictures do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from cvivit.errors import NoVideoStreamError, UnsupportedMediaError
+from cvivit.video.containers.kinds import CODECS
+
+_NO_CODEC: Final = "the video's codec is not one that is read"
+
+
+def choose_track(
+    container: InputContainer, reopen: Callable[[], AbstractContextManager[InputContainer]]
+) -> int:
+    """Return the index of the stream that is read. `reopen` opens the file again, to look at its packets.
+
+    Raises:
+        NoVideoStreamError: nothing but sound, or a still picture that goes with it.
+        UnsupportedMediaError: no track is in a codec that is read.
+    """
+    tracks = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+    if not tracks:
+        raise NoVideoStreamError("the file has no video stream")
+    readable = [s for s in tracks if s.codec_context is not None and s.codec_context.name in CODECS]
+    if not readable:
+        raise UnsupportedMediaError(_NO_CODEC)
+    readable.sort(key=_rank, reverse=True)
+    if len(readable) > 1 and not len(readable[0].index_entries):
+        filled = _first_filled([track.index for track in readable], reopen)
+        if filled is not None:
+            return filled
+    return readable[0].index
+
+
+def _rank(track: VideoStream) -> tuple[int, bool, int]:
+    return claimed_pixels(track), bool(track.disposition & track.disposition.default), track.frames
+
+
+def claimed_pixels(track: VideoStream) -> int:
+    """Return the pixels of a frame, as the file states them."""
+    return track.codec_context.width * track.codec_context.height if track.codec_context else 0
+
+
+def _first_filled(
+    indexes: list[int], reopen: Callable[[], AbstractContextManager[InputContainer]]
+) -> int | None:
+    """Return the first of the tracks that has a packet.
+
+    The packets of all of them are looked at until the preferred one shows up, most often in the first few.
+    """
+    seen: set[int] = set()
+    with reopen() as container:
+        try:
+            for packet in container.demux([container.streams[index] for index in indexes]):
+                if packet.size:
+                    seen.add(packet.stream_index)
+                    if packet.stream_index == indexes[0]:
+                        break
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+    return next((index for index in indexes if index in seen), None)

@@ -1,0 +1,253 @@
+"""Decoding the packets of one track, with every error told and none swallowed.
+
+With one thread a decoder says at once what is wrong with a packet. With several it says so later, in
+another call, and PyAV drops an error where the same call returned frames. So several threads are for sound
+files: at the first sign that a file is none, `OddityError` is raised, and the caller reads the file again
+with one thread. What is read does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Final
+
+import av
+from av import VideoFrame
+
+from cvivit.errors import CorruptVideoError, ResolutionChangedError, VideoError
+from cvivit.video.containers.kinds import Container
+from cvivit.video.containers.opening import BROKEN, OpenTrack, too_many_frames, too_many_pixels
+from cvivit.video.containers.tracks import claimed_pixels
+from cvivit.video.decoding.bitstream import Bitstream, Spare
+from cvivit.video.decoding.packets import PacketQueue, VideoPacket
+from cvivit.video.timing.stamps import SortedStamps, Stamp, StampLog, are_decoding_times
+
+_PENDING: Final = 256
+"""Packets after which a frame that did not come out of the decoder will not."""
+NO_KEYFRAME: Final = "the video has no keyframe that decoding could start from"
+
+
+class OddityError(Exception):
+    """Something that several threads cannot tell exactly: the file has to be read again with one."""
+
+
+class Decoder:
+    """Yields the frames of a track in the order they are shown, each with the stamp of its packet.
+
+    Args:
+        track: what is read.
+        log: takes the stamps of the packets.
+        is_spare: says of a stamp whether its frame is not needed. None: every frame is decoded.
+        second: tells where in the video a stamp is, for errors.
+        exact: whether the track is decoded with one thread.
+        first_index: the number of the packet at which the container stands.
+    """
+
+    def __init__(
+        self,
+        track: OpenTrack,
+        log: StampLog,
+        *,
+        exact: bool,
+        is_spare: Callable[[Stamp, bool], bool] | None = None,
+        second: Callable[[Stamp | None], float | None] = lambda _: None,
+        first_index: int = 0,
+    ) -> None:
+        self._track = track
+        self._context = track.stream.codec_context
+        self._limits = track.source.limits
+        self._kind = track.source.kind
+        # A transport stream may begin anywhere and lose packets on its way: what cannot be decoded is left
+        # out, as players do. In any other file it means that the file is broken.
+        self._forgiving = self._kind is Container.MPEG_TS
+        self._log = log
+        self._is_spare = is_spare
+        self._second = second
+        self._exact = exact
+        self._bitstream = Bitstream(track.stream)
+        self._queue = PacketQueue(track, log, first_index=first_index)
+        self._sorted: SortedStamps | None = None
+        self._size: tuple[int, int] | None = None
+        self._skipping = False
+        self._frames = 0
+        """Frames that came out, or that certainly will not because they were left out."""
+        self._skipped: set[int] = set()
+        """Packets whose frame may be left out, and did not come out yet."""
+        self._owed: set[int] = set()
+        """Packets that were decoded and gave no frame yet."""
+        self._keyframe_seen = False
+        self._sound_seen = False
+        self.packets = 0
+        """Packets that were read, empty ones included."""
+        self.filled = 0
+        """Packets that were read and hold anything."""
+
+    def __iter__(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        self._queue.fill()
+        if self._context.has_b_frames and are_decoding_times(self._queue.stamps()):
+            self._sorted, self._is_spare = SortedStamps(), None
+        last: Stamp | None = None
+        try:
+            for packet, stamp in self._queue:
+                self.packets += 1
+                self.filled += packet.size > 0
+                if packet.size:
+                    last = stamp
+                    yield from self._decoded(packet, stamp)
+            yield from self._flushed(last)
+        except av.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise self._damage(last) from error
+        if self.filled and not self._sound_seen:
+            raise CorruptVideoError(BROKEN if self._keyframe_seen else NO_KEYFRAME)
+
+    def _decoded(self, packet: VideoPacket, stamp: Stamp) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        """Decode one packet, or leave it out."""
+        if packet.is_corrupt and (self._track.source.truncated or self._kind is Container.ISO):
+            raise CorruptVideoError("the video is truncated: a frame is missing its end")
+        self._bitstream.note(packet)
+        is_keyframe = self._bitstream.is_keyframe(packet)
+        self._keyframe_seen |= is_keyframe
+        if self._bitstream.needs_keyframe and not self._keyframe_seen:
+            stamp.without_frame = True
+            return
+        spare = Spare.DECODE
+        if self._is_spare is not None and self._is_spare(stamp, self._queue.ended):
+            spare = self._bitstream.spare(packet)
+        if spare is not Spare.DECODE:
+            self._note_skipped(stamp)
+            if spare is Spare.DROP:
+                return
+        if (spare is Spare.NONREF) != self._skipping:
+            self._skipping = spare is Spare.NONREF
+            self._context.skip_frame = "NONREF" if self._skipping else "DEFAULT"
+        if not packet.is_discard:
+            if self._sorted is not None:
+                self._sorted.push(stamp)
+            if not self._exact and spare is Spare.DECODE:
+                self._owed.add(stamp.index)
+        packet.pts = stamp.index  # comes back in the frame
+        try:
+            frames = self._context.decode(packet)
+        except av.FFmpegError as error:
+            self._judge_error(error, packet, stamp)
+            return
+        for frame in frames:
+            yield from self._checked(frame)
+
+    def _flushed(self, last: Stamp | None) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        """Take the frames that the decoder still holds."""
+        if last is None:
+            return
+        try:
+            frames = self._context.decode(None)
+        except av.FFmpegError as error:
+            if not self._exact:
+                raise OddityError from error
+            raise
+        for frame in frames:
+            yield from self._checked(frame)
+        lost = self._owed if self._bitstream.frame_each else self._owed & {last.index}
+        if not self._exact and lost:
+            raise OddityError
+
+    def _judge_error(self, error: av.FFmpegError, packet: VideoPacket, stamp: Stamp) -> None:
+        """Return where an error of the decoder may be passed over, and raise what it means otherwise."""
+        if not self._exact:
+            raise OddityError from error
+        failure = self._explain(packet, stamp)
+        if not isinstance(failure, CorruptVideoError):
+            raise failure from error
+        if isinstance(error, MemoryError):
+            raise error
+        started = self._keyframe_seen or self._sound_seen
+        if not self._forgiving and started and self._bitstream.has_picture(packet):
+            raise failure from error
+        stamp.without_frame = True
+        self._owed.discard(stamp.index)
+        if self._sorted is not None:
+            self._sorted.drop(stamp)
+
+    def drained(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        """Yield what the decoder holds after an error: frames that come before the break."""
+        if self._exact:
+            with suppress(av.FFmpegError, VideoError):
+                for frame in self._context.decode(None):
+                    yield from self._checked(frame)
+
+    def _checked(self, frame: VideoFrame) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        stamp = self._stamp_of(frame)
+        if frame.is_corrupt and not self._forgiving:
+            if not self._exact:
+                raise OddityError
+            if not self._sound_seen and not frame.key_frame:
+                return  # what it refers to lies before the beginning
+            raise self._damage(stamp)
+        self._sound_seen = True
+        size = frame.width, frame.height
+        self._size = self._size or size
+        if size != self._size:
+            raise ResolutionChangedError("the video changes its resolution")
+        pixels, limit = frame.width * frame.height, self._limits.max_pixels
+        if limit is not None and pixels > limit:
+            raise too_many_pixels(pixels, limit)
+        self._frames += 1
+        self._check_count()
+        yield frame, stamp
+
+    def _stamp_of(self, frame: VideoFrame) -> Stamp | None:
+        if frame.pts is not None:
+            self._owed.discard(frame.pts)
+            self._skipped.discard(frame.pts)
+        if self._sorted is None:
+            stamp = self._log.get(frame.pts)
+        else:
+            entry = self._sorted.pop()
+            stamp = self._log.get(entry[1]) if entry is not None else None
+            if entry is not None and stamp is not None:
+                stamp.pts = entry[0]
+        if stamp is not None:
+            self._log.forget_before(stamp.index)
+        return stamp
+
+    def _note_skipped(self, stamp: Stamp) -> None:
+        stamp.skipped = True
+        self._skipped.add(stamp.index)
+        if len(self._skipped) > 2 * _PENDING:
+            old = {index for index in self._skipped if index < stamp.index - _PENDING}
+            self._frames += len(old)
+            self._skipped -= old
+        self._check_count()
+
+    def _check_count(self) -> None:
+        limit = self._limits.max_frames
+        if limit is not None and self._frames + len(self._skipped) > limit:
+            raise too_many_frames(limit)
+
+    def _damage(self, stamp: Stamp | None) -> CorruptVideoError:
+        second = self._second(stamp)
+        if second is None:
+            return CorruptVideoError(BROKEN)
+        return CorruptVideoError(f"the video is damaged at second {max(0.0, second):.1f}")
+
+    def _explain(self, packet: VideoPacket, stamp: Stamp) -> VideoError:
+        """Say why a packet could not be decoded: the frames are larger than allowed, or it is damaged.
+
+        A decoder that refuses a size does not tell it, so a second one without the limit reads the headers
+        alone.
+        """
+        limit = self._limits.max_pixels
+        if limit is not None:
+            context = av.VideoCodecContext.create(self._context.name, "r")
+            assert isinstance(context, av.VideoCodecContext)
+            context.extradata = self._context.extradata
+            context.skip_frame = "ALL"
+            context.thread_count = 1
+            with suppress(av.FFmpegError):
+                context.decode(packet)
+            pixels = max(claimed_pixels(self._track.stream), context.width * context.height)
+            if pixels > limit:
+                return too_many_pixels(pixels, limit)
+        return self._damage(stamp)

@@ -1,0 +1,225 @@
+"""The frames of a video on the clip's clock: which one each tick shows, decoding no more than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Final
+
+from av import VideoFrame
+from av.video.stream import VideoStream
+
+from cvivit.errors import CorruptVideoError, EmptyVideoError, VideoTooLargeError
+from cvivit.video.containers.completeness import TRUNCATED
+from cvivit.video.containers.kinds import Container
+from cvivit.video.containers.opening import BROKEN, OpenTrack, VideoFile, opened_track
+from cvivit.video.containers.seeking import may_seek, seek_keyframe
+from cvivit.video.decoding.decoder import Decoder, OddityError
+from cvivit.video.timing.skipping import SkipPlan
+from cvivit.video.timing.stamps import Stamp, StampLog
+from cvivit.video.timing.ticks import Ticks
+from cvivit.video.timing.timeline import Timeline, TimeRules
+
+_LONGEST_GUESS: Final = Fraction(1)
+"""Seconds that a last frame of unstated duration stays on screen, at most."""
+_INDEX_FRAMES: Final = 1_000_000
+"""Frames of an index that takes some 24 MB or more."""
+_BROADCAST: Final = TimeRules(longest_gap=Fraction(10), wrap=1 << 33, states_decoding=True)
+_RULES: Final = {
+    Container.ISO: TimeRules(states_decoding=True),
+    Container.MPEG_TS: _BROADCAST,
+    Container.MPEG_PS: _BROADCAST,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picking:
+    """Which pictures are asked for."""
+
+    fps: float
+    start: float = 0.0
+    """Seconds after the first frame appeared."""
+    seconds: float | None = None
+    """Length of what is read. None: to the end."""
+    strict: bool = False
+    """Whether every frame is decoded, so that damage in any of them is found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PickedFrame:
+    """A frame that one tick or more fall on."""
+
+    frame: VideoFrame
+    stream: VideoStream
+    """Where it came from. It changes where a file is read again with one thread."""
+    ticks: int
+
+
+def pick_frames(video: VideoFile, picking: Picking, *, threads: int) -> Iterator[PickedFrame]:
+    """Yield the frames that ticks fall on. Errors are those of `cvivit.video.read_frames`.
+
+    With several threads a file that is not sound in every respect is read again with one. What was given is
+    then passed over.
+    """
+    given = 0
+    if threads != 1:
+        try:
+            for picked in _Picker(video, picking, threads=threads).frames():
+                yield picked
+                given += picked.ticks
+        except OddityError:
+            pass
+        else:
+            return
+    for picked in _Picker(video, picking, threads=1).frames():
+        repeated = min(given, picked.ticks)
+        given -= repeated
+        if picked.ticks > repeated:
+            yield replace(picked, ticks=picked.ticks - repeated)
+
+
+class _Picker:
+    """One pass over a file."""
+
+    def __init__(self, video: VideoFile, picking: Picking, *, threads: int) -> None:
+        self._video = video
+        self._picking = picking
+        self._threads = threads
+        self._exact = threads == 1
+        self._picked = 0
+        self._failure: CorruptVideoError | None = None
+
+    def frames(self) -> Iterator[PickedFrame]:
+        """Yield the frames that ticks fall on."""
+        origin = self._first_stamp() if may_seek(self._video, self._picking.start) else None
+        if origin is not None:
+            with opened_track(self._video, threads=self._threads) as track:
+                start = Fraction(self._picking.start).limit_denominator(1_000_000)
+                if seek_keyframe(self._video, track, origin + start / _time_base(track)):
+                    yield from self._pick(track, origin)
+                    return
+        with opened_track(self._video, threads=self._threads) as track:
+            yield from self._pick(track, None)
+        if self._video.truncated:
+            raise CorruptVideoError(TRUNCATED)
+
+    def _first_stamp(self) -> Fraction | int | None:
+        """Return the time stamp of the first frame, if it has one that is believed."""
+        with opened_track(self._video, threads=1) as track:
+            log = StampLog()
+            timeline = Timeline(
+                log, time_base=_time_base(track), rate=None, rules=_RULES.get(self._video.kind)
+            )
+            for _, stamp in Decoder(track, log, exact=True):
+                timeline.place(stamp)
+                return timeline.origin
+        return None
+
+    def _pick(self, track: OpenTrack, origin: Fraction | int | None) -> Iterator[PickedFrame]:
+        stream, limits = track.stream, self._video.limits
+        if not self._exact:
+            # Damage is an error at once, since threads race to report what they concealed.
+            stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
+        rate = stream.average_rate or stream.guessed_rate
+        time_base = _time_base(track)
+        log = StampLog()
+        timeline = Timeline(
+            log,
+            time_base=time_base,
+            rate=max(rate, 1 / _LONGEST_GUESS) if rate else None,
+            rules=_RULES.get(self._video.kind),
+            reordered=bool(stream.codec_context.has_b_frames),
+            origin=origin,
+        )
+        picking = self._picking
+        ticks = Ticks(fps=picking.fps, time_base=time_base, start=picking.start, seconds=picking.seconds)
+        plan = None if picking.strict else SkipPlan(log, timeline, ticks)
+        decoder = Decoder(
+            track,
+            log,
+            exact=self._exact,
+            is_spare=plan.is_spare if plan else None,
+            second=lambda stamp: _second(stamp, timeline, time_base),
+        )
+        current: VideoFrame | None = None
+        end: Fraction | int = 0
+        for frame, stamp in self._sound(decoder):
+            shown = timeline.place(stamp)
+            _check_length(shown.end * time_base, limits.max_seconds)
+            if current is not None and (count := ticks.until(shown.start)):
+                yield self._give(current, stream, count)
+                if ticks.over:
+                    return
+            current, end = frame, shown.end
+        if origin is None and self._failure is None:
+            _check_end(track, decoder)
+        if current is None and self._failure is None:
+            raise EmptyVideoError("the video has no frames")
+        if current is not None:
+            count = ticks.until(end)
+            if not self._picked and not count and picking.start == 0:
+                count = 1
+            if count:
+                yield self._give(current, stream, count)
+        if self._failure is not None:
+            raise self._failure
+        if not self._picked:
+            length = float(end * time_base)
+            raise EmptyVideoError(
+                f"the video ends at second {length:.1f}, before the part that was asked for"
+            )
+
+    def _sound(self, decoder: Decoder) -> Iterator[tuple[VideoFrame, Stamp | None]]:
+        """Yield frames up to where the video is damaged, and note how."""
+        try:
+            yield from decoder
+        except CorruptVideoError as error:
+            if not self._exact:
+                raise OddityError from error
+            self._failure = error
+            yield from decoder.drained()
+
+    def _give(self, frame: VideoFrame, stream: VideoStream, ticks: int) -> PickedFrame:
+        self._picked += ticks
+        return PickedFrame(frame=frame, stream=stream, ticks=ticks)
+
+
+def _time_base(track: OpenTrack) -> Fraction:
+    return track.stream.time_base or Fraction(1, 90_000)
+
+
+def _second(stamp: Stamp | None, timeline: Timeline, time_base: Fraction) -> float | None:
+    if stamp is None or stamp.pts is None or timeline.origin is None:
+        return None
+    return float((stamp.pts - timeline.origin) * time_base)
+
+
+def _check_end(track: OpenTrack, decoder: Decoder) -> None:
+    """Raise where the packets ended before the video did."""
+    if not decoder.filled and _index_was_too_large(track):
+        raise MemoryError  # FFmpeg goes on without an index that it has no memory for
+    index = track.stream.index_entries
+    if track.source.kind is Container.ISO and decoder.packets < len(index):
+        following = index[decoder.packets]
+        if following.pos + following.size > track.container.size:
+            raise CorruptVideoError(BROKEN)
+
+
+def _index_was_too_large(track: OpenTrack) -> bool:
+    """Whether an MP4 claims frames, and so many that FFmpeg may have had no memory for their index."""
+    return (
+        track.source.kind is Container.ISO
+        and track.stream.frames > _INDEX_FRAMES
+        and not track.stream.index_entries
+    )
+
+
+def _check_length(end: Fraction | float, limit: float | None) -> None:
+    if limit is not None and end > limit:
+        raise VideoTooLargeError(
+            f"the video is {float(end):.1f} seconds long or longer, {limit:g} are allowed",
+            limit_name="max_seconds",
+            limit=limit,
+            actual=float(end),
+        )

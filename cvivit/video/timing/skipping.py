@@ -1,0 +1,78 @@
+"""Which packets hold a frame that no tick falls on, as far as their time stamps can tell beforehand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import median_low
+from typing import Final
+
+from cvivit.video.timing.stamps import LOOK_AHEAD, NEIGHBOURS, Stamp, StampLog
+from cvivit.video.timing.ticks import Ticks
+from cvivit.video.timing.timeline import Timeline
+
+_MOST_GAPS: Final = 3
+"""A window of stamps is trusted while no gap in it is longer than this many usual ones."""
+_JUDGED_EVERY: Final = 4
+"""Packets that share one look at the stamps around them."""
+
+
+class SkipPlan:
+    """Says of a packet, before it is decoded, that its frame is not going to be picked.
+
+    It says so only where the stamps around are in such good order that `Timeline` will believe them all.
+    Where a stamp is doubtful, every frame is decoded and the timeline decides.
+    """
+
+    def __init__(self, log: StampLog, timeline: Timeline, ticks: Ticks) -> None:
+        self._log = log
+        self._timeline = timeline
+        self._ticks = ticks
+        self._checked = -_JUDGED_EVERY
+        self._calm = False
+        self._times: list[int] = []
+
+    def is_spare(self, stamp: Stamp, ended: bool) -> bool:
+        """Whether no tick falls on the frame of this packet. `ended`: the log has the last packet."""
+        origin, last = self._timeline.origin, self._timeline.last
+        if origin is None or last is None or stamp.pts is None or stamp.pts <= last:
+            return False
+        if not ended and self._log.get(stamp.index + LOOK_AHEAD - _JUDGED_EVERY) is None:
+            return False
+        self._look_around(stamp.index)
+        if not self._calm:
+            return False
+        following = next((time for time in self._times if time > stamp.pts), None)
+        if following is None or last < self._times[0]:
+            return False
+        return self._ticks.before(stamp.pts - origin) == self._ticks.before(following - origin)
+
+    def _look_around(self, index: int) -> None:
+        """Judge the stamps around a packet. Neighbours share them, so this is done for every fourth."""
+        if 0 <= index - self._checked < _JUDGED_EVERY:
+            return
+        self._checked = index
+        stamps = self._log.between(index - NEIGHBOURS, index + LOOK_AHEAD)
+        near = [stamp for stamp in stamps if not stamp.without_frame]
+        self._times = times = sorted(stamp.pts for stamp in near if stamp.pts is not None)
+        gaps = [later - sooner for sooner, later in pairwise(times)]
+        self._calm = (
+            len(times) == len(near)
+            and len(gaps) > 0
+            and min(gaps) > 0
+            and max(gaps) <= _MOST_GAPS * median_low(gaps)
+            and not _is_shuffled(near)
+        )
+
+
+def _is_shuffled(near: list[Stamp]) -> bool:
+    """Whether a frame is shown after one that was decoded too long after it for any decoder to wait."""
+    highest: int | None = None
+    for position in range(NEIGHBOURS, len(near)):
+        held = near[position - NEIGHBOURS].pts
+        assert held is not None
+        highest = held if highest is None else max(highest, held)
+        pts = near[position].pts
+        assert pts is not None
+        if pts < highest:
+            return True
+    return False

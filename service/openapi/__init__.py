@@ -1,0 +1,1 @@
+"""What the OpenAPI document says besides what FastAPI derives from the routes themselves."""

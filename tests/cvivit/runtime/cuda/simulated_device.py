@@ -1,0 +1,128 @@
+"""A device that does everything as late as its order allows: only when the host waits for it.
+
+What is queued stays undone until then, and the streams take turns that a seed decides. So a copy that is not
+waited for, or memory that is used again too early, gives wrong results here every time, and not once in a
+thousand runs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cvivit.runtime.cuda.device import Event, Result, Stream
+
+GARBAGE = 0xA5
+"""What fresh memory is full of."""
+
+
+class SimulatedEvent:
+    def __init__(self, device: SimulatedDevice) -> None:
+        self._device = device
+        self.happened = False
+
+    def wait(self) -> None:
+        self._device.trace.append("wait")
+        self._device.run_until(lambda: self.happened)
+
+
+class SimulatedStream:
+    def __init__(self, device: SimulatedDevice) -> None:
+        self._device = device
+        self.queue: deque[tuple[Callable[[], bool], Callable[[], None]]] = deque()
+
+    def _add(self, name: str, work: Callable[[], None], ready: Callable[[], bool] = lambda: True) -> None:
+        if name:
+            self._device.trace.append(name)
+        self.queue.append((ready, work))
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Queue `work`. It runs once at once as well, on whatever is in memory, to learn the shape of its
+        result."""
+        self._device.use()
+        result = work()
+        assert isinstance(result, Tensor)
+        fill(result)
+        self._add("compute", lambda: result.copy_(work()))  # type: ignore[arg-type]
+        return result
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        self._device.use()
+        self._add("copy", lambda: target.copy_(source))  # type: ignore[arg-type,func-returns-value]
+
+    def wait_for(self, event: Event) -> None:
+        assert isinstance(event, SimulatedEvent)
+        self._add("", lambda: None, lambda: event.happened)
+
+    def record(self) -> SimulatedEvent:
+        event = SimulatedEvent(self._device)
+        self._add("", lambda: setattr(event, "happened", True))
+        return event
+
+
+class SimulatedDevice:
+    """As `cvivit.runtime.cuda.device.Device`, on the CPU.
+
+    Args:
+        seed: of the order in which streams take turns.
+        memory_bytes: more than this cannot be had.
+    """
+
+    def __init__(self, seed: int = 0, *, memory_bytes: int | None = None) -> None:
+        self._random = random.Random(seed)
+        self._streams: list[SimulatedStream] = []
+        self._free = memory_bytes
+        self.trace: list[str] = []
+        """What was queued, and where the host waited, in order."""
+        self.failure: RuntimeError | None = None
+        """Raised by everything from now on, as by a device that is lost."""
+        self.released = 0
+
+    def use(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.use()
+            able = [stream for stream in self._streams if stream.queue and stream.queue[0][0]()]
+            assert able, "the host waits for what no stream can do any more"
+            self._random.choice(able).queue.popleft()[1]()
+
+    def stream(self) -> SimulatedStream:
+        self._streams.append(SimulatedStream(self))
+        return self._streams[-1]
+
+    def pinned(self, size: int) -> Tensor:
+        return fill(torch.empty(size, dtype=torch.uint8))
+
+    def memory(self, size: int) -> Tensor:
+        self.use()
+        if self._free is not None and size > self._free:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
+        return fill(torch.empty(size, dtype=torch.uint8))
+
+    def capture(self, stream: Stream, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        assert not any(each.queue for each in self._streams), "a graph is captured while the device is busy"
+        result = fill(work())
+        return result, lambda: result.copy_(work())  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        self.trace.append("wait")
+        self.run_until(lambda: not any(stream.queue for stream in self._streams))
+
+    def release_memory(self) -> None:
+        self.released += 1
+
+    def probe(self) -> None:
+        self.use()
+
+
+def fill(memory: Tensor) -> Tensor:
+    """Fill memory with what nobody expects there."""
+    memory.contiguous().view(-1).view(torch.uint8).fill_(GARBAGE)
+    return memory

@@ -1,0 +1,85 @@
+"""Settings of the run itself: the loop, its checkpoints, its trackers and its validation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from training.config.section import Decay, Section, Trackers
+
+
+class LoopConfig(Section):
+    """The loop over optimizer steps."""
+
+    steps: PositiveInt = 100_000
+    """Optimizer steps of the whole run."""
+    accumulation: PositiveInt = 1
+    """Micro-batches of one optimizer step."""
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Precision of the forward and backward passes outside the quantizer's lookup. Weights stay float32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. Auto takes a CUDA device if there is one."""
+    threads: PositiveInt | None = None
+    """CPU threads of each process. By default torch chooses."""
+    compile: bool = False
+    """Whether networks and losses go through torch.compile."""
+    ema_decay: Decay = 0.999
+    """Decay of the averaged weights, which validation and export use. With 0, none are kept."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the weights, of the order of the data, and of every random choice."""
+    crop_size: Annotated[int, Field(ge=8)] | None = None
+    """Height and width of the random crops that replace whole clips in the first `crop_steps` steps. The
+    discriminator is built for whole clips, so it cannot start before."""
+    crop_steps: NonNegativeInt = 0
+    """Optimizer steps on crops of `crop_size`."""
+
+
+class CheckpointConfig(Section):
+    """What is kept of a run, and how it starts."""
+
+    directory: str = "runs/cvivit"
+    """Folder of the run: its checkpoints, its resolved configuration and its log."""
+    every_steps: PositiveInt = 1_000
+    """Optimizer steps between checkpoints."""
+    keep: PositiveInt = 3
+    """How many of the newest checkpoints are kept besides the best one."""
+    best_metric: Literal["psnr", "ssim", "lpips", "fvd"] = "psnr"
+    """Metric of validation that chooses the best checkpoint."""
+    resume: bool = True
+    """Whether to continue from the newest sound checkpoint in the folder. If false, a folder that has
+    checkpoints is refused."""
+    allow_topology_change: bool = False
+    """Whether to resume with another number of processes, workers or clips, or with other shards, than the
+    run was saved with. Samples of the current epoch are then seen twice or not at all."""
+    weights: str | None = None
+    """Weights to start from instead of random ones: anything that `from_pretrained` takes. A checkpoint in
+    the folder comes before them."""
+
+
+class TrackingConfig(Section):
+    """Where figures go besides `log.jsonl` in the folder of the run, which is always written."""
+
+    trackers: Trackers = ()
+    """One tracker or a list of them."""
+    project: str = "phenaki-cvivit"
+    """Name of the project in the trackers."""
+    every_steps: PositiveInt = 1
+    """Optimizer steps between records to the trackers. The file gets every record."""
+    progress: bool = True
+    """Whether the first process shows a progress bar."""
+
+
+class ValidationConfig(Section):
+    """What is measured on held-out clips."""
+
+    every_steps: PositiveInt = 1_000
+    """Optimizer steps between validations. The last step is always validated."""
+    clips: PositiveInt = 256
+    """The most clips that are measured, over all processes."""
+    lpips: bool = True
+    """Whether to measure LPIPS."""
+    fvd: bool = False
+    """Whether to measure rFVD, which needs I3D, and several hundred clips to mean something."""
+    videos: NonNegativeInt = 4
+    """Clips that are written as videos, the original beside its reconstruction."""

@@ -1,0 +1,40 @@
+"""What the sections of the configuration share: their base class and the types of their fields."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from cvivit.config import CViViTConfig
+
+MODEL_PRESETS = ("released", "paper", "lucidrains", "demo")
+
+
+def _network(value: Any) -> Any:
+    """Read `preset = "demo"` and the fields given beside it as one network."""
+    if not isinstance(value, dict):
+        return value
+    fields = dict(value)
+    preset = fields.pop("preset", "released")
+    if preset not in MODEL_PRESETS:
+        raise ValueError(f"preset: {preset!r} is not one of {', '.join(MODEL_PRESETS)}")
+    return getattr(CViViTConfig, preset)(**fields)
+
+
+def _as_tuple(value: Any) -> Any:
+    """Read one name or pattern as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(_as_tuple)]
+NetworkConfig = Annotated[CViViTConfig, BeforeValidator(_network)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A group of settings. It is frozen and keyword-only, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
