@@ -132,8 +132,8 @@ class ProblemMiddleware:
         except Exception as error:
             told = tell(error, scope)
             if started and isinstance(error, CViViTError):
-                # `tell` has reported it. Passed on, it would be logged as a bug. The server cuts the answer off,
-                # because it has no end.
+                # This is no bug, and `tell` has reported it. Raised again, it would be logged as a bug.
+                # The server cuts the answer off, because it has no end.
                 return
             if started:
                 raise

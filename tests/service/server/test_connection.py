@@ -318,3 +318,24 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
             assert (status, problem["code"]) == (503, "storage_full")
     eventually(lambda: open_descriptors() <= before)
     assert server.app_state.lifecycle.in_flight == 0
+
+
+def test_a_drain_waits_for_a_client_that_reads_slowly(serve: Serve) -> None:
+    """Its request is over, but most of its answer still lies in this process, with which it would be lost."""
+    server = serve(grace_seconds=60)
+    with closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", server.port))
+        request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        connection.sendall(request)
+        received = len(connection.recv(1000))
+        server.server.handle_exit(signal.SIGTERM, None)
+        began = time.monotonic()
+        while chunk := connection.recv(65536):
+            received += len(chunk)
+            time.sleep(0.1)
+        assert time.monotonic() - began > 1
+    assert received > 10**6
+    server.thread.join(60)
+    assert server.server.exit_code == 0
