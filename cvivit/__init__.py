@@ -8,8 +8,7 @@
     grid = tokenizer.encode("clip.mp4")
     frames = tokenizer.decode(grid)
 
-Names that need torch are imported when they are first asked for, so that a process that only reads video
-stays small.
+Names that need torch are imported on first use, so that a process that only reads video stays small.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens.grid import TokenGrid
 
-_ROOMS = {"CViViT": "network", "TokenGrid": "tokens", "VideoTokenizer": "tokenizer"}
+_MODULES = {"CViViT": "network", "TokenGrid": "tokens", "VideoTokenizer": "tokenizer"}
 
 __all__ = ["CViViT", "CViViTConfig", "TokenGrid", "VideoTokenizer", "__version__"]
 
 try:
     __version__ = version("phenaki-cvivit")
-except PackageNotFoundError:  # a checkout that is not installed
+except PackageNotFoundError:  # run from a checkout that is not installed
     __version__ = "0.0.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"cvivit.{_ROOMS[name]}"), name)
+    return getattr(import_module(f"cvivit.{_MODULES[name]}"), name)

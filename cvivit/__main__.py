@@ -1,4 +1,4 @@
-"""`python -m cvivit`: the `cvivit` command, where it is not on the path."""
+"""`python -m cvivit` runs the `cvivit` command where it is not on the path."""
 
 from cvivit.commands.app import main
 

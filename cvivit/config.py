@@ -1,10 +1,10 @@
-"""What a C-ViViT is: its sizes, its variants, and the arithmetic of frames, patches and tokens.
+"""The configuration of a C-ViViT: its sizes, its variants, and the arithmetic of frames, patches and tokens.
 
-Shape letters, the same in every file::
+Shapes are written with these letters in every file::
 
     b batch    n sequence    c channels    d model width    k codes of the codebook
-    t h w      frames, height and width of a video, in pixels
-    T H W      the same of its token grid: latent frames, patch rows, patch columns
+    t h w      the frames, height and width of a video, in frames and pixels
+    T H W      the latent frames, patch rows and patch columns of its token grid
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_FPS: Final = 1000.0
 
 
 def _pair(value: Any) -> Any:
-    """Read one integer as a square; JSON knows no tuples, so a list is a pair as well."""
+    """Turn one integer into a pair of equal ones. JSON has no tuples, so a list is a pair too."""
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -37,67 +37,70 @@ Pair = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_pair)]
 
 
 class CViViTConfig(BaseModel):
-    """Sizes and variants of one network. Frozen, keyword-only, and checked when it is made.
+    """The sizes and variants of one network. It is frozen, keyword-only, and checked when it is made.
 
-    The presets are `released()`, `paper()`, `lucidrains()` and `demo()`; each takes overrides by keyword.
+    The presets are `released()`, `paper()`, `lucidrains()` and `demo()`. Each takes overrides by keyword.
 
     Raises:
-        pydantic.ValidationError: (a ValueError) a field is unknown, of another type, or describes no network.
+        pydantic.ValidationError: (a ValueError) a field is unknown or of another type, or the fields
+            describe no network.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # Sizes
     dim: PositiveInt = 512
-    """Width d of the transformers."""
+    """The width d of the transformers."""
     heads: PositiveInt = 8
     dim_head: PositiveInt = 64
+    """The width of an attention head."""
     spatial_depth: PositiveInt = 4
-    """Layers of the spatial transformer, on each side."""
+    """The layers of the spatial transformer, in the encoder and again in the decoder."""
     temporal_depth: PositiveInt = 4
-    """Layers of the temporal transformer, on each side."""
+    """The layers of the temporal transformer, in the encoder and again in the decoder."""
     ff_mult: PositiveFloat = 4
-    """Width of the feed-forward blocks as a multiple of d, before the two thirds that gating takes."""
+    """The inner width of the feed-forward blocks as a multiple of d. Gated blocks have two thirds of it."""
 
     # Video
     channels: PositiveInt = 3
     image_size: Pair = (128, 128)
-    """Height and width of a clip in pixels. The network takes any size that the patches divide."""
+    """The height and width of a clip in pixels. The network itself takes any size that the patches divide."""
     patch_size: Pair = (8, 8)
-    """Height and width of a patch in pixels."""
+    """The height and width of a patch in pixels."""
     temporal_patch_size: PositiveInt = 2
-    """Frames that share a latent frame, after the first frame, which has one of its own."""
+    """How many frames share a latent frame. The first frame of a clip has a latent frame of its own."""
     clip_frames: PositiveInt = 11
-    """Frames of a clip: the windows that a longer video is cut into."""
+    """The frames of a clip. A longer video is cut into clips of this length."""
     fps: Annotated[float, Field(ge=MIN_FPS, le=MAX_FPS)] = 8
-    """Frames a second of a clip."""
+    """The frame rate of a clip, in frames a second."""
 
     # Quantizer
     quantizer: Literal["cosine_vq", "lfq"] = "cosine_vq"
-    """Nearest code by cosine similarity, or the signs of the projection (lookup-free)."""
+    """cosine_vq takes the code with the highest cosine similarity. lfq (lookup-free) takes the signs."""
     codebook_size: Annotated[int, Field(ge=2, le=2**32)] = 8192
     codebook_dim: PositiveInt = 32
-    """Width of a code. The features are projected to it and back where it is not d."""
+    """The width of a code. Features are projected to it and back, unless it equals d."""
     codebook_matching: Literal["stored", "normalized"] = "stored"
-    """Match features against the codes as stored, or scaled to unit length first (weights of
-    vector-quantize-pytorch before 1.0). The code taken is the stored one either way."""
+    """Whether features are compared with the codes as stored, or with the codes scaled to unit length, as in
+    weights of vector-quantize-pytorch before 1.0. The decoder gets the stored code in either case."""
 
     # Variants
     patch_norm: Literal["layernorm", "fixed"] = "layernorm"
-    """LayerNorm on the raw pixels of a patch and again on its embedding, as released, which hides a
-    patch's brightness and contrast from the tokens; or a fixed (x - 0.45) * 4 and no second norm."""
+    """How patches are normalised. layernorm, as released, normalises the raw pixels of each patch and again
+    its embedding, which hides the brightness and contrast of a patch from the tokens. fixed computes
+    (x - 0.45) * 4, without a second norm."""
     causal: bool = False
-    """Whether a latent frame attends only to itself and to those before it."""
+    """Whether a latent frame attends only to itself and to earlier ones."""
     temporal_peg: Literal["scrambled", "aligned"] = "scrambled"
-    """How the temporal position generator lays its sequence out. Scrambled is the released weights'
-    reshape without a permutation (lucidrains/phenaki-pytorch#42): it mixes space with time and lets later
-    frames reach earlier ones. Aligned is what was meant."""
+    """How the temporal position generator arranges its sequence on the grid. scrambled reshapes without a
+    permutation, as the released weights were trained (lucidrains/phenaki-pytorch#42). This mixes space with
+    time, and lets later frames influence earlier ones. aligned arranges it correctly."""
     spatial_peg: bool = True
     """Whether the spatial transformers have a position generator."""
     temporal_bias: Literal["none", "alibi"] = "none"
-    """Bias on temporal attention: none, or a slope per head times the distance in latent frames."""
+    """The bias on temporal attention: none, or a slope per head times the distance in latent frames."""
     null_kv: bool = False
-    """Whether attention holds the (empty) `null_kv` parameter of the lucidrains variant."""
+    """Whether attention has the (empty) `null_kv` parameter of the lucidrains variant."""
 
     @model_validator(mode="after")
     def _describes_a_network(self) -> Self:
@@ -126,7 +129,7 @@ class CViViTConfig(BaseModel):
 
     @classmethod
     def paper(cls, **overrides: Any) -> Self:
-        """Return the network as arXiv 2210.02399 describes it: causal, linear patches, 6 fps."""
+        """Return the network that arXiv 2210.02399 describes: causal, with linear patches, at 6 fps."""
         sound: dict[str, Any] = {"causal": True, "temporal_peg": "aligned", "patch_norm": "fixed", "fps": 6}
         return cls(**(sound | overrides))
 
@@ -134,8 +137,8 @@ class CViViTConfig(BaseModel):
     def lucidrains(cls, *, lookup_free: bool = True, **overrides: Any) -> Self:
         """Return the network of lucidrains/phenaki-pytorch 0.5.0, lookup-free or with a cosine codebook.
 
-        Its script defaults set no sizes; those of the release are kept. The clips are causal, the temporal
-        position generator has the same reshape as the release, and codes are as wide as the model.
+        The defaults of its script set no sizes, so those of the release are used. The network is causal, its
+        temporal position generator has the reshape of the release, and its codes are as wide as the model.
         """
         dim = overrides.get("dim", cls.model_fields["dim"].default)
         codes = overrides.get("codebook_size", cls.model_fields["codebook_size"].default)
@@ -151,7 +154,7 @@ class CViViTConfig(BaseModel):
 
     @classmethod
     def demo(cls, **overrides: Any) -> Self:
-        """Return the small network whose weights ship with this package: the paper's at the released rate."""
+        """Return the small network whose weights ship with this package: the paper's variant at 8 fps."""
         small: dict[str, Any] = {
             "dim": 256,
             "heads": 4,
@@ -165,39 +168,43 @@ class CViViTConfig(BaseModel):
 
     @property
     def ff_inner(self) -> int:
-        """Inner width of a feed-forward block: two thirds of `ff_mult * dim`, rounded down."""
+        """The inner width of a feed-forward block: two thirds of `ff_mult * dim`, rounded down."""
         return int(self.ff_mult * (2 / 3) * self.dim)
 
     @property
     def patch_grid(self) -> tuple[int, int]:
-        """(H, W) of a clip."""
+        """The patch rows and columns (H, W) of a clip."""
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """(T, H, W) of a clip's tokens."""
+        """The shape (T, H, W) of a clip's tokens."""
         return self.latent_frames(self.clip_frames), *self.patch_grid
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
-        """(t, h, w, c) of a clip's pixels."""
+        """The shape (t, h, w, c) of a clip's pixels."""
         return self.clip_frames, *self.image_size, self.channels
 
     @property
     def tokens_per_clip(self) -> int:
-        """T * H * W."""
+        """The number of tokens of a clip, T * H * W."""
         return math.prod(self.grid)
 
     def latent_frames(self, frames: int) -> int:
-        """Return T for t frames. Raises ValueError where t is not 1 + a multiple of the temporal patch."""
+        """Return the latent frames T of t frames.
+
+        Raises:
+            ValueError: t is not 1 + a multiple of the temporal patch size.
+        """
         if frames < 1 or (frames - 1) % self.temporal_patch_size:
             raise ValueError(f"{frames} frames are not 1 plus a multiple of {self.temporal_patch_size}")
         return 1 + (frames - 1) // self.temporal_patch_size
 
     def frames(self, latent_frames: int) -> int:
-        """Return t for T latent frames."""
+        """Return the frames t of T latent frames."""
         return 1 + (latent_frames - 1) * self.temporal_patch_size
 
     def clips(self, frames: int) -> int:
-        """Return how many clips hold `frames` frames: the last is padded."""
+        """Return how many clips `frames` frames take, of which the last may be padded."""
         return -(-frames // self.clip_frames)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Write files so that a reader sees the whole old file or the whole new one, never a part of one."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 SIBLING_PREFIX = ".cvivit-"
-"""What the names of unfinished files begin with. One that is there when nobody writes was left by a kill."""
+"""The start of the names of unfinished files. One that stays was left by a process that was killed."""
 
 
 def sibling(path: Path) -> Path:
-    """Return a new hidden name in the folder of `path`: a rename within a folder is atomic."""
+    """Return a new hidden name in the folder of `path`, since a rename within one folder is atomic."""
     return path.with_name(f"{SIBLING_PREFIX}{secrets.token_hex(8)}.tmp")
 
 
 def is_special(path: Path) -> bool:
-    """Whether `path` is there and no regular file: a pipe, a device or a folder, which nothing replaces."""
+    """Return whether `path` exists and is a pipe, a device or a folder, which must not be replaced."""
     return path.exists() and not path.is_file()
 
 
 @contextmanager
 def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give the path of a new empty sibling of `path`, which takes its place when the block ends well.
+    """Create an empty file beside `path`, yield its path, and move it to `path` when the block succeeds.
 
-    When the block raises, `path` is as it was and the sibling is gone. A link stays, and what it points to is
-    replaced. The new file has the permissions of the old one, or those of any new file.
+    If the block raises, `path` stays as it was and the new file is removed. A link stays, and its target is
+    replaced. The new file gets the permissions of the old one, or the usual ones if there was none.
 
     Raises:
-        OSError: the folder does not exist or cannot be written, or the disk is full. It names `path`.
+        OSError: the folder does not exist or cannot be written, or the disk is full. The error names `path`.
     """
     target = Path(os.path.realpath(path))
     unfinished = sibling(target)
@@ -45,7 +45,7 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(file.fileno())
         unfinished.replace(target)
     except BaseException as error:
-        with suppress(OSError):  # not even there, where the folder is none
+        with suppress(OSError):  # it does not exist if its folder does not
             unfinished.unlink()
         if isinstance(error, OSError) and unfinished.name in str(error.filename):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
@@ -54,11 +54,10 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a sibling of `path` for writing; it takes the place of `path` when the block ends well.
+    """Open a new file beside `path` for writing, and move it to `path` when the block succeeds.
 
-    When the block raises, `path` is as it was and the sibling is gone. Two writers at once leave the file
-    of whichever finished last, whole. A process that is killed leaves `path` as it was. What is no file, a
-    pipe say, is written to as it is.
+    If the block raises, or the process is killed, `path` stays as it was. If two processes write at once, the
+    file of the one that finishes last stays, whole. A pipe or a device is opened and written directly.
 
     Raises:
         OSError: the folder does not exist or cannot be written, or the disk is full.

@@ -1,4 +1,4 @@
-"""The tokenizer: videos to token grids and back, in one object."""
+"""The tokenizer: one object that turns videos into token grids and back."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from cvivit.video import ClipFormat, Fit, ReadClips, VideoLimits, VideoSource, r
 from cvivit.weights import LoadedWeights, fingerprint, load_weights
 
 CLIPS_AT_ONCE = 32
-"""Clips read before they are computed: what bounds the memory of a long video's frames."""
+"""How many clips are read before they are computed. This bounds the memory that a long video takes."""
 
 
 class VideoTokenizer:
-    """Videos to tokens and back with one set of weights on one device.
+    """Turns videos into tokens and back, with one set of weights on one device.
 
-    It can be pickled and copied: the weights go along, and the other one is on a device of the same name.
+    It can be pickled and copied with its weights. The copy is placed on a device of the same name.
 
     Args:
-        weights: what `cvivit.weights.load_weights` returns; `from_pretrained` calls it for you.
+        weights: the result of `cvivit.weights.load_weights`, which `from_pretrained` calls for you.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "exact" is float32 without TF32, and a clip's tokens do not depend on what shares its
-            batch; "fast" is bfloat16 outside the quantizer's lookup; "auto" is fast where the hardware has
-            bfloat16.
+            batch. "fast" is bfloat16 outside the quantizer's lookup. "auto" is fast where the hardware has
+            bfloat16, and else exact.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class VideoTokenizer:
     ) -> None:
         self.config: CViViTConfig = weights.config
         self.fingerprint: str = weights.fingerprint
-        """sha256 of the weights: what `TokenGrid.model` holds."""
+        """The sha256 of the weights, which `TokenGrid.model` holds."""
         self.name: str = weights.name
         self.model = CViViT(weights.config).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
@@ -65,19 +65,21 @@ class VideoTokenizer:
         Args:
             source: "demo" (ships with this package), a Hub repository such as
                 "obvious-research/phenaki-cvivit", a directory, or a .safetensors or .bin file.
-            revision: branch, tag or commit of a Hub repository.
-            device: as the class.
-            precision: as the class.
+            revision: the branch, tag or commit of a Hub repository.
+            device: as for the class.
+            precision: as for the class.
 
         Raises:
-            WeightsError: the weights are missing, truncated, unsafe or of another shape.
+            WeightsError: the weights are missing, truncated, unsafe, or have another shape.
+            ConfigError: the configuration beside the weights describes no network.
             ValueError: there is no such device or precision.
             DeviceError: the weights do not fit on the device, or it failed.
         """
         return cls(load_weights(source, revision=revision), device=device, precision=precision)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The runner's weights are laid out for one process and cannot leave it: they are laid out anew.
+        # The runner's packed weights belong to this process. So the plain weights are pickled, and the copy
+        # packs them anew.
         state = self.model.state_dict()
         weights = LoadedWeights(
             config=self.config, state_dict=state, fingerprint=fingerprint(state), name=self.name
@@ -86,12 +88,12 @@ class VideoTokenizer:
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """The device that computes."""
         return self.runner.device
 
     @property
     def precision(self) -> Precision:
-        """The precision in force: "exact" or "fast"."""
+        """The precision that is used: "exact" or "fast"."""
         return self.runner.precision
 
     def encode(
@@ -108,15 +110,16 @@ class VideoTokenizer:
 
         Args:
             source: a path, the file's bytes, or a binary file object.
-            fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
-            start: seconds after the first frame appeared, where reading begins.
-            seconds: how much is read from there on, at most; by default everything.
-            limits: what to refuse; by default nothing is too large.
-            read: opens the video; by default this process does. One that decodes elsewhere, such as
-                `service.decoding.blocking.IsolatedReader.read_clips`, is for videos of strangers.
+            fit: how frames become square: "crop" to the middle, "pad" with black, or "stretch".
+            start: where reading begins, in seconds after the first frame.
+            seconds: how much is read from there, at most. By default it is everything.
+            limits: the limits of what is read. By default no video is too large.
+            read: the function that opens the video. By default this process decodes it. For videos of
+                strangers, pass a function that decodes in another process, such as
+                `service.decoding.blocking.IsolatedReader.read_clips`.
 
         Raises:
-            VideoError: the file cannot be read, passes a limit, or ends before `start`.
+            VideoError: the file cannot be read, exceeds a limit, or ends before `start`.
             ConfigError: (a ValueError) `start` or `seconds` is out of range.
             OSError: the path cannot be opened.
         """
@@ -131,19 +134,19 @@ class VideoTokenizer:
         )
 
     def decode(self, grid: TokenGrid) -> np.ndarray:
-        """Return the frames of a token grid, uint8 `t h w c`; frames that were padding are dropped.
+        """Return the frames of a token grid, uint8 `t h w c`, without the frames that padded the last clip.
 
         Raises:
-            TokensError: the grid is not one of this model.
+            TokensError: the grid does not fit this model.
         """
         grid.check(self.config, model=self.fingerprint)
         return self.decode_clips(grid.indices).reshape(-1, *self.config.clip_shape[1:])[: grid.frames]
 
     def decode_stream(self, grid: TokenGrid) -> Iterator[np.ndarray]:
-        """Yield the frames of `decode` one by one, uint8 `h w c`: memory does not grow with the video.
+        """Yield the frames of `decode` one by one, uint8 `h w c`, in memory bounded for any length.
 
         Raises:
-            TokensError: the grid is not one of this model.
+            TokensError: the grid does not fit this model.
         """
         grid.check(self.config, model=self.fingerprint)
         left = grid.frames
@@ -154,15 +157,19 @@ class VideoTokenizer:
             yield from frames
 
     def encode_clips(self, clips: Clips) -> Clips:
-        """Return the tokens `n T H W` of uint8 clips `n f h w c`; see `Runner.encode_clips`."""
+        """Return the tokens `n T H W` of uint8 clips `n f h w c`, as `Runner.encode_clips` describes."""
         return self.runner.encode_clips(clips)
 
     def decode_clips(self, indices: Clips) -> Clips:
-        """Return the uint8 clips `n f h w c` of tokens `n T H W`; see `Runner.decode_clips`."""
+        """Return the uint8 clips `n f h w c` of tokens `n T H W`, as `Runner.decode_clips` describes."""
         return self.runner.decode_clips(indices)
 
     def save_pretrained(self, directory: str | PathLike[str]) -> None:
-        """Write config.json and model.safetensors, which `from_pretrained` reads."""
+        """Write config.json and model.safetensors, which `from_pretrained` reads.
+
+        Raises:
+            OSError: a file cannot be written. What was there before is unchanged.
+        """
         from cvivit.weights import save_pretrained
 
         save_pretrained(self.model, Path(directory))
@@ -171,12 +178,12 @@ class VideoTokenizer:
 def _restore(
     kind: type[VideoTokenizer], weights: LoadedWeights, device: str, precision: Precision
 ) -> VideoTokenizer:
-    """Make a tokenizer that was pickled or copied."""
+    """Make the tokenizer of a pickle or a copy."""
     return kind(weights, device=device, precision=precision)
 
 
 def _batches(clips: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """Stack clips `f h w c`, up to `size` at a time."""
+    """Yield stacks `n f h w c` of up to `size` clips `f h w c`."""
     waiting: list[np.ndarray] = []
     for clip in clips:
         waiting.append(clip)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cvivit.commands.common import DeviceOption, JsonOption, Precision, progress_bar
+from cvivit.commands.common import DeviceOption, JsonOption, progress_bar
 
 if TYPE_CHECKING:
-    from cvivit.runtime.precision import Precision as MeasuredPrecision
+    from cvivit.runtime.precision import Precision
 
 Size = Literal["released", "demo"]
 
@@ -23,7 +23,8 @@ def bench(
     ] = "released",
     device: DeviceOption = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="exact is float32, fast is bfloat16, and auto times both.")
+        Literal["auto", "exact", "fast"],
+        typer.Option(help="exact is float32, fast is bfloat16, and auto times both."),
     ] = "auto",
     batch: Annotated[
         list[int] | None,
@@ -47,7 +48,7 @@ def bench(
 
     torch.manual_seed(0)
     network = CViViT(CViViTConfig.released() if size == "released" else CViViTConfig.demo())
-    precisions: tuple[MeasuredPrecision, ...] = ("exact", "fast") if precision == "auto" else (precision,)
+    precisions: tuple[Precision, ...] = ("exact", "fast") if precision == "auto" else (precision,)
     with progress_bar(f"timing the {size} size") as progress:
         report = {"size": size} | benchmark(
             network,

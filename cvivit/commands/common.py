@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from cvivit.runtime.precision import PrecisionChoice
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import VideoContainer
 
 # The modules of the commands import what takes long, such as torch, only when a command runs. So `--help`
 # and a mistyped option are answered at once.
-
-Fit = Literal["crop", "pad", "stretch"]
-Precision = Literal["auto", "exact", "fast"]
 
 ModelOption = Annotated[
     str,
@@ -35,14 +33,14 @@ RevisionOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
-    Precision,
+    Literal["auto", "exact", "fast"],
     typer.Option(
         "--precision",
         help="exact computes in float32, fast in bfloat16, and auto is fast where the hardware has bfloat16.",
     ),
 ]
 FitOption = Annotated[
-    Fit,
+    Literal["crop", "pad", "stretch"],
     typer.Option(
         "--fit",
         help="How frames become square: crop to the middle, pad with black, or stretch.",
@@ -55,7 +53,9 @@ OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suf
 VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 
 
-def load_tokenizer(model: str, revision: str | None, device: str, precision: Precision) -> VideoTokenizer:
+def load_tokenizer(
+    model: str, revision: str | None, device: str, precision: PrecisionChoice
+) -> VideoTokenizer:
     """Load the tokenizer that the options name."""
     from cvivit.tokenizer import VideoTokenizer
 

@@ -1,4 +1,4 @@
-"""The network: patches, positions, attention, transformers, quantizer, and the model they make."""
+"""The network: patches, positions, attention, transformers, the quantizer, and the model made of them."""
 
 from cvivit.network.model import CViViT
 

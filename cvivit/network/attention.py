@@ -8,11 +8,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 SCALE = 8.0
-"""Factor on the cosine of a query and a key, before the learned scales' part in it."""
+"""The factor on the cosine of a query and a key, beside the learned scales."""
 
 
 class LayerNorm(nn.Module):
-    """Layer norm with a learned gain alone. `beta` stays zero but belongs to the released state."""
+    """Layer norm with a learned gain only. `beta` stays zero, but the released state dict has it."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -26,17 +26,17 @@ class LayerNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention by the cosine of queries and keys.
+    """Multi-head self-attention whose scores are cosines of queries and keys.
 
-    Queries come from the normalised sequence, keys and values from the sequence as it came in: the released
-    weights were trained so. No projection has a bias.
+    Queries are computed from the normalised sequence, but keys and values from the sequence as it came in,
+    because the released weights were trained so. No projection has a bias.
 
     Args:
-        dim: width d.
-        dim_head: width of a head.
-        heads: how many heads.
-        causal: whether a place attends only to itself and to those before it.
-        null_kv: whether to hold the empty `null_kv` parameter of the lucidrains variant.
+        dim: the width d.
+        dim_head: the width of a head.
+        heads: how many heads there are.
+        causal: whether a place attends only to itself and to earlier places.
+        null_kv: whether there is the empty `null_kv` parameter of the lucidrains variant.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.causal = causal
         self.norm = LayerNorm(dim)
-        # Normalises a sequence attended to from outside; self-attention has none, the released state has it.
+        # This norm is for cross-attention and is not used here, but the released state dict has its weights.
         self.context_norm = LayerNorm(dim)
         if null_kv:
             self.null_kv = nn.Parameter(torch.empty(heads, 0, dim_head))
@@ -58,13 +58,14 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(inner, dim, bias=False)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Map `b n d` to `b n d`; `bias`, `(heads, n, n)`, is added to the scores of every sequence."""
+        """Map `b n d` to `b n d`. A `bias` of `(heads, n, n)` is added to the scores of every sequence."""
         q, k, v = (
             rearrange(part, "b n (heads d) -> b heads n d", heads=self.heads)
             for part in (self.to_q(self.norm(x)), *self.to_kv(x).chunk(2, dim=-1))
         )
         q = F.normalize(q, dim=-1) * self.q_scale
         k = F.normalize(k, dim=-1) * self.k_scale
+        # torch accepts either a mask or `is_causal`, so with both the later places are masked by hand.
         mask, is_causal = bias, self.causal
         if self.causal and bias is not None:
             n = x.shape[1]

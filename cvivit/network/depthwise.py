@@ -1,4 +1,4 @@
-"""The position generator's convolution with gradients that a CPU computes quickly."""
+"""The convolution of the position generator, with gradients that a CPU computes quickly."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 KERNEL = 3
 CENTRE = (KERNEL - 1, 1, 1)
-"""Where in a kernel a place's own value is weighed: last in time, in the middle of space."""
+"""The kernel's element that weighs a place's own value: the last in time and the middle in space."""
 
 
 def causal_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Convolve each feature of a grid with its own 3x3x3 kernel, looking two places back in time.
+    """Convolve each feature of a grid with its own 3x3x3 kernel, which reaches two places back in time.
 
-    torch's own weight gradient of a depthwise `conv3d` on a CPU takes most of a training step's time in the
-    position generators; here it is a sum of shifted products (PERFORMANCE.md has the ratio). Elsewhere, and
-    without gradients, this is `conv3d`.
+    On a CPU, torch's own weight gradient of a depthwise `conv3d` takes most of the time that a training step
+    spends in the position generators. Here it is a sum of shifted products (PERFORMANCE.md has the ratio). On
+    other devices, and without gradients, this is `conv3d`.
 
     Args:
         x: `b T H W d`.
@@ -38,9 +38,11 @@ def causal_depthwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, ahead: bool) -> Tensor:
+    """Return the convolution of `b T H W d`, which looks back in time, or ahead for the input's gradient."""
     before, after = (0, KERNEL - 1) if ahead else (KERNEL - 1, 0)
     if x.device.type == "cpu":
-        # Zeros on both sides, and frames too many: cheaper than a copy of the grid with zeros on one.
+        # conv3d pads both ends of time with zeros, which computes too many frames. That is cheaper than a
+        # copy of the grid that is padded at one end.
         frames = x.shape[1]
         grid = x.permute(0, 4, 1, 2, 3)
         out = F.conv3d(grid, weight, bias, padding=(KERNEL - 1, 1, 1), groups=len(weight))
@@ -52,6 +54,12 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, *, ahead: bool) ->
 
 
 class _CausalDepthwise(torch.autograd.Function):
+    """The convolution with a weight gradient of its own.
+
+    The gradient of the input is the convolution of the output's gradient with the flipped kernel, looking
+    ahead in time.
+    """
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -70,9 +78,11 @@ class _CausalDepthwise(torch.autograd.Function):
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Return the float32 gradient `(d, 1, 3, 3, 3)`: per place of the kernel, the products of a shift.
+    """Return the float32 gradient `(d, 1, 3, 3, 3)`.
 
-    A frame at a time, so that what is shifted stays in the cache; compiled, all 27 sums are one loop.
+    Each of the 27 elements of a kernel gets the sum over all places of the shifted input times the output's
+    gradient. One frame is handled at a time, so that it stays in the cache. A compiler fuses all 27 sums into
+    one loop, so compiled code handles all frames at once.
     """
     frames, rows, columns, dim = x.shape[1:]
     padded = F.pad(x, (0, 0, 1, 1, 1, 1, KERNEL - 1, 0))

@@ -1,4 +1,4 @@
-"""How much arithmetic a clip is: what a speed is held against."""
+"""How much arithmetic a clip takes, by which measured speeds are compared with that of the hardware."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from cvivit.config import CViViTConfig
 
 
 def encode_flops(config: CViViTConfig) -> int:
-    """Return the floating-point operations of encoding one clip: twice its multiply-adds.
+    """Return the floating-point operations of encoding one clip, which are twice its multiply-adds.
 
-    Matrix products, attention, convolutions and the lookup are counted; norms, activations and the spatial
-    bias, which does not depend on the clip, are not. The released network needs 82.4 GFLOP.
+    Matrix products, attention, convolutions and the lookup are counted. Norms, activations and the spatial
+    bias, which does not depend on the clip, are not. The released network takes 82.4 GFLOP.
     """
     lookup = 0
     if config.quantizer == "cosine_vq":
@@ -20,7 +20,7 @@ def encode_flops(config: CViViTConfig) -> int:
 
 
 def decode_flops(config: CViViTConfig) -> int:
-    """Return the floating-point operations of decoding one clip; 81.5 GFLOP in the released network."""
+    """Return the floating-point operations of decoding one clip, 81.5 GFLOP for the released network."""
     return _common(config)
 
 

@@ -1,4 +1,7 @@
-"""Pixels to patch embeddings and back: one latent frame for the first frame, one for each later group."""
+"""Pixels to patch embeddings and back.
+
+The first frame of a clip becomes one latent frame, and each later group of frames another.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ PIXEL_MEAN, PIXEL_GAIN = 0.45, 4.0
 
 
 class FixedNorm(nn.Module):
-    """Scale pixels of [0, 1] to a spread of about one without looking at them: (x - 0.45) * 4."""
+    """Scale pixels in [0, 1] by constants, (x - 0.45) * 4, to a spread of about one."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map `(... p)` pixels to `(... p)`."""
@@ -26,19 +29,19 @@ class FixedNorm(nn.Module):
 def patch_embedding(pixels: int, dim: int, norm: Literal["layernorm", "fixed"]) -> nn.Sequential:
     """Return the map from the `pixels` values of a patch to `dim` features.
 
-    The names 1, 2 and 3 are those of the released state dict, where 0 was the cutting into patches.
+    The names 1, 2 and 3 are those of the released state dict. There 0 cut the pixels into patches.
     """
     sides = (nn.LayerNorm(pixels), nn.LayerNorm(dim)) if norm == "layernorm" else (FixedNorm(), nn.Identity())
     return nn.Sequential(OrderedDict({"1": sides[0], "2": nn.Linear(pixels, dim), "3": sides[1]}))
 
 
 def pixel_projection(dim: int, pixels: int) -> nn.Sequential:
-    """Return the map from `dim` features to the `pixels` values of a patch; 0 is its released name."""
+    """Return the map from `dim` features to the `pixels` values of a patch. Its released name is 0."""
     return nn.Sequential(OrderedDict({"0": nn.Linear(dim, pixels)}))
 
 
 def pixels_per_patch(config: CViViTConfig) -> tuple[int, int]:
-    """Return how many values a patch of the first frame holds, and one of the later frames."""
+    """Return how many values a patch of the first frame has, and how many a patch of later frames has."""
     first = config.channels * math.prod(config.patch_size)
     return first, first * config.temporal_patch_size
 
@@ -47,10 +50,10 @@ def cut(video: Tensor, config: CViViTConfig) -> tuple[Tensor, Tensor]:
     """Cut `b c t h w` into `b 1 H W (c p1 p2)` and `b (T-1) H W (c pt p1 p2)`.
 
     Raises:
-        ValueError: not floating point, other axes, t that is not 1 + a multiple of the temporal patch, or h
-            and w that the patches do not divide.
+        ValueError: the video is not floating point, has other axes, t is not 1 + a multiple of the temporal
+            patch size, or the patches do not divide h and w.
     """
-    if not video.is_floating_point():  # bytes would be taken for pixels 255 times as bright
+    if not video.is_floating_point():  # uint8 pixels would be read as 255 times as bright
         raise ValueError(
             f"video must be floating point in [0, 1], not {str(video.dtype).removeprefix('torch.')}"
         )

@@ -1,4 +1,4 @@
-"""Transformers over space or time: position generator, attention and gated feed-forward, with residuals."""
+"""Transformers over space or time, whose layers have a position generator, attention and feed-forward."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Axis = Literal["spatial", "temporal"]
 
 
 class GEGLU(nn.Module):
-    """Half of the features gated by the other: value * gelu(gate), with the exact GELU (arXiv 2002.05202)."""
+    """Multiply half of the features by the GELU of the other half: value * gelu(gate) (arXiv 2002.05202)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `... 2f` (value, then gate) to `... f`."""
@@ -104,7 +104,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Layers over one axis of the latent grid, and a final norm."""
+    """Layers that attend over space or over time, and a final norm."""
 
     def __init__(self, config: CViViTConfig, axis: Axis) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Transformer(nn.Module):
         """Map a sequence to one of the same shape.
 
         Args:
-            x: `(b T) (H W) d` over space, `(b H W) T d` over time.
+            x: `(b T) (H W) d` for attention over space, or `(b H W) T d` over time.
             grid: (T, H, W).
             bias: `(heads, n, n)`, added to every layer's attention scores.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -81,7 +81,11 @@ class Runner(Protocol):
 
 
 def make_runner(
-    model: CViViT, *, device: str | torch.device = "auto", precision: PrecisionChoice = "auto"
+    model: CViViT,
+    *,
+    device: str | torch.device = "auto",
+    precision: PrecisionChoice = "auto",
+    kernels: Literal["auto", "plain"] = "auto",
 ) -> Runner:
     """Return the runner for a device.
 
@@ -89,15 +93,23 @@ def make_runner(
         model: the network. Its weights are copied.
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "exact", "fast", or "auto", which is fast where the hardware has bfloat16.
+        kernels: "auto" lets Triton kernels compute on a CUDA device where they agree with the plain modules,
+            and "plain" does not.
 
     Raises:
-        ValueError: there is no such device or precision.
+        ValueError: there is no such device, precision or choice of kernels.
         DeviceMemoryError: the weights alone do not fit on the device.
         DeviceLostError: the device failed.
     """
-    chosen = choose_device(device)
+    chosen = choose_device(device, needed_bytes=_needed_bytes(model))
     if chosen.type == "cpu":
         return CPURunner(model, precision=precision)
     from cvivit.runtime.cuda.runner import CUDARunner  # machines without CUDA need none of this
 
-    return CUDARunner(model, device=chosen, precision=precision)
+    return CUDARunner(model, device=chosen, precision=precision, kernels=kernels)
+
+
+def _needed_bytes(model: CViViT) -> int:
+    """Return roughly what a device needs: the weights twice, and the activations of one clip."""
+    weights = sum(weight.numel() for weight in model.parameters())
+    return 4 * (2 * weights + 64 * model.config.tokens_per_clip * model.config.dim)

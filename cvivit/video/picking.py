@@ -124,17 +124,18 @@ class _Picker:
         rate = stream.average_rate or stream.guessed_rate
         time_base = _time_base(track)
         log = StampLog()
+        reordered = bool(stream.codec_context.has_b_frames)
         timeline = Timeline(
             log,
             time_base=time_base,
             rate=max(rate, 1 / _LONGEST_GUESS) if rate else None,
             rules=_RULES.get(self._video.kind),
-            reordered=bool(stream.codec_context.has_b_frames),
+            reordered=reordered,
             origin=origin,
         )
         picking = self._picking
         ticks = Ticks(fps=picking.fps, time_base=time_base, start=picking.start, seconds=picking.seconds)
-        plan = None if picking.strict else SkipPlan(log, timeline, ticks)
+        plan = None if picking.strict else SkipPlan(log, timeline, ticks, reordered=reordered)
         decoder = Decoder(
             track,
             log,

@@ -1,4 +1,4 @@
-"""Weights: from a name to checked tensors, and from a model to files and the Hub."""
+"""Weights: from a name to checked tensors, and from a model to files or the Hub."""
 
 from cvivit.weights.export import push_to_hub, save_pretrained, write_weights
 from cvivit.weights.fingerprint import fingerprint

@@ -1,4 +1,4 @@
-"""The model card of an export: what the weights are, in words and YAML, for their page on the Hub."""
+"""The model card of an export: a README.md that describes the weights on their page on the Hub."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from textwrap import dedent
 from cvivit.config import CViViTConfig
 
 LIBRARY = "library_name: phenaki-cvivit"
-"""Line of the front matter that every card of ours has."""
+"""The line of the front matter by which our own cards are recognised."""
 TAGS = ("video", "video-tokenizer", "vector-quantization", "c-vivit", "phenaki")
 
 _TABLE = re.compile(r"^\| \| \|\r?\n(?:\|.*\n)*?\| fingerprint \|.*(?:\n|\Z)", re.MULTILINE)
 
 
 def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, license: str | None = None) -> str:  # noqa: A002
-    """Return the text of a README.md with the Hub's front matter.
+    """Return the text of a README.md with the front matter that the Hub reads.
 
     Args:
-        config: sizes and variants, from which the table is made.
-        fingerprint: what tokens of these weights carry.
-        repository: `owner/name`, for the example.
-        license: identifier of the licence of the weights; left out where it is not known.
+        config: the sizes and variants that the table shows.
+        fingerprint: the fingerprint of the weights, which their tokens carry.
+        repository: `owner/name`, which the example loads.
+        license: the identifier of the weights' licence. None leaves the line out.
     """
     front = ["---", LIBRARY, *([f"license: {license}"] if license else []), "tags:"]
     front += [f"- {tag}" for tag in TAGS] + ["---"]
@@ -44,20 +44,20 @@ def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, licen
         frames = tokenizer.decode(grid)
         ```
 
-        Tokens carry the fingerprint, so that nobody decodes them with other weights.
+        Tokens carry the fingerprint of the weights, so that other weights refuse to decode them.
         """)
     if config.patch_norm == "layernorm":
         body += dedent("""
             ## Limits
 
-            A LayerNorm on the raw pixels of each patch removes its mean and its scale: these tokens hold
-            neither brightness nor contrast, and every flat grey video encodes alike.
+            A LayerNorm on the raw pixels of each patch removes their mean and their scale. So the tokens hold
+            neither brightness nor contrast, and every flat grey video has the same tokens.
             """)
     return "\n".join(front) + "\n" + head + _table(config, fingerprint) + body
 
 
 def renewed(card: str, config: CViViTConfig, fingerprint: str) -> str:
-    """Return a card with the table of other weights and all words of its own. One without a table stays."""
+    """Return a card whose table describes other weights. Everything else in it stays as it is."""
     table = _table(config, fingerprint)
     return _TABLE.sub(lambda _: table, card, count=1)
 

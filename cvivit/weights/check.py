@@ -1,4 +1,4 @@
-"""Tensors against a configuration: every key, shape, type and value, before any of them is used."""
+"""Check tensors against a configuration: every key, shape, type and value, before any of them is used."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from cvivit.weights.fingerprint import CODEBOOK
 from cvivit.weights.read import SHOWN_CHARACTERS
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-"""Types that a floating-point weight may be stored in; all become float32."""
+"""The types that a floating-point weight may be stored in. All are converted to float32."""
 
 
 def infer_config(tensors: Mapping[str, Tensor]) -> CViViTConfig:
-    """Return the configuration of weights that came with none: the released one, in one of its variants.
+    """Return the configuration of weights that came without one: the released one, or a variant of it.
 
-    Keys tell the lucidrains variant (`null_kv`), its quantizer, and the codebooks of vector-quantize-pytorch
-    before 1.0 (no `embed_avg`), which are matched normalised. Sizes are never guessed.
+    The keys identify the lucidrains variant (`null_kv`), its quantizer, and the codebooks of
+    vector-quantize-pytorch before 1.0 (no `embed_avg`), whose codes are normalised before matching. The sizes
+    are always those of the preset.
     """
     has_codebook = CODEBOOK + "embed" in tensors
     if any(key.endswith(".null_kv") for key in tensors):
@@ -35,24 +36,24 @@ def infer_config(tensors: Mapping[str, Tensor]) -> CViViTConfig:
 def check_tensors(
     tensors: Mapping[str, Tensor], config: CViViTConfig, *, inferred: bool = False
 ) -> dict[str, Tensor]:
-    """Return the state dict of `CViViT(config)` in its own order and types, floating point as float32.
+    """Return the state dict of `CViViT(config)`, in the network's order and types, with floats as float32.
 
-    Codebooks of every vector-quantize-pytorch generation are brought into the layout of today's.
+    Codebooks of every generation of vector-quantize-pytorch are converted to the layout of the current one.
 
     Args:
-        tensors: keys and tensors as they were read.
-        config: the network they must fit.
-        inferred: whether the configuration is a guess, which the error then says.
+        tensors: the keys and tensors of the file.
+        config: the network that they must fit.
+        inferred: whether the configuration was inferred. Errors then say so.
 
     Raises:
         ConfigError: the configuration describes no network that can be built.
-        WeightsMismatchError: the first key that is missing, unknown, or of another shape or type.
-        WeightsCorruptError: the first key that holds infinities or what is not a number.
+        WeightsMismatchError: a key is missing, unknown, or has another shape or type. It names the first one.
+        WeightsCorruptError: a tensor has infinite values or values that are not a number.
     """
     found: dict[str, Any] = dict(tensors)
     adapt_codebook(found, "vq.")
     hint = (
-        ", as the released configuration has it: a config.json beside the file would describe another network"
+        " in the released configuration, which is assumed because there is no config.json beside the weights"
     )
     hint = hint if inferred else ""
     checked: dict[str, Tensor] = {}
@@ -65,7 +66,7 @@ def check_tensors(
             raise WeightsMismatchError(f"{key} is {_described(tensor)}, expected {_described(wanted)}{hint}")
         tensor = tensor.detach().to(wanted.dtype)
         if not torch.isfinite(tensor).all():
-            raise WeightsCorruptError(f"{key} holds values that are infinite or not a number")
+            raise WeightsCorruptError(f"{key} has values that are infinite or not a number")
         checked[key] = tensor
     if found:
         unknown = ascii(next(iter(found))[:SHOWN_CHARACTERS])
@@ -74,20 +75,15 @@ def check_tensors(
 
 
 def _expected(config: CViViTConfig, *, keys: int) -> dict[str, Tensor]:
-    """Return the network's state dict without its memory."""
+    """Return the network's state dict as meta tensors, which take no memory."""
     layers = config.spatial_depth + config.temporal_depth
-    if layers > keys:  # building a network takes time with its depth, if nothing else
+    if layers > keys:  # building even a meta network takes time that grows with its depth
         raise WeightsMismatchError(f"the configuration has {layers} layers, the file only {keys} tensors")
     try:
         with torch.device("meta"):
             return dict(CViViT(config).state_dict())
-    except (
-        ArithmeticError,
-        MemoryError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:  # sizes that overflow
+    except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        # Each of these may come out of sizes that overflow somewhere in torch.
         raise ConfigError("the configuration describes a network too large to build") from error
 
 

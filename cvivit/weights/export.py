@@ -1,4 +1,4 @@
-"""A model to files and to the Hub: `config.json` and `model.safetensors`."""
+"""Write a model to a folder or to the Hub, as `config.json` and `model.safetensors`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cvivit.weights.read import FINGERPRINT
 
 CARD = "README.md"
 QUANTIZER = "vq."
-"""Stays float32 in 16-bit files, as it does in 16-bit arithmetic: a code that moves changes tokens."""
+"""The keys of the quantizer, which stays float32 in 16-bit files: rounded codes would change tokens."""
 
 
 def save_pretrained(
@@ -35,13 +35,13 @@ def save_pretrained(
     """Write a model as `load_weights` reads it, and return its fingerprint.
 
     Args:
-        model: on any device.
-        directory: made where it is missing. Other files in it are left alone.
-        dtype: float32, float16 or bfloat16. The fingerprint is that of the values as they were written.
+        model: a network on any device.
+        directory: the folder, which is created if it is missing. Other files in it stay.
+        dtype: float32, float16 or bfloat16. The fingerprint is that of the rounded values.
 
     Raises:
-        WeightsCorruptError: a weight is infinite or not a number, perhaps only in that type.
-        OSError: it cannot be written; what was there is still there.
+        WeightsCorruptError: a weight is infinite or not a number, possibly only after rounding.
+        OSError: a file cannot be written. What was there before is unchanged.
     """
     return write_weights(model.config, model.state_dict(), directory, dtype=dtype)
 
@@ -53,13 +53,13 @@ def write_weights(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> str:
-    """Write a state dict, averaged weights say, as `save_pretrained` writes a model's.
+    """Write a state dict, for example of averaged weights, as `save_pretrained` writes a model.
 
     Raises:
-        ValueError: weights are not stored in that type.
+        ValueError: `dtype` is none of the types that weights are stored in.
         WeightsMismatchError: the state dict is not one of `CViViT(config)`.
-        WeightsCorruptError: a weight is infinite or not a number, perhaps only in that type.
-        OSError: it cannot be written; what was there is still there.
+        WeightsCorruptError: a weight is infinite or not a number, possibly only after rounding.
+        OSError: a file cannot be written. What was there before is unchanged.
     """
     if dtype not in FLOATS:
         raise ValueError(f"weights are stored as {', '.join(map(str, FLOATS))}, not {dtype}")
@@ -71,10 +71,11 @@ def write_weights(
     weights, description = directory / SAFETENSORS, directory / CONFIG
     unfinished = {weights: sibling(weights), description: sibling(description)}
     try:
-        # One name of metadata: several are written in no particular order, and equal models are equal files.
+        # There is one entry of metadata, because safetensors writes several in no fixed order, and equal
+        # models should give equal files.
         save_file(stored, unfinished[weights], metadata={FINGERPRINT: digest})
         unfinished[description].write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        # safetensors makes files that only their owner can read.
+        # safetensors creates files that only their owner can read. The weights get usual permissions.
         unfinished[weights].chmod(unfinished[description].stat().st_mode)
         for path, temporary in unfinished.items():
             _flush(temporary)
@@ -96,18 +97,20 @@ def push_to_hub(
     license: str | None = None,  # noqa: A002 - the card's own name for it
     commit_message: str = "Upload C-ViViT weights",
 ) -> str:
-    """Upload a model in one commit and return its URL. A repository without a model card gets one.
+    """Upload a model in one commit, and return the URL of the commit.
+
+    A repository without a model card gets one.
 
     Args:
-        model: what to upload.
-        repository: `owner/name`; made where it is missing.
+        model: the model to upload.
+        repository: `owner/name`, which is created if it is missing.
         dtype: as for `save_pretrained`.
-        private: whether a new repository is private; None leaves it to the owner's settings.
-        license: identifier of the licence of the weights, for the card.
-        commit_message: first line of the commit.
+        private: whether a new repository is private. None follows the owner's settings.
+        license: the identifier of the weights' licence, for the card.
+        commit_message: the first line of the commit's message.
 
     Raises:
-        WeightsUploadError: no permission, no such owner, no such name, or the Hub cannot be reached.
+        WeightsUploadError: there is no permission, no such owner or name, or the Hub cannot be reached.
         WeightsCorruptError: a weight is infinite or not a number.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -124,11 +127,9 @@ def push_to_hub(
                 CommitOperationAdd(path_in_repo=name, path_or_fileobj=Path(folder) / name) for name in names
             ]
             commit = api.create_commit(repository, files, commit_message=commit_message)
-        except (
-            Exception
-        ) as error:  # huggingface_hub's HTTP library, and so its errors, change with its version
+        except Exception as error:  # the HTTP library of huggingface_hub, and its errors, change by version
             raise WeightsUploadError(
-                f"{repository}: the Hub took no weights: {hub.first_line(error)}"
+                f"{repository}: the Hub did not accept the upload: {hub.first_line(error)}"
             ) from error
     return str(commit.commit_url)
 

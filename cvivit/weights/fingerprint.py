@@ -1,4 +1,4 @@
-"""The fingerprint of weights: what tokens carry so that nobody decodes them with others."""
+"""The fingerprint of weights. Tokens carry it, so that other weights refuse to decode them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from torch import Tensor
 
 CODEBOOK = "vq._codebook."
 TRAINING_BUFFERS = frozenset(CODEBOOK + name for name in ("initted", "cluster_size", "embed_avg"))
-"""What only further training reads. Two models that differ in nothing else are the same tokenizer."""
+"""Buffers that only training reads. Two models that differ in nothing else are the same tokenizer."""
 
 
 def fingerprint(state_dict: Mapping[str, Tensor]) -> str:
     """Return the sha256 of the tensors that inference reads, as 64 hexadecimal digits.
 
-    Hashed are, for each key in alphabetical order: the key, the type, the sizes, each ended by a zero byte,
-    and the values, little-endian, floating-point ones as float32. So neither the file's format, its order of
-    keys, a 16-bit type of the same values, nor training's running averages change it; any weight does.
+    For each key in alphabetical order, the hash is fed the key, the type and the sizes, each followed by a
+    zero byte, and then the values, little-endian, with floats as float32. So the fingerprint changes with any
+    weight, but not with the file format, the order of keys, a 16-bit type that holds the same values, or the
+    running averages of training.
     """
     digest = hashlib.sha256()
     for key in sorted(state_dict.keys() - TRAINING_BUFFERS):

@@ -1,7 +1,7 @@
-"""The Hugging Face Hub: which files of a repository to fetch, and one error for each way that fails.
+"""Download weights from the Hugging Face Hub, with one error for each way in which that can fail.
 
-Endpoint, token, cache and offline mode are those of huggingface_hub: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
-`HF_HUB_OFFLINE`.
+The endpoint, the token, the cache and the offline mode are set by the environment variables of
+huggingface_hub: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME` and `HF_HUB_OFFLINE`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from cvivit.errors import CViViTError, WeightsNotFoundError, WeightsUnavailableE
 from cvivit.weights import layout, release
 
 SHORT_COMMIT = 12
+"""How many digits of a commit a name shows."""
 SHA256_NAME = re.compile(r"[0-9a-f]{64}")
-"""The cache names a large file by the sha256 that the Hub lists for it."""
+"""The name of a large file in the cache: the sha256 that the Hub lists for it."""
 LISTING_TIMEOUT_SECONDS = 30.0
 
 
 class Download(NamedTuple):
-    """Files of one commit in the Hub's cache."""
+    """The files of one commit in the local cache."""
 
     weights: Path
     config: Path | None
@@ -41,18 +42,18 @@ class Download(NamedTuple):
 
 
 def client() -> HfApi:
-    """Return the client of the Hub that every call goes through."""
+    """Return the client of the Hub that all calls use."""
     return HfApi(library_name="phenaki-cvivit")
 
 
 def download(repository: str, revision: str | None = None) -> Download:
-    """Fetch the weights of a repository, and the configuration beside them, all of one commit.
+    """Download the weights of a repository and the configuration beside them, both of one commit.
 
-    Without a connection the copy in the cache is taken. Of the released repository only the released file is
-    ever taken, whatever else it may come to hold, because its sha256 is the one that is known.
+    Without a connection, the copy in the cache is used. From the released repository only the released file
+    is used, even if others are added to it, because only that file's sha256 is known.
 
     Raises:
-        WeightsNotFoundError: no such repository or revision, no permission, or no weights in it.
+        WeightsNotFoundError: there is no such repository or revision, no permission, or no weights in it.
         WeightsUnavailableError: the Hub cannot be reached, and the weights are not in the cache.
     """
     released = repository == release.REPOSITORY
@@ -64,9 +65,7 @@ def download(repository: str, revision: str | None = None) -> Download:
             info = client().model_info(repository, revision=revision, timeout=LISTING_TIMEOUT_SECONDS)
         except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
             raise
-        except (
-            Exception
-        ) as error:  # huggingface_hub's HTTP library, and so its errors, change with its version
+        except Exception as error:  # the HTTP library of huggingface_hub, and its errors, change by version
             folder, found = _from_cache(repository, revision, where, wanted, error)
         else:
             paths = [file.rfilename for file in info.siblings or ()]
@@ -80,25 +79,25 @@ def download(repository: str, revision: str | None = None) -> Download:
 
 
 def download_file(repository: str, path: str, revision: str | None = None) -> Download:
-    """Fetch one file of a repository, whatever it holds. Without a connection, take the copy in the cache.
+    """Download one file of any repository. Without a connection, the copy in the cache is used.
 
     The `sha256` of the result is the one that the Hub lists for the file, if it lists one.
 
     Raises:
-        WeightsNotFoundError: no such repository, revision or file, or no permission.
+        WeightsNotFoundError: there is no such repository, revision or file, or no permission.
         WeightsUnavailableError: the Hub cannot be reached, and the file is not in the cache.
     """
     where = f"{repository}@{revision}" if revision else repository
     with _typed_errors(where):
         try:
-            # The download has a timeout of its own, and tries again for half a minute. This asks first.
+            # `hf_hub_download` retries for half a minute. This call fails sooner without a connection.
             client().model_info(repository, revision=revision, timeout=LISTING_TIMEOUT_SECONDS)
             local = Path(client().hf_hub_download(repository, path, revision=revision))
         except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
             raise
         except EntryNotFoundError as error:
             raise WeightsNotFoundError(f"{where} holds no {path}") from error
-        except Exception as error:  # see `download`
+        except Exception as error:  # as in `download`
             try:
                 cached = client().hf_hub_download(repository, path, revision=revision, local_files_only=True)
             except LocalEntryNotFoundError:
@@ -111,7 +110,10 @@ def download_file(repository: str, path: str, revision: str | None = None) -> Do
 
 
 def _fetch(repository: str, revision: str | None, found: layout.Layout) -> tuple[Path, layout.Layout]:
-    """Return the folder of a commit that holds the files. Weights come last: if they are there, all is."""
+    """Download the files and return the folder of their commit.
+
+    The weights come last, so that a commit with weights in the cache has its configuration there too.
+    """
     folder: Path | None = None
     for path in (found.config, found.weights):
         if path is not None:
@@ -140,28 +142,30 @@ def _typed_errors(where: str) -> Iterator[None]:
     except CViViTError:
         raise
     except GatedRepoError as error:
-        raise WeightsNotFoundError(f"{where} is gated: ask for access, and set HF_TOKEN") from error
+        raise WeightsNotFoundError(f"{where} is gated: ask its owner for access, and set HF_TOKEN") from error
     except RevisionNotFoundError as error:
         raise WeightsNotFoundError(f"{where}: the repository has no such revision") from error
     except RepositoryNotFoundError as error:
-        raise WeightsNotFoundError(f"{where}: no such repository, or a private one: set HF_TOKEN") from error
+        raise WeightsNotFoundError(
+            f"{where}: the Hub has no such repository, or it is private: set HF_TOKEN"
+        ) from error
     except HFValidationError as error:
         raise WeightsNotFoundError(f"{where!a} is not the name of a repository") from error
     except LocalEntryNotFoundError as error:
         raise _unavailable(where, error) from error
     except EntryNotFoundError as error:
-        raise WeightsNotFoundError(f"{where}: a file of the repository is gone") from error
-    except Exception as error:  # see above
+        raise WeightsNotFoundError(f"{where}: a file of the repository was removed") from error
+    except Exception as error:  # as in `download`
         raise _unavailable(where, error) from error
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error of the Hub's client says, on one line."""
+    """Return the first line of the message of an error of the Hub's client."""
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
     return line if line.isprintable() else ascii(line)
 
 
 def _unavailable(where: str, error: Exception) -> WeightsUnavailableError:
     return WeightsUnavailableError(
-        f"{where} cannot be fetched from the Hub, and is not in its cache: {first_line(error)}"
+        f"{where} cannot be fetched from the Hub, and is not in the local cache: {first_line(error)}"
     )

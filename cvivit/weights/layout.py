@@ -1,10 +1,10 @@
-"""Where the weights are in a folder or a repository, in our layout and in the released one.
+"""Find the weights in a folder or a repository, in our own layout or in the released one.
 
 | layout | files |
 |---|---|
 | ours | `config.json`, `model.safetensors` |
-| released | `CViViT/pytorch_model.bin`, the folder in any case, or that folder itself |
-| accelerate's newer one | the same with `model.safetensors` |
+| released | `CViViT/pytorch_model.bin` (the folder's name in upper or lower case), or that folder itself |
+| newer accelerate | the same with `model.safetensors` |
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 RELEASED_FOLDER = "cvivit"
 WANTED = (SAFETENSORS, PICKLE, f"{RELEASED_FOLDER}/{SAFETENSORS}", f"{RELEASED_FOLDER}/{PICKLE}")
-"""In this order: safe files before pickles, the folder itself before the one within."""
+"""The files that are looked for, in lower case and in this order: safe files come before pickles, and the
+folder itself before the folder within."""
 RELEASED = (f"{RELEASED_FOLDER}/{PICKLE}",)
 
 
 class Layout(NamedTuple):
-    """Paths within a folder or a repository."""
+    """The paths of the files to load, relative to a folder or a repository."""
 
     weights: str
     config: str | None
-    """The configuration beside the weights, where there is one."""
+    """The configuration beside the weights, if there is one."""
 
 
 def find(paths: Iterable[str], where: str, wanted: tuple[str, ...] = WANTED) -> Layout:
-    """Pick the weights among relative paths with slashes.
+    """Return the layout that relative paths, written with slashes, have.
 
     Raises:
-        WeightsNotFoundError: there are none, or two folders whose names differ in case alone.
+        WeightsNotFoundError: there are no weights, or two folders whose names differ only in case.
     """
     present = set(paths)
     for name in wanted:
@@ -50,7 +51,7 @@ def find(paths: Iterable[str], where: str, wanted: tuple[str, ...] = WANTED) -> 
 
 
 def paths_of(folder: Path) -> list[str]:
-    """Return the files of a folder and of the folders within it, relative to it, with slashes."""
+    """Return the files of a folder and of its subfolders, relative to it, written with slashes."""
     return [
         path.relative_to(folder).as_posix()
         for path in (*folder.glob("*"), *folder.glob("*/*"))

@@ -1,4 +1,4 @@
-"""A source of weights to tensors that fit a network, or to one error that says why not."""
+"""Load weights from any source, checked to fit a network, or raise one error that says why not."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MAX_CONFIG_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedWeights:
-    """Weights that were checked: `CViViT(config)` loads `state_dict` strictly."""
+    """Checked weights: `CViViT(config).load_state_dict(state_dict)` succeeds."""
 
     config: CViViTConfig
     state_dict: dict[str, Tensor]
-    """Floating point as float32. They may be views of the mapped file: `load_state_dict` copies them."""
+    """Floats are float32. Tensors may be views of the mapped file, which `load_state_dict` copies."""
     fingerprint: str
     name: str
-    """The source as a person would call it: demo, a path, a file's name, or a repository with its commit."""
+    """The source as a person would name it: demo, a path, a file's name, or a repository with its commit."""
 
 
 def load_weights(
@@ -42,18 +42,19 @@ def load_weights(
 
     Args:
         source: "demo", a repository of the Hub, a folder, or a `.safetensors` or `.bin` file. Folders and
-            repositories hold our own export or the released layout.
-        revision: branch, tag or commit of a repository.
-        sha256: what the weights file must hash to. The release's own is checked without being asked.
-        config: the network, for files without a `config.json`. Without either it is the released one, or
-            the lucidrains variant where the keys say so.
+            repositories may have our own layout or the released one.
+        revision: the branch, tag or commit of a repository.
+        sha256: the checksum that the weights file must have. That of the release is always checked.
+        config: the network. If it is None and there is no `config.json`, the network is the released one, or
+            the lucidrains variant if the keys are its keys.
 
     Raises:
-        WeightsNotFoundError: no such file, folder, repository or revision, or no permission to read it.
-        WeightsUnavailableError: the Hub cannot be reached and nothing of the repository is on this machine.
-        WeightsCorruptError: truncated, no weights file, or another sha256 or fingerprint than expected.
-        WeightsUnsafeError: a pickle that holds code, which was not run.
-        WeightsMismatchError: the first key that is missing, unknown, or of another shape or type.
+        WeightsNotFoundError: there is no such file, folder, repository or revision, or it may not be read.
+        WeightsUnavailableError: the Hub cannot be reached, and the repository is not in the local cache.
+        WeightsCorruptError: the file is truncated, no weights file, or has another sha256 or fingerprint
+            than expected.
+        WeightsUnsafeError: the file is a pickle with code, which was not run.
+        WeightsMismatchError: a key is missing, unknown, or has another shape or type.
         ConfigError: `config.json` describes no network.
     """
     located = locate(source, revision)
@@ -65,7 +66,7 @@ def load_weights(
     digest = fingerprint(state_dict)
     if raw.fingerprint is not None and raw.fingerprint != digest:
         raise WeightsCorruptError(
-            f"{located.weights.name} was damaged or changed: its fingerprint is another"
+            f"{located.weights.name} was damaged or changed: its weights do not have its fingerprint"
         )
     return LoadedWeights(config=network, state_dict=state_dict, fingerprint=digest, name=located.name)
 
@@ -74,8 +75,8 @@ def read_config(path: Path) -> CViViTConfig:
     """Read a `config.json`.
 
     Raises:
-        WeightsNotFoundError: it cannot be read.
-        ConfigError: it is no JSON, or describes no network: the first field at fault.
+        WeightsNotFoundError: the file cannot be read.
+        ConfigError: the file is not JSON, or describes no network. It names the first field at fault.
     """
     try:
         with path.open("rb") as file:

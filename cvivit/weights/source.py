@@ -1,4 +1,4 @@
-"""What a source of weights is: the demo's name, a folder, a file, or a repository of the Hub."""
+"""Tell what a source of weights names: the demo, a folder, a file, or a repository of the Hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from cvivit.errors import WeightsNotFoundError
+from cvivit.errors import WeightsNotFoundError, WeightsUnavailableError
 from cvivit.weights import hub, layout
 
 DEMO = "demo"
@@ -17,48 +17,60 @@ FILE_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 
 
 class Located(NamedTuple):
-    """Files on this machine."""
+    """The files of a source on this machine."""
 
     weights: Path
     config: Path | None
     name: str
-    """What to call them to a person."""
+    """The name of the weights for people."""
     sha256: str | None = None
-    """What the weights must hash to, where that is known."""
+    """The checksum that the weights must have, if it is known."""
 
 
 def locate(source: str | os.PathLike[str], revision: str | None = None) -> Located:
-    """Return the files of a source, downloaded first if it is a repository of the Hub.
+    """Return the files of a source. A repository of the Hub is downloaded first.
 
-    A path that exists comes before a repository of the same name; "demo" is always the demo.
+    "demo" always names the demo. An existing path is preferred to a repository of the same name.
 
     Raises:
         WeightsNotFoundError: there is no such file, folder, repository or revision, or no weights in it.
-        WeightsUnavailableError: the Hub cannot be reached and nothing of the repository is on this machine.
+        WeightsUnavailableError: the Hub cannot be reached, and the repository is not in the local cache.
     """
     if not isinstance(source, str):
         return _local(Path(source), str(source), revision)
     if source == DEMO:
         return _local(DEMO_FOLDER, DEMO, revision)
     if not source:
-        raise WeightsNotFoundError("an empty name is no file, no folder and no repository of the Hub")
+        raise WeightsNotFoundError("the name of the weights is empty")
     path = Path(source)
     if not REPOSITORY.fullmatch(source) or path.suffix.lower() in FILE_SUFFIXES or os.path.exists(source):
         return _local(path, source, revision)
-    files = hub.download(source, revision)
+    try:
+        files = hub.download(source, revision)
+    except (WeightsNotFoundError, WeightsUnavailableError) as error:
+        # `owner/name` also looks like a path. Whoever meant a folder should read that it does not exist.
+        raise type(error)(f"there is no file or folder {source!a} here. {error}") from error
     return Located(files.weights, files.config, files.name, files.sha256)
 
 
 def _local(path: Path, name: str, revision: str | None) -> Located:
     if revision is not None:
-        raise WeightsNotFoundError(f"{name!a} has no revisions: only repositories of the Hub do")
+        raise WeightsNotFoundError(f"{name!a} has no revisions: only a repository of the Hub has")
     try:
         if path.is_file():
             config = path.with_name(layout.CONFIG)
             return Located(path, config if config.is_file() else None, path.name)
         if not path.is_dir():
-            raise WeightsNotFoundError(f"{name!a} is no file, no folder and no repository of the Hub")
+            raise WeightsNotFoundError(_missing(name))
         found = layout.find(layout.paths_of(path), name)
-    except OSError as error:  # a name too long, or a folder that may not be read
+    except OSError as error:  # the name is too long, or the folder may not be read
         raise WeightsNotFoundError(f"{name!a} cannot be read: {error.strerror}") from error
     return Located(path / found.weights, path / found.config if found.config else None, name)
+
+
+def _missing(name: str) -> str:
+    """Return the message for a path that does not exist."""
+    message = f"there is no file or folder {name!a}"
+    if os.sep in name or name.endswith(FILE_SUFFIXES):
+        return message  # plainly a path
+    return f"{message}, and it is not the name of a repository of the Hub, which is owner/name"

@@ -1,88 +1,194 @@
-"""`python -m service bench`: choose a benchmark, start a server, measure, print a table and write JSON."""
+"""`python -m service bench`: start a server, run a benchmark, print a table and write JSON."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+import math
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+import typer
 
 from cvivit.tokenizer import VideoTokenizer
 from service.bench import inputs
 from service.bench.direct import OperationName
-from service.bench.load import Call
+from service.bench.load import RequestKind
 from service.bench.mixed import LONG_SECONDS, mixed
 from service.bench.process import ServerProcess, serving
 from service.bench.report import mixed_table, soak_table, throughput_table
 from service.bench.soak import soak
-from service.bench.throughput import one_clip_call, throughput
+from service.bench.throughput import one_clip_request, throughput
 
 OPERATIONS: dict[str, Sequence[OperationName]] = {
     "encode": ("encode",),
     "decode": ("decode",),
     "both": ("encode", "decode"),
 }
-TABLES: dict[str, Callable[[Any], str]] = {"load": throughput_table, "mixed": mixed_table, "soak": soak_table}
+
+app = typer.Typer(
+    help="Measure a real server process over loopback HTTP, with generated videos.",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command with `arguments` and return its exit code."""
-    options = _parser().parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        report = asyncio.run(_benchmark(options, Path(folder)))
-    print(TABLES[options.benchmark](report["result"]))
-    if options.output is not None:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+def _positive(seconds: float) -> float:
+    if not 0 < seconds < math.inf:
+        raise typer.BadParameter(f"{seconds} is not a positive number")
+    return seconds
+
+
+Clients = Annotated[int, typer.Option(min=1, help="Requests in progress at once.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="`released`, `small` or `tiny`: random weights of that size; or as the service's --model."
+    ),
+]
+Device = Annotated[str, typer.Option(help="As the service's --device.")]
+PrecisionName = Annotated[
+    Literal["auto", "exact", "fast"], typer.Option(help="As the service's --precision.")
+]
+Seconds = Annotated[float, typer.Option(callback=_positive, help="Length of each measurement.")]
+Output = Annotated[Path | None, typer.Option(help="File for the report, as JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedModel:
+    """What to serve, and where to write the report."""
+
+    model: str
+    device: str
+    precision: Literal["auto", "exact", "fast"]
+    output: Path | None
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command with `arguments`, and return its exit code.
+
+    Raises:
+        SystemExit: the arguments are wrong.
+    """
+    try:
+        app(list(arguments), prog_name="python -m service bench")
+    except SystemExit as end:
+        if end.code:
+            raise
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m service bench",
-        description="Measure a real server process over loopback HTTP. Everything it sends is made up.",
-    )
-    commands = parser.add_subparsers(dest="benchmark", required=True)
-    load = commands.add_parser("load", help="many clients of one clip, next to the engine called directly")
-    load.add_argument("--operation", choices=OPERATIONS, default="both")
-    beside = commands.add_parser("mixed", help="one ten-minute video among requests of one clip")
-    long_soak = commands.add_parser("soak", help="memory over thousands of requests")
-    long_soak.add_argument("--requests", type=_positive_int, default=10_000)
-    for command, clients in ((load, 32), (beside, 4), (long_soak, 8)):
-        command.add_argument(
-            "--clients", type=_positive_int, default=clients, help="requests under way at once"
+@app.command()
+def load(
+    operation: Annotated[Literal["encode", "decode", "both"], typer.Option(help="What to measure.")] = "both",
+    clients: Clients = 32,
+    seconds: Seconds = 90.0,
+    model: Model = "released",
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    output: Output = None,
+) -> None:
+    """Many clients that send one clip each, compared with the engine called directly."""
+
+    async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
+        return await throughput(
+            server.url, tokenizer, OPERATIONS[operation], clients=clients, seconds=seconds
         )
-        command.add_argument(
-            "--model",
-            default="released" if command is not long_soak else "small",
-            help="`released`, `small` or `tiny`: random weights of that size; or as the service's --model",
-        )
-        command.add_argument("--device", default="auto")
-        command.add_argument("--precision", choices=("auto", "exact", "fast"), default="auto")
-        command.add_argument("--output", type=Path, help="file for the JSON report")
-    for command in (load, beside):
-        command.add_argument(
-            "--seconds", type=_positive_float, default=90.0, help="length of each measurement"
-        )
-    return parser
+
+    served = ServedModel(model=model, device=device, precision=precision, output=output)
+    _run("load", served, measure, throughput_table)
 
 
-async def _benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    model = inputs.weights(options.model, folder / "weights")
-    tokenizer = VideoTokenizer.from_pretrained(model, device=options.device, precision=options.precision)
+@app.command("mixed")
+def mixed_command(
+    clients: Clients = 4,
+    seconds: Seconds = 90.0,
+    model: Model = "released",
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    output: Output = None,
+) -> None:
+    """Requests of one clip, with and without a ten-minute video beside them."""
+
+    async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
+        encode, _ = one_clip_request(tokenizer, "encode")
+        long_video = inputs.video(LONG_SECONDS)
+        return await mixed(server.url, encode, long_video, clients=clients, seconds=seconds)
+
+    served = ServedModel(model=model, device=device, precision=precision, output=output)
+    _run("mixed", served, measure, mixed_table)
+
+
+@app.command("soak")
+def soak_command(
+    requests: Annotated[int, typer.Option(min=1, help="Requests to send in all.")] = 10_000,
+    clients: Clients = 8,
+    model: Model = "small",
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    output: Output = None,
+) -> None:
+    """The server's memory over thousands of requests."""
+
+    async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
+        kinds = _every_kind(tokenizer)
+        return await soak(server, kinds, requests=requests, clients=clients)
+
+    served = ServedModel(model=model, device=device, precision=precision, output=output)
+    _run("soak", served, measure, soak_table)
+
+
+def _every_kind(tokenizer: VideoTokenizer) -> list[RequestKind]:
+    """Return a request of every kind that a server gets, good and bad."""
+    encode, _ = one_clip_request(tokenizer, "encode")
+    decode, _ = one_clip_request(tokenizer, "decode")
+    return [
+        encode,
+        decode,
+        RequestKind(path="/encode", body=encode.body, headers={"accept": "application/octet-stream"}),
+        RequestKind(path="/encode", body=encode.body, headers={"accept": "application/x-ndjson"}),
+        RequestKind(path="/decode", body=decode.body, headers={**decode.headers, "accept": "image/gif"}),
+        RequestKind(path="/reconstruct", body=encode.body),
+        RequestKind(path="/encode", body=b"not a video"),
+        RequestKind(path="/decode", body=b'{"indices": [[[-1]]]}', headers=decode.headers),
+    ]
+
+
+def _run(
+    name: str,
+    served: ServedModel,
+    measure: Callable[[ServerProcess, VideoTokenizer], Awaitable[Any]],
+    table: Callable[[Any], str],
+) -> None:
+    """Start a server, measure it, print the result as a table and write the report."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = asyncio.run(_report(name, served, measure, Path(folder)))
+    print(table(report["result"]))
+    if served.output is not None:
+        served.output.write_text(json.dumps(report, indent=2) + "\n")
+
+
+async def _report(
+    name: str,
+    served: ServedModel,
+    measure: Callable[[ServerProcess, VideoTokenizer], Awaitable[Any]],
+    folder: Path,
+) -> dict[str, Any]:
+    model = inputs.weights(served.model, folder / "weights")
+    tokenizer = VideoTokenizer.from_pretrained(model, device=served.device, precision=served.precision)
     tokenizer.runner.warm_up()
-    flags = ["--model", model, "--device", options.device, "--precision", options.precision]
+    flags = ["--model", model, "--device", served.device, "--precision", served.precision]
     with serving(flags, log=folder / "server.log") as server:
-        result = await _measure(options, server, tokenizer)
+        result = await measure(server, tokenizer)
     return {
-        "benchmark": options.benchmark,
-        "model": options.model,
+        "benchmark": name,
+        "model": served.model,
         "precision": tokenizer.runner.precision,
         "device": str(tokenizer.runner.device),
         "threads": torch.get_num_threads(),
@@ -91,44 +197,3 @@ async def _benchmark(options: argparse.Namespace, folder: Path) -> dict[str, Any
         "torch": torch.__version__,
         "result": result,
     }
-
-
-async def _measure(options: argparse.Namespace, server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
-    encode, _ = one_clip_call(tokenizer, "encode")
-    if options.benchmark == "load":
-        return await throughput(
-            server.url,
-            tokenizer,
-            OPERATIONS[options.operation],
-            clients=options.clients,
-            seconds=options.seconds,
-        )
-    if options.benchmark == "mixed":
-        long_video = inputs.video(LONG_SECONDS)
-        return await mixed(server.url, encode, long_video, clients=options.clients, seconds=options.seconds)
-    decode, _ = one_clip_call(tokenizer, "decode")
-    calls = [
-        encode,
-        decode,
-        Call(path="/encode", body=encode.body, headers={"accept": "application/octet-stream"}),
-        Call(path="/encode", body=encode.body, headers={"accept": "application/x-ndjson"}),
-        Call(path="/decode", body=decode.body, headers={**decode.headers, "accept": "image/gif"}),
-        Call(path="/reconstruct", body=encode.body),
-        Call(path="/encode", body=b"not a video"),
-        Call(path="/decode", body=b'{"indices": [[[-1]]]}', headers=decode.headers),
-    ]
-    return await soak(server, calls, requests=options.requests, clients=options.clients)
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not positive")
-    return value
-
-
-def _positive_float(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value

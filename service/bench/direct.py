@@ -1,4 +1,4 @@
-"""The same work without HTTP: the engine called directly, and reading, model and writing one by one."""
+"""The same work without HTTP: the engine called directly, and each stage of a request on its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.tokens.grid import TokenGrid
 from cvivit.video import ClipFormat, read_clips, write_video
-from service.bench.load import Sample, closed_loop
+from service.bench.load import AnswerSample, closed_loop
 from service.engine import Engine
 
 OperationName = Literal["encode", "decode"]
@@ -22,14 +22,14 @@ OperationName = Literal["encode", "decode"]
 async def engine_clips_per_second(
     tokenizer: VideoTokenizer, operation: OperationName, clip: np.ndarray, *, clients: int, seconds: float
 ) -> float:
-    """Return the throughput of an engine whose clients put one clip at a time, which is in memory."""
+    """Return the clips per second of an engine whose clients put one clip at a time from memory."""
     engine = Engine([tokenizer.runner])
     engine.start()
     await engine.wait_ready()
 
-    async def request() -> Sample:
+    async def request() -> AnswerSample:
         await engine.run(operation, clip[None])
-        return Sample(status=200, seconds=0.0, bytes_out=0, stages={})
+        return AnswerSample(status=200, seconds=0.0, bytes_out=0, stages={})
 
     try:
         return len(await closed_loop(request, clients=clients, seconds=seconds)) / seconds
@@ -40,7 +40,7 @@ async def engine_clips_per_second(
 def stage_seconds(
     tokenizer: VideoTokenizer, operation: OperationName, body: bytes, *, repeats: int = 9
 ) -> dict[str, float]:
-    """Return what reading, the model and writing take for one request's body, each on its own."""
+    """Return how many seconds reading, the model and writing take for one request's body, each on its own."""
     if operation == "encode":
         pixels = ClipFormat.of(tokenizer.config)
         clips = np.stack(list(read_clips(body, pixels)))

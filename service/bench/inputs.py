@@ -1,4 +1,4 @@
-"""What the benchmarks send and what they serve: made-up videos, and weights of a given size."""
+"""The inputs of the benchmarks: generated videos, and random weights of a given size."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ SIZES: dict[str, Callable[[], CViViTConfig]] = {
     "small": CViViTConfig.demo,
     "tiny": lambda: CViViTConfig.demo(dim=32, heads=2, dim_head=16, spatial_depth=1, temporal_depth=1),
 }
-"""Networks that are served with random weights: the speed is that of trained ones. `tiny` computes next to
-nothing, so that thousands of requests pass in minutes."""
+"""Networks that are served with random weights, which are as fast as trained ones. `tiny` computes next to
+nothing, so that thousands of requests take only minutes."""
 VIDEO_SIZE = (180, 240)
-"""Height and width of the videos sent."""
+"""Height and width of the videos that are sent."""
 VIDEO_FPS = 24
 LOOP_FRAMES = 48
 """Frames after which a video repeats itself."""
 
 
 def weights(source: str, folder: Path) -> str:
-    """Return what to serve: random weights, saved in `folder`, for one of `SIZES`; else the source itself."""
+    """Return the model to serve: random weights, saved in `folder`, for one of `SIZES`; else `source`."""
     if source not in SIZES:
         return source
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def video(seconds: float) -> bytes:
 
 
 def one_clip_seconds(config: CViViTConfig) -> float:
-    """Return how long a video is that gives exactly one clip."""
+    """Return the length of a video that gives exactly one clip."""
     return config.clip_frames / config.fps
 
 

@@ -1,4 +1,4 @@
-"""A closed loop of clients over HTTP: each sends its next request when the last one is answered."""
+"""A closed loop of clients over HTTP: each client sends its next request when the last one is answered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class RequestKind:
     """One kind of request."""
 
     path: str
@@ -26,14 +26,14 @@ class Call:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One answer. Times are in seconds."""
+class AnswerSample:
+    """What was measured of one answer. Times are in seconds."""
 
     status: int
     seconds: float
     bytes_out: int
     stages: Mapping[str, float]
-    """By the answer's `Server-Timing` header."""
+    """Seconds by stage, from the answer's `Server-Timing` header."""
 
 
 def connect(url: str) -> httpx.AsyncClient:
@@ -42,11 +42,11 @@ def connect(url: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS, limits=unlimited)
 
 
-async def send(client: httpx.AsyncClient, call: Call) -> Sample:
-    """Send one request and read its answer."""
+async def send(client: httpx.AsyncClient, kind: RequestKind) -> AnswerSample:
+    """Send one request, and read its answer to the end."""
     started = time.perf_counter()
-    answer = await client.post(call.path, content=call.body, headers=dict(call.headers))
-    return Sample(
+    answer = await client.post(kind.path, content=kind.body, headers=dict(kind.headers))
+    return AnswerSample(
         status=answer.status_code,
         seconds=time.perf_counter() - started,
         bytes_out=len(answer.content),
@@ -54,12 +54,14 @@ async def send(client: httpx.AsyncClient, call: Call) -> Sample:
     )
 
 
-async def closed_loop(work: Callable[[], Awaitable[Sample]], *, clients: int, seconds: float) -> list[Sample]:
-    """Let `clients` repeat `work` for some time, and return what was done within it.
+async def closed_loop(
+    work: Callable[[], Awaitable[AnswerSample]], *, clients: int, seconds: float
+) -> list[AnswerSample]:
+    """Let `clients` coroutines repeat `work` for some time, and return the answers that came within it.
 
-    What is under way at the end is awaited and not counted.
+    Requests in progress at the end are awaited, and not counted.
     """
-    samples: list[Sample] = []
+    samples: list[AnswerSample] = []
     end = time.perf_counter() + seconds
 
     async def repeat() -> None:
@@ -73,7 +75,7 @@ async def closed_loop(work: Callable[[], Awaitable[Sample]], *, clients: int, se
 
 
 def stages(server_timing: str) -> dict[str, float]:
-    """Return the seconds by stage of a `Server-Timing` header."""
+    """Return the seconds by stage that a `Server-Timing` header gives."""
     parsed = {}
     for entry in server_timing.split(","):
         name, _, parameter = entry.strip().partition(";dur=")
@@ -82,18 +84,18 @@ def stages(server_timing: str) -> dict[str, float]:
     return parsed
 
 
-def summary(samples: Sequence[Sample], call: Call, seconds: float) -> dict[str, Any]:
-    """Return throughput, latency, bytes and stages of what was answered in `seconds`, JSON-ready."""
+def summary(samples: Sequence[AnswerSample], kind: RequestKind, seconds: float) -> dict[str, Any]:
+    """Return throughput, latency, bytes and stages of the answers of `seconds`, ready for JSON."""
     good = [sample for sample in samples if sample.status == httpx.codes.OK]
     latencies = [sample.seconds for sample in good]
     names = dict.fromkeys(name for sample in good for name in sample.stages)
     return {
         "requests": len(good),
         "refused": dict(Counter(str(sample.status) for sample in samples if sample.status != httpx.codes.OK)),
-        "clips_per_second": len(good) * call.clips / seconds,
+        "clips_per_second": len(good) * kind.clips / seconds,
         "p50_seconds": percentile(latencies, 0.50),
         "p99_seconds": percentile(latencies, 0.99),
-        "bytes_in": len(call.body),
+        "bytes_in": len(kind.body),
         "bytes_out": percentile([sample.bytes_out for sample in good], 0.50),
         "stages_p50_seconds": {
             name: percentile([sample.stages[name] for sample in good if name in sample.stages], 0.5)
@@ -103,5 +105,5 @@ def summary(samples: Sequence[Sample], call: Call, seconds: float) -> dict[str, 
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """Return the least value that `share` of all do not exceed, or None where there are none."""
+    """Return the least value that `share` of all values do not exceed; None if there are no values."""
     return sorted(values)[max(math.ceil(share * len(values)), 1) - 1] if values else None

@@ -1,4 +1,4 @@
-"""Benchmark: one ten-minute video among requests of one clip, and what those wait more than without it."""
+"""Benchmark: how much longer requests of one clip take while a ten-minute video is encoded beside them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import httpx
 
-from service.bench.load import Call, Sample, closed_loop, connect, percentile, send
+from service.bench.load import AnswerSample, RequestKind, closed_loop, connect, percentile, send
 
 LONG_SECONDS = 600.0
 """Length of the long video."""
 ROUNDS = 3
-"""With and without the long video are measured in turn, so that a drift of the machine hits both."""
+"""The two cases, with and without the long video, alternate, so that a drift of the machine affects both."""
 
 
 @dataclass
@@ -23,22 +23,24 @@ class _Progress:
     clips: int = 0
 
 
-async def mixed(url: str, short: Call, long_video: bytes, *, clients: int, seconds: float) -> dict[str, Any]:
+async def mixed(
+    url: str, short: RequestKind, long_video: bytes, *, clients: int, seconds: float
+) -> dict[str, Any]:
     """Measure the latency of short requests with and without a long one beside them.
 
     Args:
         url: of the server.
-        short: the request that `clients` repeat.
-        long_video: a file whose encoding lasts longer than a round.
-        clients: how many short requests are under way at once.
-        seconds: how long each of the two is measured.
+        short: the request that the clients repeat.
+        long_video: a file whose encoding takes longer than a round.
+        clients: how many short requests are in progress at once.
+        seconds: how long each of the two cases is measured.
 
     Returns:
-        JSON-ready: `alone` and `beside` (`requests`, `p50_seconds`, `p99_seconds` of the short requests),
-        `p99_ratio` of the two, and `long_clips_per_second`.
+        A dictionary ready for JSON: `alone` and `beside` (each with `requests`, `failed`, `p50_seconds` and
+        `p99_seconds` of the short requests), `p99_ratio` of the two, and `long_clips_per_second`.
     """
-    alone: list[Sample] = []
-    beside: list[Sample] = []
+    alone: list[AnswerSample] = []
+    beside: list[AnswerSample] = []
     progress = _Progress()
     async with connect(url) as client:
         for _ in range(ROUNDS):
@@ -59,7 +61,7 @@ async def mixed(url: str, short: Call, long_video: bytes, *, clients: int, secon
 
 @asynccontextmanager
 async def _encoding(client: httpx.AsyncClient, video: bytes, progress: _Progress) -> AsyncIterator[None]:
-    """Have the video encoded over and over, from its first clip on until the block ends."""
+    """Keep the server encoding the video until the block ends. The block starts after the first clip."""
     begun = asyncio.Event()
     task = asyncio.create_task(_encode_forever(client, video, progress, begun))
     first = asyncio.create_task(begun.wait())
@@ -87,7 +89,7 @@ async def _encode_forever(
                 begun.set()
 
 
-def _figures(samples: list[Sample]) -> dict[str, Any]:
+def _figures(samples: list[AnswerSample]) -> dict[str, Any]:
     latencies = [sample.seconds for sample in samples if sample.status == httpx.codes.OK]
     return {
         "requests": len(latencies),

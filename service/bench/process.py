@@ -1,4 +1,4 @@
-"""A real server in a process of its own, and how much memory it takes."""
+"""A real server in a process of its own, and its memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 START_SECONDS = 600.0
-"""How long a server may load and warm up."""
+"""How long a server may take to load its model and warm up."""
 STOP_SECONDS = 60.0
 
 
@@ -26,17 +26,17 @@ class ServerProcess:
         self.url = url
 
     def resident_bytes(self) -> dict[str, int]:
-        """Return the resident size of the server and of its child processes together."""
+        """Return the resident size of the server, and of all its child processes together."""
         own = self.process.pid
         return {"server": _resident(own), "children": sum(map(_resident, _descendants(own)))}
 
 
 @contextmanager
 def serving(arguments: Sequence[str], *, log: Path) -> Iterator[ServerProcess]:
-    """Start a server with these flags on a free port, wait until it is ready, and stop it in the end.
+    """Start a server with some flags on a free port, wait until it is ready, and stop it in the end.
 
     Raises:
-        RuntimeError: it ended before it was ready, or was not ready in time.
+        RuntimeError: the server ended before it was ready, or was not ready in time.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The benchmarks' results as text."""
+"""The results of the benchmarks as tables of text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MEBIBYTE = 2**20
 
 
 def throughput_table(rows: Iterable[dict[str, Any]]) -> str:
-    """Return what `throughput` has measured, an operation a row, and then where the time goes."""
+    """Return the result of `throughput`: a row per operation, and then the time that each stage takes."""
     rows = list(rows)
     columns = [
         "operation",
@@ -52,7 +52,7 @@ def throughput_table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def mixed_table(result: dict[str, Any]) -> str:
-    """Return what `mixed` has measured."""
+    """Return the result of `mixed`."""
     cells = [
         [
             name,
@@ -74,7 +74,7 @@ def mixed_table(result: dict[str, Any]) -> str:
 
 
 def soak_table(result: dict[str, Any]) -> str:
-    """Return what `soak` has measured."""
+    """Return the result of `soak`."""
     cells = [
         [entry["requests"], *(f"{entry[part] / MEBIBYTE:.1f}" for part in ("server", "children"))]
         for entry in result["measurements"]
@@ -91,7 +91,7 @@ def soak_table(result: dict[str, Any]) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return rows under their columns, aligned to the right."""
+    """Return the rows below their column titles, aligned to the right."""
     texts = [list(columns), *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
     return "\n".join(

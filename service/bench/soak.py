@@ -1,4 +1,4 @@
-"""Benchmark: the server's memory over thousands of requests, good, bad and abandoned."""
+"""Benchmark: the server's memory over thousands of requests, some of them bad and some abandoned."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from typing import Any
 
 import httpx
 
-from service.bench.load import Call, connect, send
+from service.bench.load import RequestKind, connect, send
 from service.bench.process import ServerProcess
 
 MEASUREMENTS = 20
 """How often the memory is measured."""
 LEAVES_EVERY = 10
+"""Of so many clients, one leaves if it has to wait."""
 LEAVES_AFTER_SECONDS = 0.02
+"""How long that one waits."""
 SETTLED_SHARE = 0.25
-"""Share of the requests after which caches and pools are expected to be full."""
+"""Share of the requests after which caches and pools should be full, so that the memory should not grow."""
 
 
 async def soak(
-    server: ServerProcess, calls: Sequence[Call], *, requests: int, clients: int
+    server: ServerProcess, kinds: Sequence[RequestKind], *, requests: int, clients: int
 ) -> dict[str, Any]:
     """Send requests of every kind in turn and watch the resident size.
 
-    Every tenth client leaves when it has to wait.
+    Every tenth client leaves if it has to wait.
 
     Returns:
-        JSON-ready: `statuses` (counts; "left" for clients that did not wait), `measurements` (resident bytes
-        of the server and of its children after so many requests), and `growth`, the resident size at the end
-        over that after a quarter of the requests, less 1.
+        A dictionary ready for JSON: `statuses` (counts; "left" for clients that did not wait), `measurements`
+        (resident bytes of the server and of its children after so many requests), and `growth` (the share by
+        which the resident size has grown since a quarter of the requests were sent).
     """
     statuses: Counter[str] = Counter()
     measurements = []
@@ -40,7 +42,7 @@ async def soak(
         for step in range(1, MEASUREMENTS + 1):
             until = requests * step // MEASUREMENTS
             await _all(
-                lambda: _one(client, calls, next(numbers), statuses), until - statuses.total(), clients
+                lambda: _one(client, kinds, next(numbers), statuses), until - statuses.total(), clients
             )
             measurements.append({"requests": until, **server.resident_bytes()})
     settled = measurements[int(SETTLED_SHARE * MEASUREMENTS) - 1]
@@ -51,7 +53,7 @@ async def soak(
 
 
 async def _all(work: Callable[[], Awaitable[None]], count: int, clients: int) -> None:
-    """Do some work `count` times, `clients` at once."""
+    """Do some work `count` times, by `clients` coroutines at once."""
     left = count
 
     async def repeat() -> None:
@@ -63,11 +65,13 @@ async def _all(work: Callable[[], Awaitable[None]], count: int, clients: int) ->
     await asyncio.gather(*(repeat() for _ in range(clients)))
 
 
-async def _one(client: httpx.AsyncClient, calls: Sequence[Call], number: int, statuses: Counter[str]) -> None:
-    call = calls[number % len(calls)]
+async def _one(
+    client: httpx.AsyncClient, kinds: Sequence[RequestKind], number: int, statuses: Counter[str]
+) -> None:
+    kind = kinds[number % len(kinds)]
     patience = LEAVES_AFTER_SECONDS if number % LEAVES_EVERY == 0 else None
     try:
         async with asyncio.timeout(patience):
-            statuses[str((await send(client, call)).status)] += 1
+            statuses[str((await send(client, kind)).status)] += 1
     except TimeoutError:
         statuses["left"] += 1

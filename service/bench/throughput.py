@@ -1,4 +1,4 @@
-"""Benchmark: many clients of one clip, as a share of the engine called directly; and one client alone."""
+"""Benchmark: many clients that send one clip each, compared with the engine called directly."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import ClipFormat, read_clips
 from service.bench.direct import OperationName, engine_clips_per_second, grid_of, stage_seconds
 from service.bench.inputs import one_clip_seconds, video
-from service.bench.load import Call, closed_loop, connect, send, summary
+from service.bench.load import RequestKind, closed_loop, connect, send, summary
 
 ROUNDS = 3
-"""Engine and service are measured in turn, so that a drift of the machine's speed hits both."""
+"""Engine and service are measured alternately, so that a drift of the machine's speed affects both."""
 
 
 async def throughput(
@@ -23,16 +23,17 @@ async def throughput(
     """Measure each operation.
 
     Args:
-        url: of a server that serves what `tokenizer` holds, on the same device.
+        url: of a server that serves the model of `tokenizer` on the same device.
         tokenizer: for the engine called directly, in this process.
-        operations: which to measure.
-        clients: how many requests are under way at once.
-        seconds: how long the engine and the service are each measured.
+        operations: which ones to measure.
+        clients: how many requests are in progress at once.
+        seconds: how long to measure the engine, and then the service.
 
     Returns:
-        A JSON-ready row per operation: the `summary` of the loaded service; `engine_clips_per_second` and the
-        service's `share` of it; `unloaded_p50_seconds`, its `parts_seconds` and what it is above their sum,
-        `overhead_seconds`.
+        For each operation, a dictionary ready for JSON: the `summary` of the loaded service;
+        `engine_clips_per_second`, and the service's `share` of it; `unloaded_p50_seconds`, the latency of one
+        client alone; `parts_seconds`, its stages measured without the service; and `overhead_seconds`, by how
+        much the latency exceeds their sum.
     """
     return [await _measure(url, tokenizer, operation, clients, seconds) for operation in operations]
 
@@ -40,10 +41,10 @@ async def throughput(
 async def _measure(
     url: str, tokenizer: VideoTokenizer, operation: OperationName, clients: int, seconds: float
 ) -> dict[str, Any]:
-    call, clip = one_clip_call(tokenizer, operation)
-    parts = stage_seconds(tokenizer, operation, call.body)
+    kind, clip = one_clip_request(tokenizer, operation)
+    parts = stage_seconds(tokenizer, operation, kind.body)
     async with connect(url) as client:
-        alone = await closed_loop(lambda: send(client, call), clients=1, seconds=seconds / ROUNDS)
+        alone = await closed_loop(lambda: send(client, kind), clients=1, seconds=seconds / ROUNDS)
         samples, engine_rates = [], []
         for _ in range(ROUNDS):
             engine_rates.append(
@@ -52,10 +53,10 @@ async def _measure(
                 )
             )
             samples += await closed_loop(
-                lambda: send(client, call), clients=clients, seconds=seconds / ROUNDS
+                lambda: send(client, kind), clients=clients, seconds=seconds / ROUNDS
             )
-    loaded = summary(samples, call, seconds)
-    unloaded = summary(alone, call, seconds / ROUNDS)
+    loaded = summary(samples, kind, seconds)
+    unloaded = summary(alone, kind, seconds / ROUNDS)
     engine_rate = sum(engine_rates) / ROUNDS
     return {
         "operation": operation,
@@ -70,12 +71,12 @@ async def _measure(
     }
 
 
-def one_clip_call(tokenizer: VideoTokenizer, operation: OperationName) -> tuple[Call, np.ndarray]:
-    """Return a request of one clip, and the clip or its tokens as the engine takes them."""
+def one_clip_request(tokenizer: VideoTokenizer, operation: OperationName) -> tuple[RequestKind, np.ndarray]:
+    """Return a request of one clip, and the array that the engine takes: the clip, or its tokens."""
     file = video(one_clip_seconds(tokenizer.config))
     clips = np.stack(list(read_clips(file, ClipFormat.of(tokenizer.config))))
     if operation == "encode":
-        return Call(path="/encode", body=file), clips[0]
+        return RequestKind(path="/encode", body=file), clips[0]
     tokens = tokenizer.encode_clips(clips[:1])
     body = grid_of(tokenizer, tokens).to_json().encode()
-    return Call(path="/decode", body=body, headers={"content-type": "application/json"}), tokens[0]
+    return RequestKind(path="/decode", body=body, headers={"content-type": "application/json"}), tokens[0]

@@ -1,6 +1,6 @@
 """The batching engine: it runs the clips of many requests, in turns, on a few devices."""
 
-from service.engine.computing import Runner
+from service.engine.computing import BatchRunner
 from service.engine.engine import Engine
 from service.engine.engine_errors import (
     ClipFailedError,
@@ -19,6 +19,7 @@ from service.engine.session import Session, Timings
 
 __all__ = [
     "BatchReport",
+    "BatchRunner",
     "ClipFailedError",
     "DeadlineExceededError",
     "Engine",
@@ -32,7 +33,6 @@ __all__ = [
     "EngineUnavailableError",
     "Operation",
     "QueueFullError",
-    "Runner",
     "Session",
     "Timings",
 ]

@@ -21,7 +21,7 @@ Outcome = Array | CViViTError
 """The result of one clip, or the error to tell its client."""
 
 
-class Runner(Protocol):
+class BatchRunner(Protocol):
     """A device as the engine sees it (`cvivit.runtime.runner.Runner`). One thread at a time calls it.
 
     The arrays that it returns belong to the caller: the next call does not change them.
@@ -41,7 +41,7 @@ class Runner(Protocol):
         """Turn integers (n T H W) into uint8 (n t h w c)."""
 
 
-def run_batch(runner: Runner, operation: Operation, stacked: Array) -> Sequence[Outcome]:
+def run_batch(runner: BatchRunner, operation: Operation, stacked: Array) -> Sequence[Outcome]:
     """Run the clips of one batch (n ...) and return the outcome of each.
 
     Raises:
@@ -58,7 +58,7 @@ def run_batch(runner: Runner, operation: Operation, stacked: Array) -> Sequence[
     return [run_batch(runner, operation, clip[None])[0] for clip in stacked]
 
 
-def _run(runner: Runner, operation: Operation, stacked: Array) -> Sequence[Array]:
+def _run(runner: BatchRunner, operation: Operation, stacked: Array) -> Sequence[Array]:
     call = runner.encode_clips if operation is Operation.ENCODE else runner.decode_clips
     results = call(stacked)
     assert len(results) == len(stacked), f"{len(results)} results for {len(stacked)} clips"

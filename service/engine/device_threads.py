@@ -26,7 +26,7 @@ import numpy as np
 
 from cvivit.errors import CViViTError, DeviceLostError
 from service.engine.batcher import Batcher
-from service.engine.computing import Array, Outcome, Runner, run_batch
+from service.engine.computing import Array, BatchRunner, Outcome, run_batch
 from service.engine.observer import BatchReport, EngineObserver
 from service.engine.request import ClipBatch, ClipResult, EngineRequest
 
@@ -87,7 +87,7 @@ class DeviceThreads:
     def __init__(
         self,
         index: int,
-        runner: Runner,
+        runner: BatchRunner,
         shared: SharedBatcher,
         observer: EngineObserver,
         *,

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from service.engine.batcher import Batcher
-from service.engine.computing import Array, Runner
+from service.engine.computing import Array, BatchRunner
 from service.engine.device_threads import DeviceThreads, SharedBatcher
 from service.engine.engine_errors import (
     EngineDrainingError,
@@ -47,7 +47,7 @@ class Engine:
 
     def __init__(
         self,
-        runners: Sequence[Runner],
+        runners: Sequence[BatchRunner],
         *,
         limits: EngineLimits | None = None,
         observer: EngineObserver | None = None,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.app_state import app_state_of
-from service.bodies.query_parameters import check_query_parameters
 from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
 from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_parameters)])
+# Other routes refuse query parameters that they do not know. These ignore them: monitors add some of their
+# own, such as a number against caches, and would take a refusal for a failing service.
+router = APIRouter(tags=["operation"])
 
 METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 

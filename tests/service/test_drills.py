@@ -1,4 +1,4 @@
-"""Fault drills over HTTP: what breaks is mended, what was accepted is answered, nothing is left behind."""
+"""Fault drills over HTTP: faults are repaired, accepted requests are answered, and nothing is left behind."""
 
 import asyncio
 import json
@@ -77,7 +77,7 @@ def test_a_client_that_leaves_midway_through_the_answer_frees_all(
     assert server.talk_through(body)[0] == 200
 
 
-def test_a_stop_under_load_loses_nothing_that_was_accepted(
+def test_a_stop_under_load_answers_every_accepted_request(
     serve: Serve, eventually: Eventually, make: Callable[..., bytes]
 ) -> None:
     server = serve(decoders=2)
@@ -92,7 +92,7 @@ def test_a_stop_under_load_loses_nothing_that_was_accepted(
     assert not decoders()
 
 
-def test_a_signal_is_nobodys_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_line_of_a_signal_names_no_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[tuple[str, str | None]] = []
 
     def info(event: str, **_: object) -> None:
@@ -107,7 +107,7 @@ def test_a_signal_is_nobodys_request(serve: Serve, monkeypatch: pytest.MonkeyPat
     assert [whose for event, whose in logged if event == "draining"] == [None]
 
 
-def test_a_stream_says_at_the_end_of_the_grace_time_why_it_stops(
+def test_a_stream_ends_with_the_reason_when_the_grace_time_is_over(
     serve_gated: Serve, gate: Any, make: Callable[..., bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     gate.free = 1
@@ -157,8 +157,8 @@ def test_a_second_signal_ends_the_grace_time(
 
 
 @pytest.mark.parametrize("error", [DrainingError("stopped"), ValueError("a bug")])
-def test_an_answer_that_is_cut_off_is_a_bug_only_where_it_is_one(error: Exception) -> None:
-    """What is raised on is logged with its traceback by the server; either way the answer has no end."""
+def test_a_cut_off_answer_is_logged_only_if_it_is_a_bug(error: Exception) -> None:
+    """An error that is raised further is logged with its traceback. In both cases the answer is cut off."""
     sent: list[Message] = []
 
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:

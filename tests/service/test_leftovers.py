@@ -1,4 +1,4 @@
-"""Files that are written on threads are closed however their owners end, and without a loop to help."""
+"""Files that threads write are closed however their requests end, even without an event loop."""
 
 import asyncio
 import gc
@@ -30,7 +30,7 @@ def descriptors() -> int:
 
 
 class Threads:
-    """Threads that an event loop does not wait for at its end, as those of the service are."""
+    """Threads that an event loop does not wait for when it ends, like those of the service."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(4)
@@ -44,12 +44,12 @@ class Threads:
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[Threads]:
-    """At the end nothing is left open by what ran on them."""
+    """A pool of threads, and a check that the work on them leaves nothing open."""
     threads = Threads()
     before = descriptors()
     yield threads
     threads.join()
-    gc.collect()  # what was left to the collector is a warning, and thus an error of this test
+    gc.collect()  # a file left to the garbage collector gives a warning, which fails this test
     assert descriptors() == before
 
 
@@ -145,7 +145,7 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
 
 
 async def leave(result: str, discarded: list[str]) -> None:
-    """A client that leaves while the work, which will not be stopped, goes on to its end."""
+    """A client that leaves while its work goes on to the end and cannot be stopped."""
 
     async def work() -> str:
         try:

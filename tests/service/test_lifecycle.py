@@ -23,14 +23,14 @@ def test_work_is_taken_only_while_ready() -> None:
         pass
 
 
-def test_a_phase_behind_is_not_gone_back_to() -> None:
+def test_the_phase_never_goes_back() -> None:
     lifecycle = Lifecycle(max_requests=1)
     lifecycle.become(Phase.FAILED)
     lifecycle.become(Phase.READY)
     assert lifecycle.failed
 
 
-def test_one_too_many_is_told_so_and_a_place_is_given_back_whatever_happens() -> None:
+def test_one_request_too_many_is_refused_and_a_place_is_freed_whatever_happens() -> None:
     lifecycle = Lifecycle(max_requests=1)
     lifecycle.become(Phase.READY)
 
@@ -48,7 +48,7 @@ def test_one_too_many_is_told_so_and_a_place_is_given_back_whatever_happens() ->
 
 
 @pytest.mark.parametrize(("backlog", "told"), [(0.0, "1"), (2.5, "3"), (61.0, "61")])
-def test_who_is_refused_is_told_when_the_backlog_will_be_gone(backlog: float, told: str) -> None:
+def test_a_refused_client_is_told_when_the_backlog_will_be_done(backlog: float, told: str) -> None:
     lifecycle = Lifecycle(max_requests=1, backlog_seconds=lambda: backlog)
     lifecycle.become(Phase.READY)
     with lifecycle.admit(), pytest.raises(BusyError) as refused, lifecycle.admit():
@@ -83,7 +83,7 @@ async def _held(lifecycle: Lifecycle, *, dropped: bool) -> BaseException | None:
     return None if task.cancelled() else task.exception()
 
 
-def test_what_is_dropped_is_told_so_and_what_is_cancelled_is_cancelled() -> None:
+def test_a_dropped_request_gets_an_error_and_a_cancelled_one_is_cancelled() -> None:
     lifecycle = Lifecycle(max_requests=1)
     lifecycle.become(Phase.READY)
     assert asyncio.run(_held(lifecycle, dropped=False)) is None
@@ -91,7 +91,7 @@ def test_what_is_dropped_is_told_so_and_what_is_cancelled_is_cancelled() -> None
 
 
 async def _streamed(lifecycle: Lifecycle, *, reads: bool) -> tuple[BaseException | None, list[int], int]:
-    """How a stream ends whose third item never comes, what it gave, and how many drops that took."""
+    """Drop a stream whose third item never comes. Return its error, its items and how many drops it took."""
     given: list[int] = []
 
     async def items() -> AsyncGenerator[int, None]:
@@ -119,7 +119,7 @@ async def _streamed(lifecycle: Lifecycle, *, reads: bool) -> tuple[BaseException
 
 
 @pytest.mark.parametrize(("reads", "given", "drops"), [(True, [1, 2], 1), (False, [1], 2)])
-def test_a_stream_ends_by_itself_and_is_cut_where_nobody_reads_it(
+def test_a_stream_ends_itself_and_is_cancelled_if_nobody_reads_it(
     reads: bool, given: list[int], drops: int
 ) -> None:
     lifecycle = Lifecycle(max_requests=1)

@@ -1,4 +1,4 @@
-"""Ten times what the service can do: what it accepts it answers, the rest it refuses at once."""
+"""Ten times the load that the service can bear: it answers what it accepts, and refuses the rest at once."""
 
 import asyncio
 import math
@@ -24,7 +24,8 @@ T = TypeVar("T")
 
 SECONDS = 60.0
 PEAK_SECONDS = 30.0
-"""Long enough for a hundred answers and more: of sixty, one round of clients is a fifteenth."""
+"""Long enough for more than a hundred answers. With only sixty, one round of clients is already a
+fifteenth."""
 RAMP_SECONDS = 2.0
 CAPACITY = 4
 """Requests in flight."""
@@ -32,7 +33,7 @@ CAPACITY = 4
 
 @pytest.fixture(params=["tiny", "demo"])
 def model(request: pytest.FixtureRequest, tiny_weights: Path) -> str:
-    """A network that takes no time, so that all of it is the service's own, and one that takes its time."""
+    """A network that takes no time, so that only the service's own work counts, and one that takes some."""
     return str(tiny_weights) if request.param == "tiny" else "demo"
 
 
@@ -60,14 +61,14 @@ def server(model: str) -> Iterator[tuple[int, psutil.Process]]:
 
 
 class Tally:
-    """Answers by status, and how long each took."""
+    """The answers by status, and how long each took."""
 
     def __init__(self) -> None:
         self.statuses: Counter[int] = Counter()
         self.seconds: dict[int, list[float]] = {}
         self._began = time.perf_counter()
         self._good: list[float] = []
-        """When an answer was 200, from the beginning."""
+        """When each answer with status 200 ended, counted from the beginning."""
 
     async def call(self, sender: Sender, method: str, path: str, body: bytes = b"") -> None:
         began = time.perf_counter()
@@ -104,7 +105,7 @@ async def closed_loop(port: int, body: bytes, seconds: float) -> float:
 async def open_loop(
     port: int, body: bytes, rate: float, seconds: float, look: Callable[[], None]
 ) -> tuple[Tally, Tally]:
-    """Requests that arrive at `rate`, whatever becomes of others; `/livez` and `look` ten times a second."""
+    """Send requests at `rate`, however slow the answers are; ten times a second ask `/livez` and look."""
     work, health = Tally(), Tally()
     sender = Sender("127.0.0.1", port)
     began = time.monotonic()
@@ -130,13 +131,13 @@ async def open_loop(
 
 
 def run(load: Coroutine[Any, Any, T]) -> T:
-    """Run `load` on the loop that costs least."""
+    """Run `load` on the event loop that takes the least time itself."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(load)
 
 
 def own_cores() -> float:
-    """Return the seconds of a core that this process has used."""
+    """Return how many seconds of core time this process has used."""
     return sum(os.times()[:2])
 
 
@@ -162,9 +163,9 @@ def test_overload(
     third = len(resident) // 3
     grown = max(resident[-third:]) - max(resident[:third])
     after = run(closed_loop(port, video, PEAK_SECONDS))
-    peak = (before + after) / 2  # a machine that others share drifts within a minute
+    peak = (before + after) / 2  # the speed of a shared machine drifts within a minute
     cores = len(os.sched_getaffinity(0))
-    # Requests usually come from another machine. These take cores that the service would have.
+    # Clients usually run on another machine. Here they take core time from the service.
     left = (cores - overloading) / (cores - at_peak)
     goodput = work.rate(SECONDS)
     refusals = sorted(work.seconds.get(429, [0.0]))

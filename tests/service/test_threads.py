@@ -1,4 +1,4 @@
-"""What is made for a coroutine that is cancelled meanwhile is given to whoever throws it away."""
+"""Results of blocking work are cleaned up if the coroutine that waits for them is cancelled."""
 
 import asyncio
 import threading
@@ -38,13 +38,13 @@ def test_a_result_is_returned() -> None:
     assert discarded == []
 
 
-def test_a_result_that_nobody_waits_for_is_discarded_though_the_loop_is_gone() -> None:
+def test_a_result_is_discarded_after_cancellation_even_if_the_loop_has_ended() -> None:
     discarded: list[str] = []
-    asyncio.run(cancelled_while_made(discarded))  # at its end it waits for its threads
+    asyncio.run(cancelled_while_made(discarded))  # `run` waits for the threads in the end
     assert discarded == ["made"]
 
 
-def test_what_making_raises_is_raised() -> None:
+def test_an_error_of_the_work_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         asyncio.run(make_on_thread(run_on_thread, lambda: 1 / 0, print))
 
@@ -67,13 +67,13 @@ def test_a_dropped_task_leaves_nothing(done: bool, left: list[str]) -> None:
     assert discarded == left
 
 
-def test_a_daemon_gives_what_it_returns_and_raises() -> None:
+def test_a_daemon_thread_returns_its_result_or_raises_its_error() -> None:
     assert asyncio.run(on_daemon(lambda: 1)) == 1
     with pytest.raises(ZeroDivisionError):
         asyncio.run(on_daemon(lambda: 1 / 0))
 
 
-def test_a_daemon_that_is_left_behind_tells_nobody() -> None:
+def test_a_daemon_thread_that_is_left_behind_does_no_harm() -> None:
     let_go, ended = threading.Event(), threading.Event()
 
     def work() -> None:

@@ -67,6 +67,10 @@ class Noise:
     def bad_samples(self) -> dict[str, int]:
         return {}
 
+    @property
+    def waiting_for(self) -> str:
+        return "noise"
+
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
 

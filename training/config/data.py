@@ -37,6 +37,8 @@ class DataConfig(Section):
     stills_ratio: Fraction = 0
     """Share of the batches that are pictures. They are spread evenly, and all ranks get them in the same
     step."""
+    check_fps: bool = True
+    """Whether a clip that states another frame rate than `model.fps` stops the run."""
     max_bad_samples: NonNegativeInt = 100
     """Samples and shards that one reader may skip in an epoch because they cannot be used. One more stops the
     run."""

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from cvivit.config import CViViTConfig
 
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+"""Height and width as `prepare --size` takes them."""
+
 MODEL_PRESETS = ("released", "paper", "lucidrains", "demo")
 
 
 def _network(value: Any) -> Any:
-    """Read `preset = "demo"` and the fields given beside it as one network."""
+    """Read `preset = "demo"` and the fields given beside it as one network. Sizes may be `HEIGHTxWIDTH`."""
     if not isinstance(value, dict):
         return value
     fields = dict(value)
     preset = fields.pop("preset", "released")
+    for name in ("image_size", "patch_size"):
+        if isinstance(fields.get(name), str) and (pair := _SIZE.fullmatch(fields[name].strip())):
+            fields[name] = int(pair[1]), int(pair[2])
     if preset not in MODEL_PRESETS:
         raise ValueError(f"preset: {preset!r} is not one of {', '.join(MODEL_PRESETS)}")
     return getattr(CViViTConfig, preset)(**fields)

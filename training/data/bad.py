@@ -1,4 +1,4 @@
-"""Counting samples and shards that cannot be used, up to a ceiling, and remembering why."""
+"""Count the samples and shards that cannot be used, up to a ceiling, and remember why."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from training.errors import TooManyBadSamplesError
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedSample:
-    """A sample, or what is left of a shard, that was not used."""
+    """A sample, or the rest of a shard, that was not used."""
 
     source: str
-    """The shard, or shard and key."""
+    """The shard, or the shard and the key."""
     message: str
 
     def __str__(self) -> str:
@@ -24,14 +24,14 @@ class SkippedSample:
 
 
 class BadSamples:
-    """Counts by cause. A few are skipped; more than `ceiling` in one epoch mean that something is wrong.
+    """Counts bad samples by cause. A few are skipped; more than `ceiling` in an epoch stop the run.
 
-    The same few come again in every epoch, and a run has many. Only an epoch that had no good sample does
-    not wipe the slate.
+    The count starts again in every epoch, since the same few bad samples come again in each, and a run has
+    many epochs. An epoch without any good sample does not reset it.
 
     Args:
-        ceiling: how many one reader skips in an epoch.
-        counts: of the whole run, by cause; readers of one worker share them.
+        ceiling: how many one reader may skip in an epoch.
+        counts: counts of the whole run by cause, which the readers of one worker share.
         state: what `state_dict` returned.
     """
 
@@ -42,20 +42,22 @@ class BadSamples:
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._in_epoch: int = state["in_epoch"] if state else 0
         self._had_good: bool = state["had_good"] if state else False
+        self._latest = "see the log"
         self._skipped: list[SkippedSample] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the ceiling looks at, as plain values."""
+        """Return what the ceiling depends on, as plain values."""
         return {"in_epoch": self._in_epoch, "had_good": self._had_good}
 
     def add(self, error: CViViTError, source: str) -> None:
-        """Count one, of which the message of `error` may begin with the name.
+        """Count one bad sample or shard. The message of `error` may begin with the name of the source.
 
         Raises:
             TooManyBadSamplesError: the ceiling was passed; its message has the latest cause.
         """
         self.counts[error.code] += 1
         self._in_epoch += 1
+        self._latest = str(error)
         self._skipped.append(SkippedSample(source=source, message=str(error).removeprefix(f"{source}: ")))
         if self._in_epoch > self.ceiling:
             raise TooManyBadSamplesError(
@@ -66,7 +68,7 @@ class BadSamples:
             ) from error
 
     def take(self) -> tuple[SkippedSample, ...]:
-        """Return those that were added since this was last called."""
+        """Return those that were added since the last call."""
         skipped, self._skipped = tuple(self._skipped), []
         return skipped
 
@@ -75,6 +77,20 @@ class BadSamples:
         self._had_good = True
 
     def next_epoch(self) -> None:
-        """Begin to count anew."""
+        """Begin to count again, if the epoch had a good sample."""
         if self._had_good:
             self._in_epoch, self._had_good = 0, False
+
+    def refuse_empty_epoch(self) -> None:
+        """Stop after an epoch in which nothing could be used: the next one would be no better.
+
+        Raises:
+            TooManyBadSamplesError: no sample was good since the last `next_epoch` that began to count again.
+        """
+        if self._in_epoch:
+            raise TooManyBadSamplesError(
+                f"nothing of this reader's share of an epoch could be used, of {self._in_epoch} samples and "
+                f"shards that it tried; the latest: {self._latest}",
+                limit=self.ceiling,
+                actual=self._in_epoch,
+            )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import VideoError
+from cvivit.errors import UnsupportedMediaError, VideoError
 from cvivit.video import ClipFormat, VideoLimits
 from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.pictures.framing import Framer, display_size_of
+from cvivit.video.pictures.stills import rgb_of
 from training.data.shards import RawSample
 from training.errors import SampleError
 
@@ -21,10 +23,21 @@ MAX_PIXELS = 4096 * 4096
 """Height times width of one frame or still."""
 
 _LIMITS = VideoLimits(max_pixels=MAX_PIXELS, max_frames=MAX_FRAMES)
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
-def decode_clip(sample: RawSample) -> np.ndarray:
-    """Return the frames of a video as uint8 (t h w c).
+@dataclass(frozen=True, kw_only=True)
+class DecodedClip:
+    """The frames of a sample, and the frame rate that its file states."""
+
+    frames: np.ndarray
+    """uint8 (t h w c)."""
+    fps: float | None
+    """Frames a second; None where the file states no rate, or has a single frame."""
+
+
+def decode_clip(sample: RawSample) -> DecodedClip:
+    """Return all frames of a video.
 
     The file is opened as the library opens any stranger's: it can refer to no other file, and only the
     containers and codecs of `cvivit.video.containers.kinds` are read.
@@ -36,12 +49,14 @@ def decode_clip(sample: RawSample) -> np.ndarray:
     frames: list[np.ndarray] = []
     framer: Framer | None = None
     stored: tuple[int, int] | None = None
+    rate = None
     try:
         # One thread: as many workers as cores are faster than threads on frames this small.
         with (
             open_video(io.BytesIO(sample.data), _LIMITS) as video,
             opened_track(video, threads=1) as track,
         ):
+            rate = track.stream.average_rate
             for frame in track.container.decode(track.stream):
                 _check_size(sample, frame.width, frame.height)
                 if stored is not None and (frame.height, frame.width) != stored:
@@ -59,7 +74,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         raise SampleError(f"{sample.name}: not a sound video ({type(error).__name__})") from error
     if not frames:
         raise SampleError(f"{sample.name}: no frames")
-    return np.stack(frames)
+    return DecodedClip(frames=np.stack(frames), fps=float(rate) if rate and len(frames) > 1 else None)
 
 
 def decode_still(sample: RawSample) -> np.ndarray:
@@ -71,8 +86,8 @@ def decode_still(sample: RawSample) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(sample.data)) as image:
             _check_size(sample, *image.size)
-            return np.asarray(image.convert("RGB"))[None]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return rgb_of(image)[None]
+    except (UnsupportedMediaError, *_BROKEN) as error:
         raise SampleError(f"{sample.name}: not a sound picture ({type(error).__name__})") from error
 
 

@@ -1,46 +1,50 @@
 """The loader of one process: batches from its workers in turn, and a position that resumes exactly.
 
-Each process reads for itself, so it must not be given to `accelerator.prepare`. Batches never end: readers
-pass from one epoch to the next on their own, inside a batch where it falls so, and nothing is dropped. So
-ranks whose shares differ never wait for each other; what they share is a number of steps. `ClipEpoch` is the
-finite view.
+Each process reads for itself, so the loader must not be given to `accelerator.prepare`, which reads on rank 0
+only. Batches never end. A reader passes from one epoch to the next on its own, in the middle of a batch if it
+falls so, and drops nothing. So ranks whose shares differ in size never wait for each other: what they share
+is a number of steps. `ClipEpoch` is the finite view of the same data.
+
+The position of a process is the position of each of its workers after the last batch that was *taken* from
+it, and whose turn is next. Each batch carries the position of its worker after it. What workers have read
+ahead is therefore not counted, and is read again after a resume.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import PurePosixPath
+from functools import cached_property
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from torch.utils.data import DataLoader
 
 from training.data.bad import SkippedSample
+from training.data.identity import UNKNOWN, digest_contents, digest_names
 from training.data.stream import ClipStream, StreamSettings, WorkerMessage
-from training.data.urls import PIPE
-from training.data.workers import forkserver_context, outlive_signals
+from training.data.workers import ReadingStatus, forkserver_context, outlive_signals
 from training.errors import CheckpointMismatchError, DataError
 from training.run.batch import Batch
 
+SAME_NAMES = "shards of the same names"
+"""How the contents of shards are called in the topology, and in the error that says that they differ."""
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
-"""How torch says so: it has no error of its own for it."""
+"""How torch says that a worker died: it has no type of error for it."""
 
 
 class ClipLoader:
     """An endless `BatchSource` over shards.
 
     Args:
-        settings: what batches are made of; `training.data.settings` makes it of a configuration.
+        settings: what batches are made of. `training.data.sources` makes it from a configuration.
         rank: this process among `world_size`.
-        workers: processes that read and decode; 0 does it in this one.
+        workers: processes that read and decode. With 0, this process does it.
         prefetch: batches that each worker reads ahead.
-        allow_topology_change: whether a position of other data or another topology is taken, by starting the
-            epoch after it, rather than refused.
+        allow_topology_change: whether a position of other data or another topology is accepted. The epoch
+            after it is then started. Otherwise it is refused.
     """
 
     def __init__(
@@ -61,13 +65,15 @@ class ClipLoader:
         self._allow_topology_change = allow_topology_change
         self._states: list[dict[str, Any] | None] = [None] * max(1, workers)
         self._next = 0
+        self._context = forkserver_context(ClipStream.__module__) if workers else None
+        self._status = ReadingStatus(len(self._states), self._context)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches from the current position.
 
         Raises:
-            TooManyBadSamplesError: a worker passed `max_bad_samples`.
-            DataError: a worker process died.
+            TooManyBadSamplesError: a worker passed `max_bad_samples`, or could use nothing of an epoch.
+            DataError: a worker process died, or a clip has another frame rate than the model.
         """
         stream = ClipStream(
             self._settings,
@@ -76,31 +82,44 @@ class ClipLoader:
             workers=len(self._states),
             states=list(self._states),
             first=self._next,
+            status=self._status,
         )
-        for message in _messages(stream, self._workers, self._prefetch):
+        for message in _messages(stream, self._workers, self._prefetch, self._context):
             batch = _batch(message)
+            # Before the yield: whoever saves the position now has taken this batch.
             self._states[message.worker] = message.state
             self._next = (message.worker + 1) % len(self._states)
             yield batch
 
+    @property
+    def waiting_for(self) -> str:
+        """The shard that the worker whose turn is next reads now, or read last."""
+        return self._status.read(self._next) or "a worker process that is starting"
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position after the last batch that was taken, as plain values."""
-        return {"topology": self._topology(), "next": self._next, "workers": list(self._states)}
+        return {"topology": dict(self._topology), "next": self._next, "workers": list(self._states)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position.
 
         Raises:
-            CheckpointMismatchError: it is of other shards or settings, or another number of ranks or workers.
+            CheckpointMismatchError: it is a position in other data, or of other settings, or of another
+                number of ranks or workers.
         """
-        theirs, ours = state["topology"], self._topology()
-        if theirs == ours:
+        theirs = state["topology"]
+        differing = {name for name, ours in self._topology.items() if not _agree(theirs.get(name), ours)}
+        if "shards" in differing:
+            differing.discard(SAME_NAMES)  # of other names: that their contents differ goes without saying
+        if not differing:
             self._next = state["next"]
             self._states = list(state["workers"])
             return
         if not self._allow_topology_change:
-            differing = ", ".join(sorted(name for name in ours if theirs.get(name) != ours[name]))
-            raise CheckpointMismatchError(f"the position in the data was saved with other {differing}")
+            raise CheckpointMismatchError(
+                f"the position in the data was saved with other {', '.join(sorted(differing))}; "
+                "checkpoint.allow_topology_change=true goes on at the start of the next epoch"
+            )
         epoch = 1 + max((worker["clips"]["epoch"] for worker in state["workers"] if worker), default=-1)
         start = {"clips": {"epoch": epoch}, "stills": {"epoch": epoch}}
         self._states = [start] * len(self._states)
@@ -119,9 +138,10 @@ class ClipLoader:
             total.update(state.get("bad", {}) if state else {})
         return dict(total)
 
+    @cached_property
     def _topology(self) -> dict[str, Any]:
+        """Everything that must be the same for a position to mean the same samples."""
         settings = self._settings
-        names = [_name(shard) for shard in (*settings.clips, "", *settings.stills)]
         return {
             "rank": self._rank,
             "world_size": self._world_size,
@@ -130,15 +150,17 @@ class ClipLoader:
             "seed": settings.seed,
             "shuffle": settings.shuffle,
             "stills_ratio": settings.stills_ratio,
-            "shards": hashlib.blake2b("\n".join(names).encode(), digest_size=16).hexdigest(),
+            "shards": digest_names((*settings.clips, "", *settings.stills)),
+            SAME_NAMES: digest_contents((*settings.clips, *settings.stills)),
         }
 
 
 class ClipEpoch:
-    """One process's share of one epoch of clips, not augmented: over all ranks, each sample once.
+    """One process's share of one epoch of clips, and of stills after them, not augmented.
 
-    The last batch of each worker may be smaller. Ranks may have different numbers of batches, even none:
-    gather what was measured after the last of them, not batch by batch.
+    Over all ranks, each sample comes once. The last batch of each worker may be smaller. Ranks may have
+    different numbers of batches, even none: gather what was measured after the last batch, and not batch by
+    batch.
     """
 
     def __init__(
@@ -150,45 +172,58 @@ class ClipEpoch:
         workers: int = 0,
         prefetch: int = 2,
     ) -> None:
+        self._workers = workers
+        self._prefetch = prefetch
+        self._context = forkserver_context(ClipStream.__module__) if workers else None
+        self._status = ReadingStatus(max(1, workers), self._context)
+        self._turn = 0
         self._stream = ClipStream(
             replace(settings, augmented=False),
             rank=rank,
             world_size=world_size,
             workers=max(1, workers),
             once=True,
+            status=self._status,
         )
-        self._workers = workers
-        self._prefetch = prefetch
 
     def __iter__(self) -> Iterator[Batch | SkippedSample]:
         """Yield the epoch's batches, the same each time, and what could not be used where it was found.
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.
+            DataError: a worker process died, or a clip has another frame rate than the model.
         """
-        for message in _messages(self._stream, self._workers, self._prefetch):
+        self._turn = 0
+        for message in _messages(self._stream, self._workers, self._prefetch, self._context):
+            self._turn = (message.worker + 1) % max(1, self._workers)
             yield from message.skipped
             if message.video is not None or message.error is not None:
                 yield _batch(message)
 
+    @property
+    def waiting_for(self) -> str:
+        """The shard that the worker whose turn is next reads now, or read last."""
+        return self._status.read(self._turn) or "a worker process that is starting"
 
-def _messages(stream: ClipStream, workers: int, prefetch: int) -> Iterator[WorkerMessage]:
+
+def _messages(stream: ClipStream, workers: int, prefetch: int, context: Any) -> Iterator[WorkerMessage]:
     if workers == 0:
         yield from stream
         return
     loader = DataLoader(
         stream,
-        batch_size=None,
+        batch_size=None,  # the workers make batches themselves
         num_workers=workers,
         prefetch_factor=prefetch,
-        multiprocessing_context=forkserver_context(ClipStream.__module__),
+        multiprocessing_context=context,
         worker_init_fn=outlive_signals,
-        # Of its own: torch's is the run's, and what is drawn from it after a resume is drawn twice.
+        # A generator of its own. By default torch draws a seed from the random state of the run, and a
+        # resumed run would draw once more than an undisturbed one.
         generator=torch.Generator().manual_seed(0),
     )
     try:
         yield from loader
-    # The last two are of a batch that was on its way when its worker died.
+    # The last two come of a batch that was being sent when its worker died.
     except (RuntimeError, EOFError, ConnectionError) as error:
         if isinstance(error, RuntimeError) and not _WORKER_DIED.search(str(error)):
             raise
@@ -199,9 +234,9 @@ def _batch(message: WorkerMessage) -> Batch:
     if message.error is not None:
         raise message.error
     assert message.video is not None
-    return Batch(video=message.video, keys=message.keys)
+    return Batch(video=message.video, keys=message.keys, notes=message.notes)
 
 
-def _name(shard: str) -> str:
-    """What a shard keeps when its folder moves or its URL is signed anew."""
-    return shard if shard.startswith(PIPE) else PurePosixPath(urlparse(shard).path).name
+def _agree(theirs: object, ours: object) -> bool:
+    """Return whether two values of the topology are alike, or one of them could not be found out."""
+    return theirs == ours or UNKNOWN in (theirs, ours)

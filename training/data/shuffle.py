@@ -1,20 +1,23 @@
-"""An endless, shuffled, resumable sequence of one reader's samples, not decoded yet.
+"""An endless, shuffled sequence of one reader's samples that can be resumed exactly. Nothing is decoded here.
 
-The shuffle buffer is filled, emptied in a seeded order, and filled again. Unlike one whose slots are refilled
-one by one, its state is five integers rather than its contents::
+The usual shuffle buffer replaces one sample at a time, so to resume it, its whole contents must be saved.
+Here the buffer is filled, emptied in a seeded order, and filled again. Each filling is called a block. The
+state is then five integers::
 
-    epoch    shards are permuted and dealt anew in each
-    part     } where the buffer began to be filled: number among the reader's parts of the epoch,
-    offset   } and samples of that part that came before
-    block    how often it had been filled before in this epoch
-    taken    samples already taken from it
+    epoch    shards are permuted and dealt to readers anew in each epoch
+    part     } where the current block begins: the number among the reader's parts of the epoch,
+    offset   } and how many samples of that part come before the block
+    block    how many blocks of this epoch came before
+    taken    how many samples of this block were already taken
 
-To resume, the shard is read again from its start, without decoding, and at most one buffer is filled twice.
+To resume, the reader goes to the beginning of the block, fills the buffer with the same samples, computes the
+same order from the seed, and leaves out the first `taken` samples of it. It has to read the shard from its
+start up to the block, since a tar has no index, but it decodes nothing of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
@@ -27,7 +30,7 @@ from training.errors import ShardError
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a reader is; see the top of this file."""
+    """Where a reader is. The top of this file explains the fields."""
 
     epoch: int = 0
     part: int = 0
@@ -38,7 +41,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class _ReadSample:
-    """A sample and where its part goes on after it."""
+    """A sample, and where reading continues after it."""
 
     sample: RawSample
     part: int
@@ -46,7 +49,18 @@ class _ReadSample:
 
 
 class ShuffledSamples:
-    """The samples of one reader. `position` is where the next one is; set it before iterating to resume."""
+    """The samples of one reader. `position` is that of the next sample.
+
+    Args:
+        shards: of all readers, in the order that the user gave.
+        suffixes: of the files in a sample that are wanted.
+        seed: of every order.
+        buffer: samples in a block.
+        reader: which reader this is.
+        bad: counts the shards that cannot be read.
+        start: the position to continue from, as `state_dict` returned it.
+        report: called with the name of each shard before it is read, which may take long.
+    """
 
     def __init__(
         self,
@@ -58,6 +72,7 @@ class ShuffledSamples:
         reader: Reader,
         bad: BadSamples,
         start: dict[str, Any] | None = None,
+        report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._shards = shards
         self._suffixes = suffixes
@@ -66,6 +81,7 @@ class ShuffledSamples:
         self._reader = reader
         self.bad = bad
         self.position = Position(**(start or {}))
+        self._report = report
         self._refilling = False
 
     def state_dict(self) -> dict[str, int]:
@@ -73,15 +89,23 @@ class ShuffledSamples:
         return asdict(self.position)
 
     def __iter__(self) -> Iterator[RawSample]:
-        """Yield samples without end, epoch after epoch."""
+        """Yield samples without end, epoch after epoch.
+
+        Raises:
+            TooManyBadSamplesError: too many shards cannot be read, or an epoch had no usable sample.
+        """
         while True:
             yield from self.epoch()
+            self.bad.refuse_empty_epoch()
 
     def epoch(self) -> Iterator[RawSample]:
-        """Yield what remains of the epoch, and go on to the next."""
+        """Yield the rest of the epoch, and set the position to the start of the next one."""
+        if not self._shards:
+            return
         epoch = self.position.epoch
         parts = parts_of_epoch(len(self._shards), seed=self._seed, epoch=epoch, reader=self._reader)
         reads = self._read(parts, self.position)
+        # In the middle of a block, the first filling repeats one from before the checkpoint.
         self._refilling = self.position.taken > 0
         while block := list(islice(reads, self._buffer)):
             order = order_of_block(
@@ -89,6 +113,7 @@ class ShuffledSamples:
             )
             self._refilling = False
             for index in order[self.position.taken :]:
+                # Before the yield: whoever saves the position after this sample has taken it.
                 self.position = replace(self.position, taken=self.position.taken + 1)
                 yield block[index].sample
             last = block[-1]
@@ -99,14 +124,18 @@ class ShuffledSamples:
         self.bad.next_epoch()
 
     def _read(self, parts: Sequence[ShardPart], start: Position) -> Iterator[_ReadSample]:
+        """Yield the samples of `parts` in the order of the files, from a position on."""
         for number in range(start.part, len(parts)):
             part = parts[number]
             skip = start.offset if number == start.part else 0
             shard = self._shards[part.shard]
+            self._report(shard)
+            # A part is every `of`-th sample of the shard from `slice` on. `skip` counts samples of the part.
             samples = read_shard(shard, start=part.slice + skip * part.of, suffixes=self._suffixes)
             try:
                 for count, sample in enumerate(islice(samples, 0, None, part.of), start=skip + 1):
                     yield _ReadSample(sample=sample, part=number, next_offset=count)
             except ShardError as error:
-                if not self._refilling:  # it was counted when this block was first filled
+                # While a block is filled again, its bad shards are in the counts of the checkpoint already.
+                if not self._refilling:
                     self.bad.add(error, shard)

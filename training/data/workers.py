@@ -1,7 +1,8 @@
-"""Starting the processes that read clips, so that a signal to the whole process group leaves them working.
+"""The processes that read clips: how they are started, and how they say what they read.
 
-Schedulers, service managers and terminals send SIGTERM or SIGUSR1 to every process of a job. The trainer then
-finishes its step and saves (`training.run.interruption`), for which its readers must still be there.
+A signal to the whole process group must leave them working. Schedulers, service managers and terminals send
+SIGTERM or SIGUSR1 to every process of a job. The trainer then finishes its step and saves
+(`training.run.interruption`), and needs its readers until then.
 """
 
 from __future__ import annotations
@@ -10,27 +11,31 @@ import multiprocessing
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ctypes import Array, c_char
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from training.run.interruption import SIGNALS
 
 GRACE_SECONDS: Final = 30
-"""How long a reader goes on after its first SIGTERM. A second ends it at once."""
+"""How long a reader continues after its first SIGTERM. A second one ends it at once."""
+SLOT_BYTES: Final = 1024
+"""Bytes for the text that a reader writes. Longer texts are cut."""
 
 
 def forkserver_context(*modules: str) -> BaseContext:
-    """Return a way to start workers quickly that copies neither threads nor CUDA of this process.
+    """Return a way to start workers that is quick, and copies neither threads nor CUDA state of this process.
 
     Args:
         modules: imported once, before the first worker starts.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
-    # Both helpers are started with the signals blocked, and what is blocked stays so in them and in all that
-    # they start. The tracker comes first, since starting it unblocks SIGTERM here.
+    # The fork server and the resource tracker are started with the signals blocked. Blocked signals stay
+    # blocked in them and in every process they start, until `outlive_signals` unblocks them there. The
+    # tracker comes first and in a block of its own, since starting it unblocks SIGTERM in this process.
     with _blocked():
         resource_tracker.ensure_running()
     with _blocked():
@@ -39,7 +44,7 @@ def forkserver_context(*modules: str) -> BaseContext:
 
 
 def outlive_signals(_worker: int) -> None:
-    """In a worker: pass over SIGUSR1, and let SIGTERM end it only after a while."""
+    """In a worker, ignore SIGUSR1, and let SIGTERM end the worker only after GRACE_SECONDS."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_later)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -52,9 +57,36 @@ def _end_later(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _blocked() -> Iterator[None]:
-    """Hold signals to this process back meanwhile."""
+    """Hold back the signals to this thread for the time of the block."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class ReadingStatus:
+    """A line of text for each reader, which the reader writes and the training process reads.
+
+    A reader that hangs in a read cannot answer a question, so it writes beforehand what it is about to read.
+    Readers in worker processes write to shared memory. There is no lock: one process writes each line, and a
+    line that is read while it changes only spoils one message.
+
+    Args:
+        readers: how many there are.
+        context: the way in which their processes are started, or None if they run in this process.
+    """
+
+    def __init__(self, readers: int, context: Any) -> None:
+        self._slots: list[Array[c_char]] = [
+            (c_char * SLOT_BYTES)() if context is None else context.RawArray(c_char, SLOT_BYTES)
+            for _ in range(readers)
+        ]
+
+    def write(self, reader: int, text: str) -> None:
+        """Say what a reader is about to read."""
+        self._slots[reader].value = text.encode(errors="replace")[: SLOT_BYTES - 1]
+
+    def read(self, reader: int) -> str:
+        """Return what a reader said last, or an empty text."""
+        return self._slots[reader].value.decode(errors="replace")

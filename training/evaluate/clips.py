@@ -107,6 +107,7 @@ def _of_shards(shards: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
         batch_size=1,
         clip_frames=config.clip_frames,
         image_size=config.image_size,
+        fps=float(config.fps),
         max_bad_samples=sys.maxsize,  # the report lists them, however many there are
     )
     for item in ClipEpoch(settings):

@@ -17,7 +17,7 @@ from training.prepare.inputs import Source
 from training.prepare.journal import UNREADABLE, FileStamp, SourceOutcome, write_pieces
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
-from training.prepare.stills import pans, read_still, still_crops
+from training.prepare.stills import is_sequence, pans, read_still, still_crops
 from training.prepare.windows import cut_windows
 
 TOO_SHORT = "too_short"
@@ -65,10 +65,12 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         )
     try:
         digest = _digest(source.path)
+        moves = is_sequence(source.path)
     except OSError as error:
         return SourceOutcome(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
     rng = np.random.default_rng([settings.seed, int(digest, 16)])
-    cut = _cut_still if source.kind == "still" else _cut_video
+    still = source.kind == "still" and not moves
+    cut = _cut_still if still else _cut_video
     sizes = write_pieces(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
     if outcome.reason and not settings.salvage:
         sizes = []
@@ -77,7 +79,7 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         outcome.message = f"nowhere {settings.clip_seconds:g} seconds without a scene cut"
     if not sizes:
         spool.unlink()
-    clips = min(len(sizes), settings.pans) if source.kind == "still" else len(sizes)
+    clips = min(len(sizes), settings.pans) if still else len(sizes)
     return SourceOutcome(
         stamp=stamp,
         digest=digest,

@@ -1,4 +1,4 @@
-"""What passes between the data and the loop: batches, and sources of them that can be resumed."""
+"""What passes between the data and the loop: batches, and sources of batches that can be resumed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """One micro-batch of one process. Its clips have as many frames each: stills and videos do not mix."""
+    """One micro-batch of one process. All its clips have as many frames: stills and videos do not mix."""
 
     video: torch.Tensor
     """uint8 (b t h w c), in [0, 255], RGB."""
     keys: tuple[str, ...]
-    """Where each clip came from (shard and sample), for messages."""
+    """The shard and the sample that each clip came from, for messages."""
+    notes: tuple[str, ...] = ()
+    """What the person who trains should know about the data. Each note comes once from each reader."""
 
     def __post_init__(self) -> None:
         if self.video.dtype != torch.uint8 or self.video.ndim != 5:
@@ -29,9 +31,9 @@ class Batch:
 class BatchSource(Protocol):
     """An endless stream of one process's batches, epoch after epoch, that can be continued where it stopped.
 
-    `state_dict()` after n batches were taken, given to `load_state_dict()` of a fresh source of the same
-    data and topology, makes the fresh one yield batch n + 1 first, bit for bit; what workers read ahead is
-    not counted.
+    Take n batches, and give `state_dict()` to `load_state_dict()` of a fresh source of the same data and
+    topology. The fresh source then yields batch n + 1 first, bit for bit. Batches that workers have read
+    ahead do not count as taken.
     """
 
     @property
@@ -44,6 +46,11 @@ class BatchSource(Protocol):
         """Samples that this process has skipped so far, by cause."""
         ...
 
+    @property
+    def waiting_for(self) -> str:
+        """What is being read for the next batch, such as the URL of a shard. May be asked on any thread."""
+        ...
+
     def __iter__(self) -> Iterator[Batch]:
         """Yield batches from the current position, without end."""
         ...
@@ -53,5 +60,5 @@ class BatchSource(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a position that `state_dict` returned. Call before iterating."""
+        """Go to a position that `state_dict` returned. Call this before iterating."""
         ...

@@ -1,11 +1,13 @@
-"""What processes of a run tell each other. Alone, a process agrees with itself at no cost."""
+"""What the processes of a run tell each other. In a run of one process, each function returns at once."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import sys
-from typing import NoReturn, TypeVar
+import time
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,13 +15,24 @@ from torch import Tensor
 
 T = TypeVar("T")
 
+STOP_KEY: Final = "stop"
+STORE_POLL_SECONDS: Final = 0.5
+"""How often a process that waits asks the store whether another one wants to stop."""
+_SHORTEST_SLEEP_SECONDS: Final = 0.0001
+_LONGEST_SLEEP_SECONDS: Final = 0.01
+
+_store: Any = None
+"""Key-value store of the processes, for messages outside of collectives."""
+
 
 def join_process_group(*, cpu: bool) -> None:
     """Join the processes that a launcher started, if it started several.
 
-    Restarted by torchrun, processes meet under names of their own: in the store of the attempt before, a
-    process that is gone may still be announced, and connecting to it fails (seen with torch 2.13).
+    The processes of each attempt meet under a prefix of their own. After a restart by torchrun, the store may
+    still announce a process of the attempt before that is gone, and connecting to it fails (seen with torch
+    2.13).
     """
+    global _store
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     gpu = not cpu and torch.cuda.is_available()
@@ -27,17 +40,17 @@ def join_process_group(*, cpu: bool) -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     store, rank_, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    names = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-    dist.init_process_group("nccl" if gpu else "gloo", store=names, rank=rank_, world_size=size)
+    _store = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
+    dist.init_process_group("nccl" if gpu else "gloo", store=_store, rank=rank_, world_size=size)
 
 
 def exit_process(code: int) -> NoReturn:
-    """End this process with an exit code, whoever else is still there.
+    """End this process with an exit code, whatever the other processes do.
 
-    gloo's threads outlive the interpreter of a process that has joined others, and one that still runs when
-    C++ destroys what it belongs to aborts the process (1 of 9 runs of two ranks with torch 2.13): all was
-    saved, and the exit code that says so was lost. So what Python has to do at exit is done, and nothing is
-    destroyed. Destroying the group instead can wait for ever (`training.run.tracking.step_log`).
+    A process that has joined others skips the destructors of C++. gloo's threads outlive the interpreter,
+    and one that still runs when its objects are destroyed aborts the process (1 of 9 runs of two ranks with
+    torch 2.13). Everything was saved by then, but the exit code that says so was lost. Destroying the group
+    instead can block for ever (see `training.run.tracking.step_log`). What Python has to do at exit is done.
     """
     if is_distributed():
         atexit._run_exitfuncs()
@@ -53,7 +66,7 @@ def is_distributed() -> bool:
 
 
 def rank() -> int:
-    """Return which process this is, from 0."""
+    """Return the number of this process, from 0."""
     return dist.get_rank() if is_distributed() else 0
 
 
@@ -77,7 +90,7 @@ def broadcast_(tensor: Tensor) -> Tensor:
 
 
 def from_first_process(value: T) -> T:
-    """Return process 0's value (anything that pickles)."""
+    """Return the value that process 0 passed (anything that pickles)."""
     if not is_distributed():
         return value
     box = [value]
@@ -86,7 +99,7 @@ def from_first_process(value: T) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """Return every process's value (anything that pickles), by rank."""
+    """Return the values that the processes passed (anything that pickles), by rank."""
     if not is_distributed():
         return [value]
     values: list[T | None] = [None] * world_size()
@@ -99,3 +112,54 @@ def any_process(flag: bool, device: torch.device) -> bool:
     if not is_distributed():
         return flag
     return bool(sum_(torch.tensor(float(flag), device=device)).item())
+
+
+class StopRequests:
+    """Whether this process or another one was asked to stop, also while others wait for their data.
+
+    A process that waits for data takes part in no collective, and one that is in a collective runs no signal
+    handlers. So a request goes through the store, which every process can read while it waits.
+
+    Args:
+        asked: whether this process was asked to stop.
+    """
+
+    def __init__(self, asked: Callable[[], bool]) -> None:
+        self._asked = asked
+        self._passed_on = False
+        self._next_look = 0.0
+
+    def __call__(self) -> bool:
+        """Return whether any process was asked to stop, as far as this one can know."""
+        if self._asked():
+            self._pass_on()
+            return True
+        if _store is None or not is_distributed():
+            return False
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + STORE_POLL_SECONDS
+        return bool(_store.check([STOP_KEY]))
+
+    def agree(self, stop: bool, device: torch.device) -> bool:
+        """Return whether any process passed true. Requests are passed on while waiting for the others."""
+        if not is_distributed():
+            return stop
+        flag = torch.tensor(float(stop), device=device)
+        work = dist.all_reduce(flag, async_op=True)
+        assert work is not None
+        sleep = _SHORTEST_SLEEP_SECONDS
+        # Not work.wait(), which would keep the interpreter from running signal handlers.
+        while not work.is_completed():
+            if self._asked():
+                self._pass_on()
+            time.sleep(sleep)
+            sleep = min(2 * sleep, _LONGEST_SLEEP_SECONDS)
+        work.wait()
+        return bool(flag.item())
+
+    def _pass_on(self) -> None:
+        if not self._passed_on and _store is not None:
+            _store.set(STOP_KEY, "1")
+        self._passed_on = True

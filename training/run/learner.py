@@ -9,7 +9,6 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from cvivit.config import CViViTConfig
 from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
 from training.config.schema import TrainingConfig
@@ -24,6 +23,13 @@ from training.run.optimization.ema import averaged
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
 
 StateDict = dict[str, Tensor]
+
+_ORIGINS = {
+    "model": ("network", "model"),
+    "ema": ("averaged weights", "loop.ema_decay"),
+    "discriminator": ("discriminator", "losses.adversarial"),
+}
+"""What the files of a checkpoint hold, and the setting that keeps a run from having each if it is 0."""
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
@@ -128,21 +134,24 @@ class Learner:
         }
 
     def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
-        """Take over what a checkpoint holds.
+        """Load what a checkpoint holds.
 
         Raises:
-            CheckpointMismatchError: a network or an optimizer of this run is absent from it, or differs.
+            CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.
         """
-        try:
-            for name, module in self.modules().items():
+        for name, module in self.modules().items():
+            if name not in modules:
+                what, setting = _ORIGINS[name]
+                raise CheckpointMismatchError(
+                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and goes on so"
+                )
+            try:
                 module.load_state_dict(modules[name])
-            for name, optimizer in self.optimizers().items():
-                load_optimizer(optimizer, extra["optimizers"][name])
-        except KeyError as error:
-            raise CheckpointMismatchError(f"the checkpoint holds no {error.args[0]}") from None
-        except (RuntimeError, ValueError) as error:
-            summary = " ".join(str(error).split())[:200]
-            raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
+            except RuntimeError as error:
+                summary = " ".join(str(error).split())[:200]
+                raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
+        for name, optimizer in self.optimizers().items():
+            load_optimizer(optimizer, extra["optimizers"][name])
         if self.ema is not None:
             self.ema.n_averaged.fill_(extra["ema_updates"])
 
@@ -162,9 +171,3 @@ class Learner:
             learning_rate=config.optimizer.discriminator_learning_rate,
         )
         self.discriminator_loss = self.accelerator.prepare_model(loss)
-
-
-def network_fields_that_differ(mine: CViViTConfig, theirs: dict[str, Any]) -> list[str]:
-    """Return the names of the fields in which a saved network is another than this run's."""
-    ours = mine.model_dump(mode="json")
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError, CViViTError, WeightsMismatchError
-from cvivit.weights import load_weights
+from cvivit.errors import ConfigError, CViViTError
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig
 from training.data.bad import SkippedSample
@@ -22,21 +23,33 @@ from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch, BatchSource
+from training.run.feeding import Feeder, StoppedWaiting
 from training.run.interruption import Interruption
-from training.run.learner import Learner, StateDict, make_accelerator, network_fields_that_differ
+from training.run.learner import Learner, make_accelerator
 from training.run.saving import snapshot
 from training.run.saving.checkpoint import Best, CheckpointStore
+from training.run.saving.starting_weights import starting_weights
 from training.run.step import TrainingStep
 from training.run.throughput import Throughput
 from training.run.tracking.progress import ProgressBar
 from training.run.tracking.samples import write_samples
-from training.run.tracking.step_log import RunLog, StepRecord, refuse_absent
+from training.run.tracking.step_log import RunLog, StepRecord
+from training.run.tracking.trackers import refuse_absent
 from training.run.validation import Validation, is_better, validate
+
+
+class HeldOutClips(Protocol):
+    """The held-out clips of one process, which can be iterated again and again."""
+
+    def __iter__(self) -> Iterator[Batch | SkippedSample]:
+        """Yield the clips in batches, and what could not be used."""
+        ...
+
 
 SourceFactory = Callable[[int, int], BatchSource]
 """Makes the batches of one process from its rank and the number of processes."""
-HeldOutFactory = Callable[[int, int], Iterable[Batch | SkippedSample]]
-"""Makes the held-out clips of one process, which can be gone through again and again."""
+HeldOutFactory = Callable[[int, int], HeldOutClips]
+"""Makes the held-out clips of one process from its rank and the number of processes."""
 
 
 def train(
@@ -44,44 +57,48 @@ def train(
     source: SourceFactory,
     held_out: HeldOutFactory | None = None,
 ) -> Path:
-    """Train, or go on training, and return the folder of the run.
+    """Start or continue a run, and return its folder.
 
-    Every process of a run calls it alike. It resumes from the newest sound checkpoint in the folder.
+    Every process of the run calls this with the same configuration. The run continues from the newest sound
+    checkpoint in the folder.
 
     Args:
         config: the run.
         source: makes the training batches of this process.
-        held_out: makes the clips to validate on; without it nothing is validated.
+        held_out: makes the clips to validate on. Without it nothing is validated.
 
     Raises:
-        TrainingInterrupted: SIGTERM or SIGUSR1 came; the run was saved and can be started again.
+        TrainingInterrupted: SIGTERM or SIGUSR1 came. The run was saved, and can be started again.
         NonFiniteLossError: a loss or gradient was not finite.
-        CheckpointError: a checkpoint could not be written, read, or taken over.
+        CheckpointError: a checkpoint could not be written or read, or is of another run.
         ConfigError: the folder has checkpoints and `checkpoint.resume` is off.
         OutputMismatchError: another run is writing to the folder.
+        DataError: the data cannot be read, or its clips have another frame rate than the model.
         DataWriteError: the folder, the log or samples cannot be written.
         WeightsError: weights of a frozen network, or those to start from, are missing or damaged.
     """
-    if config.loop.threads is not None:
-        torch.set_num_threads(config.loop.threads)
-    directory = Path(config.checkpoint.directory)
-    refuse_absent(config.tracking.trackers)
-    accelerator = make_accelerator(
-        config, log_with=list(config.tracking.trackers) or None, project_dir=directory
-    )
-    with _alone(directory, accelerator):
-        run = Run(config, accelerator, source, held_out)
-        try:
-            run.go()
-        finally:
-            with typed_write_errors(directory):
-                run.log.close()
+    with Interruption(at_once=True) as interruption:
+        if config.loop.threads is not None:
+            torch.set_num_threads(config.loop.threads)
+        directory = Path(config.checkpoint.directory)
+        refuse_absent(config.tracking.trackers)
+        accelerator = make_accelerator(
+            config, log_with=list(config.tracking.trackers) or None, project_dir=directory
+        )
+        with _alone(directory, accelerator):
+            run = Run(config, accelerator, source, held_out)
+            interruption.defer()
+            try:
+                run.go(interruption)
+            finally:
+                with typed_write_errors(directory):
+                    run.log.close()
     return directory
 
 
 @contextmanager
 def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Hold the folder of the run, in the first process, and let every process know if that cannot be."""
+    """Lock the folder of the run in the first process. If that fails, every process raises the error."""
     with ExitStack() as held:
         fault: CViViTError | None = None
         if accelerator.is_main_process:
@@ -97,7 +114,7 @@ def _alone(directory: Path, accelerator: Accelerator) -> Iterator[None]:
 
 
 class Run:
-    """One run in one process: what it holds between steps.
+    """One run in one process, and what it holds between steps.
 
     Args:
         config: the run.
@@ -122,64 +139,129 @@ class Run:
             raise ConfigError(f"{self.directory} has checkpoints, and checkpoint.resume is false")
         self.source = source(rank, processes)
         self.held_out = held_out(rank, processes) if held_out is not None else None
-        with accelerator.local_main_process_first():  # one process of a machine downloads for all
+        with accelerator.local_main_process_first():  # one process of a machine downloads for all of them
             losses = GeneratorLosses.load(config.losses)
             self.lpips, self.i3d = self._validation_networks(losses)
-            weights = _first_weights(config) if not self.store.steps() else None
+            weights = starting_weights(config) if not self.store.steps() else None
         self.learner = Learner(config, accelerator, losses, weights=weights)
-        self.step, faults = snapshot.resume(self.store, self.learner, self.source)
+        resumed = snapshot.resume(self.store, self.learner, self.source)
+        self.step = resumed.step
+        self._unvalidated = resumed.unvalidated
         if accelerator.is_main_process:
             with typed_write_errors(self.directory):
                 save_config(config, self.directory)
-        if config.tracking.trackers:
-            accelerator.init_trackers(config.tracking.project)
         with typed_write_errors(self.directory):
-            self.log = RunLog(
-                self.directory, accelerator, step=self.step, every_steps=config.tracking.every_steps
-            )
+            self.log = RunLog(self.directory, accelerator, config, step=self.step)
         self.bar = ProgressBar(
             steps=config.loop.steps,
             start=self.step,
             shown=config.tracking.progress and accelerator.is_main_process,
         )
         self.throughput = Throughput(config, accelerator.device, world_size=processes)
-        notes = [f"passed over a checkpoint: {fault}" for fault in faults]
+        notes = [f"passed over a checkpoint: {fault}" for fault in resumed.faults]
         notes += [f"resuming after step {self.step}"] if self.step else []
         for note in notes if accelerator.is_main_process else ():
             self.bar.note(note)
+        self._notes: set[str] = set()
 
-    def go(self) -> None:
-        """Take the steps that are left, and save."""
-        config = self.config
+    def go(self, interruption: Interruption) -> None:
+        """Take the steps that are left, and save.
+
+        A request to stop is seen at two places: while this process waits for data, and after each step. In
+        both, all processes agree before any of them acts, since a process that left alone would leave the
+        others waiting in the next collective for ever.
+        """
         take_step = TrainingStep(self.learner)
-        saved = self.step
-        batches = iter(self.source)
-        with Interruption() as interruption, self.bar:
+        stop = distributed.StopRequests(lambda: interruption.signal is not None)
+        feeder = Feeder(
+            iter(self.source), waiting_for=lambda: self.source.waiting_for, notice=self._note_waiting
+        )
+        try:
+            with self.bar:
+                self.throughput.pause()
+                if self._unvalidated is not None:
+                    self._finish_step(self._unvalidated, stop, interruption)
+                while self.step < self.config.loop.steps:
+                    # Saved if data fails to come: micro-batches of an unfinished step were not used yet.
+                    position = self.source.state_dict()
+                    waited = feeder.seconds_waited
+                    batches = self._next_batches(feeder, stop)
+                    began = time.monotonic()
+                    if stop.agree(batches is None, self.accelerator.device) or batches is None:
+                        self._save(position=position)
+                        raise TrainingInterrupted(self._farewell(interruption))
+                    waited = feeder.seconds_waited - waited + (time.monotonic() - began)
+                    figures: StepRecord = dict(take_step(batches, self.step))
+                    frames = [batch.video.shape[1] for batch in batches]
+                    figures |= self.throughput.step(self.step, frames, seconds_waited=waited)
+                    self.step += 1
+                    figures |= {"epoch": self.source.epoch, "bad_samples": self._bad_samples()}
+                    self._finish_step(figures, stop, interruption)
+        finally:
+            feeder.close()
+
+    def _next_batches(self, feeder: Feeder[Batch], stop: Callable[[], bool]) -> list[Batch] | None:
+        """Return the micro-batches of a step, or None if a request to stop came before all of them."""
+        try:
+            batches = [feeder.take(stop) for _ in range(self.config.loop.accumulation)]
+        except StoppedWaiting:
+            return None
+        for note in (note for batch in batches for note in batch.notes if note not in self._notes):
+            self._notes.add(note)
+            self.bar.note(note)
+        return batches
+
+    def _finish_step(
+        self, figures: StepRecord, stop: distributed.StopRequests, interruption: Interruption
+    ) -> None:
+        """Validate, log and save after step `self.step`, each where it is due, and stop if that was asked."""
+        last = self.step == self.config.loop.steps
+        best = unvalidated = None
+        if self.held_out is not None and (last or self.step % self.config.validation.every_steps == 0):
+            validation = self._validate(self.held_out, stop)
+            if validation is None:
+                unvalidated = figures
+            else:
+                best = self._best(validation)
+                figures = figures | {f"validation_{name}": v for name, v in validation.figures.items()}
+        if unvalidated is None:
+            with typed_write_errors(self.directory):
+                self.log.write(self.step, figures)
+            self.bar.advance(self.step, figures)
+        stopping = distributed.any_process(
+            interruption.signal is not None or unvalidated is not None, self.accelerator.device
+        )
+        due = self.step % self.config.checkpoint.every_steps == 0
+        if last or stopping or best or due or self._unvalidated is not None:
+            self._save(best=best, unvalidated=unvalidated)
             self.throughput.pause()
-            while self.step < config.loop.steps:
-                micro_batches = [next(batches) for _ in range(config.loop.accumulation)]
-                figures: StepRecord = dict(take_step(micro_batches, self.step))
-                frames = [batch.video.shape[1] for batch in micro_batches]
-                figures |= self.throughput.step(self.step, frames)
-                self.step += 1
-                figures |= {"epoch": self.source.epoch, "bad_samples": self._bad_samples()}
-                last = self.step == config.loop.steps
-                best = None
-                if self.held_out is not None and (last or self.step % config.validation.every_steps == 0):
-                    validation = self._validate()
-                    figures |= {f"validation_{name}": value for name, value in validation.figures.items()}
-                    best = self._best(validation)
-                with typed_write_errors(self.directory):
-                    self.log.write(self.step, figures)
-                self.bar.advance(self.step, figures)
-                stop = distributed.any_process(interruption.signal is not None, self.accelerator.device)
-                if last or stop or best or self.step % config.checkpoint.every_steps == 0:
-                    snapshot.save(self.store, self.learner, self.source, self.step, best=best)
-                    saved = self.step
-                    self.throughput.pause()
-                if stop and not last:
-                    name = interruption.signal.name if interruption.signal else "another process"
-                    raise TrainingInterrupted(f"{name}: stopped and saved after step {saved}")
+        self._unvalidated = None
+        if stopping and (not last or unvalidated is not None):
+            raise TrainingInterrupted(self._farewell(interruption))
+
+    def _save(
+        self,
+        *,
+        best: Best | None = None,
+        unvalidated: StepRecord | None = None,
+        position: dict[str, object] | None = None,
+    ) -> None:
+        snapshot.save(
+            self.store,
+            self.learner,
+            self.source.state_dict() if position is None else position,
+            self.step,
+            best=best,
+            unvalidated=unvalidated,
+        )
+
+    def _farewell(self, interruption: Interruption) -> str:
+        name = interruption.signal.name if interruption.signal else "another process"
+        return f"{name}: stopped and saved after step {self.step}"
+
+    def _note_waiting(self, text: str) -> None:
+        rank = self.accelerator.process_index
+        self.bar.note(f"rank {rank}: {text}" if self.accelerator.num_processes > 1 else text)
 
     def _bad_samples(self) -> int:
         """Return how many samples all processes have skipped."""
@@ -187,7 +269,7 @@ class Run:
         return int(distributed.sum_(own))
 
     def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
-        """Return the frozen networks that validation looks through: those of the losses where it can."""
+        """Return the frozen networks that validation needs. Those of the losses are used again."""
         config, device = self.config, self.accelerator.device
         if self.held_out is None:
             return None, None
@@ -198,28 +280,38 @@ class Run:
             i3d = losses.i3d or load_i3d(config.losses.i3d_weights).to(device)
         return lpips, i3d
 
-    def _validate(self) -> Validation:
-        assert self.held_out is not None
-        validation = validate(
-            self.learner.evaluated,
-            self.held_out,
-            self.config.validation,
-            device=self.accelerator.device,
-            lpips=self.lpips,
-            i3d=self.i3d,
+    def _validate(self, held_out: HeldOutClips, stop: Callable[[], bool]) -> Validation | None:
+        """Validate and write samples. Return None if a request to stop came before the end."""
+        feeder = Feeder(
+            iter(held_out),
+            waiting_for=lambda: getattr(held_out, "waiting_for", "held-out clips"),
+            notice=self._note_waiting,
         )
-        if self.accelerator.is_main_process:
+        try:
+            validation = validate(
+                self.learner.evaluated,
+                feeder.iterate(stop),
+                self.config.validation,
+                device=self.accelerator.device,
+                lpips=self.lpips,
+                i3d=self.i3d,
+                stop=stop,
+            )
+        finally:
+            feeder.close()
+            self.throughput.pause()
+        if validation is not None and self.accelerator.is_main_process:
             folder = self.directory / "samples"
             with typed_write_errors(folder):
-                write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
+                videos = write_samples(validation.shown, folder, step=self.step, fps=self.config.model.fps)
+                self.log.show(self.step, videos)
             if not validation.figures["clips"]:
                 reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
                 self.bar.note(f"validation measured nothing: no held-out clip could be used{reasons}")
-        self.throughput.pause()
         return validation
 
     def _best(self, validation: Validation) -> Best | None:
-        """Return the record that this step sets, in every process alike, or None."""
+        """Return the record that this step sets, the same in every process, or None."""
         metric = self.config.checkpoint.best_metric
         value = validation.figures.get(metric)
         before = self.store.best() if self.accelerator.is_main_process else None
@@ -228,14 +320,3 @@ class Run:
         if value is None or not is_better(metric, value, than):
             return None
         return Best(step=self.step, metric=metric, value=value)
-
-
-def _first_weights(config: TrainingConfig) -> StateDict | None:
-    """Return the weights that `checkpoint.weights` names, which must be of this run's network."""
-    if config.checkpoint.weights is None:
-        return None
-    loaded = load_weights(config.checkpoint.weights)
-    differing = network_fields_that_differ(config.model, loaded.config.model_dump(mode="json"))
-    if differing:
-        raise WeightsMismatchError(f"{loaded.name} is of a network with other {', '.join(differing)}")
-    return loaded.state_dict

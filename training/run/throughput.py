@@ -99,19 +99,23 @@ class Throughput:
         self._rate = matrix_rate(device, dtype) * world_size
         self._last = time.perf_counter()
 
-    def step(self, step: int, frames: Sequence[int]) -> dict[str, float]:
+    def step(self, step: int, frames: Sequence[int], *, seconds_waited: float = 0) -> dict[str, float]:
         """Return the figures of the time since the last call, in which the step after `step` was taken.
+
+        `data_stall` is the share of the time that went into waiting for data.
 
         Args:
             step: steps taken before.
-            frames: of the clips of each micro-batch.
+            frames: how many each micro-batch has in a clip.
+            seconds_waited: how long the step waited for its data.
         """
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         clips = self._clips / seconds
         flops = statistics.mean(self._clip_flops(step, count) for count in frames)
         share = clips * flops / self._rate
-        return {"seconds": seconds, "clips_per_second": clips, "matrix_share": share}
+        stall = min(1.0, seconds_waited / seconds)
+        return {"seconds": seconds, "clips_per_second": clips, "matrix_share": share, "data_stall": stall}
 
     def _clip_flops(self, step: int, frames: int) -> float:
         losses = self._config.losses

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch
+from training.run.feeding import StoppedWaiting
 
 LOWER_IS_BETTER = frozenset({"lpips", "fvd"})
 
@@ -61,7 +62,8 @@ def validate(
     device: torch.device,
     lpips: LPIPS | None = None,
     i3d: I3D | None = None,
-) -> Validation:
+    stop: Callable[[], bool] = lambda: False,
+) -> Validation | None:
     """Measure a network on this process's share of the held-out clips, together with the other processes.
 
     Clips are encoded to tokens and decoded, and measured as the uint8 that a viewer would see.
@@ -74,6 +76,10 @@ def validate(
         device: of the model and the frozen networks.
         lpips: where `config.lpips`.
         i3d: where `config.fvd`; it sees [-1, 1].
+        stop: whether the run was asked to stop, which ends the validation without a result.
+
+    Returns:
+        What was found, or None in every process if one of them had to stop before the end.
     """
     share, left_over = divmod(config.clips, distributed.world_size())
     limit = share + (distributed.rank() < left_over)
@@ -82,8 +88,12 @@ def validate(
     features: list[Tensor] = []
     shown: list[tuple[Tensor, Tensor]] = []
     skipped: list[SkippedSample] = []
-    with evaluating(model, lpips, i3d):
+    stopped = False
+    with evaluating(model, lpips, i3d), suppress(StoppedWaiting):
+        stopped = True  # until the loop has ended by itself
         for batch in clips:
+            if stop():
+                raise StoppedWaiting
             if isinstance(batch, SkippedSample):
                 skipped.append(batch)
                 continue
@@ -107,6 +117,9 @@ def validate(
             rows.append(torch.stack([row.float() for row in measured], dim=1).cpu())
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
             del shown[config.videos :]
+        stopped = False
+    if distributed.any_process(stopped, device):
+        return None
     names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
     figures = _together(names, rows, features, counts)
     figures["bad_samples"] = sum(distributed.gather(len(skipped)))

@@ -21,6 +21,7 @@ from cvivit.runtime.cuda.kernels.paste import paste
 from cvivit.runtime.cuda.kernels.position import generate_positions
 from cvivit.runtime.cuda.kernels.spatial_attention import spatial_attention
 from cvivit.runtime.cuda.kernels.temporal_attention import LONGEST, temporal_attention
+from cvivit.runtime.cuda.plain import token_type
 from cvivit.runtime.cuda.weights import LOG2_E, Embedding, PackedLayer, PackedTransformer, Packer
 
 NEVER = -1e30
@@ -79,7 +80,7 @@ class PackedNetwork:
             raise ValueError(reason)
         self.config = config = model.config
         self.device, self.dtype = device, dtype
-        self.token_dtype = torch.uint16 if config.codebook_size <= 2**16 else torch.int32
+        self.token_dtype = token_type(config.codebook_size)
         """The type in which tokens cross the bus."""
         self._lookup, self._fused = lookup, fused_feed_forward
         packer = Packer(device, dtype)
@@ -102,18 +103,21 @@ class PackedNetwork:
         self._space_bias: dict[tuple[int, int], Tensor] = {}
         self._time_bias: dict[int, Tensor | None] = {}
 
+    def fits(self, grid: Grid) -> bool:
+        """Return whether the kernels can count the values of a clip, and of its bias, in 32 bits."""
+        widest = max(self.config.dim, 3 * self.config.heads * self.config.dim_head)
+        return max(math.prod(grid) * widest, math.prod(grid[1:]) ** 2) <= LARGEST_OFFSET
+
     def prepare(self, grid: Grid) -> None:
         """Compute the biases of attention for clips of `grid`, before a CUDA graph of them is captured.
 
         They are kept, one for each size of frame and one for each length of clip, as `CViViT` keeps them.
 
         Raises:
-            ValueError: such clips are too large for the kernels, which count 2**31 values within a clip.
+            ValueError: such clips do not fit the kernels.
         """
         frames, rows, columns = grid
-        widest = max(self.config.dim, 3 * self.config.heads * self.config.dim_head)
-        largest = max(math.prod(grid) * widest, (rows * columns) ** 2)
-        if largest > LARGEST_OFFSET:
+        if not self.fits(grid):
             raise ValueError(f"a grid of {grid} is too large for the kernels")
         if (rows, columns) not in self._space_bias:
             bias = torch.func.functional_call(self._bias_network, self._bias_weights, (rows, columns))

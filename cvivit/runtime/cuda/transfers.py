@@ -65,12 +65,15 @@ class Transfers:
         """Whether every slot is taken, so that a batch must be collected before the next is submitted."""
         return all(slot.taken for slot in self._slots)
 
-    def submit(self, batch: Tensor, operation: Callable[[Tensor], Tensor]) -> Ticket:
+    def submit(
+        self, batch: Tensor, operation: Callable[[Tensor], Tensor], *, size: int | None = None
+    ) -> Ticket:
         """Copy a batch to the device, compute it there and copy the result to pinned memory, without waiting.
 
         Args:
             batch: on the host. It may be changed as soon as this returns.
             operation: maps the batch on the device to the result there.
+            size: how many it is filled up to with copies of its last row.
 
         Raises:
             RuntimeError: the device refused, for lack of memory or because it is lost. The slot is free
@@ -79,29 +82,29 @@ class Transfers:
         slot = next(slot for slot in self._slots if not slot.taken)
         slot.taken = True
         try:
-            return self._submit(slot, batch, operation)
+            return self._submit(slot, batch, operation, size or len(batch))
         except BaseException:
             self.abandon(slot)
             raise
 
-    def _submit(self, slot: _Slot, batch: Tensor, operation: Callable[[Tensor], Tensor]) -> Ticket:
-        size = batch.numel() * batch.element_size()
-        if slot.pinned_in.numel() < size:
+    def _submit(self, slot: _Slot, batch: Tensor, operation: Callable[[Tensor], Tensor], size: int) -> Ticket:
+        shape = torch.Size((size, *batch.shape[1:]))
+        needed = shape.numel() * batch.element_size()
+        if slot.pinned_in.numel() < needed:
             # Everything else that used this slot is done, since its last batch was collected.
             slot.pinned_in = slot.on_device = torch.empty(0)
-            slot.pinned_in = self._device.pinned(_rounded(size))
-            slot.on_device = self._device.memory(_rounded(size))
-        pinned, on_device = (
-            _view(memory, batch.shape, batch.dtype) for memory in (slot.pinned_in, slot.on_device)
-        )
-        pinned.copy_(batch)
+            slot.on_device = self._device.memory(_rounded(needed))
+            slot.pinned_in = self._device.pinned(_rounded(needed))
+        pinned, on_device = (_view(memory, shape, batch.dtype) for memory in (slot.pinned_in, slot.on_device))
+        pinned[: len(batch)].copy_(batch)
+        pinned[len(batch) :].copy_(batch[-1:])
         self._copy_in.copy(on_device, pinned)
         self._compute.wait_for(self._copy_in.record())
         result = self._compute.run(lambda: operation(on_device))
-        size = result.numel() * result.element_size()
-        if slot.pinned_out.numel() < size:
+        needed = result.numel() * result.element_size()
+        if slot.pinned_out.numel() < needed:
             slot.pinned_out = torch.empty(0)
-            slot.pinned_out = self._device.pinned(_rounded(size))
+            slot.pinned_out = self._device.pinned(_rounded(needed))
         back = _view(slot.pinned_out, result.shape, result.dtype)
         self._copy_out.wait_for(self._compute.record())
         self._copy_out.copy(back, result)

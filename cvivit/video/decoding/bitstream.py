@@ -27,7 +27,7 @@ _INDEPENDENT: Final = frozenset(("mjpeg", "png", "prores", "rawvideo"))
 """Codecs of which every picture stands alone."""
 _B_FRAMES: Final = frozenset(("mpeg1video", "mpeg2video", "mpeg4", "vp8"))
 """Codecs whose decoder knows by itself which pictures no other one refers to."""
-_NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4v2", "msmpeg4v3", "h263"))
+_NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
 """Codecs whose decoder makes garbage of pictures before the first keyframe."""
 _H264_SLICES: Final = frozenset((1, 2, 5))
 _H265_PICTURES: Final = 32

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import av
+from av.stream import Disposition
 from av.video.stream import VideoStream
+
+from cvivit.errors import UnsupportedMediaError
 
 _SEGMENT: Final = 0x18538067
 _TRACKS: Final = 0x1654AE6B
@@ -57,7 +60,17 @@ class Stated:
 
 
 def stated_of(stream: VideoStream) -> Stated:
-    """Return what the file of `stream` states: Matroska's PixelCrop, MP4's `clap`, and so on."""
+    """Return what the file of `stream` states: Matroska's PixelCrop, MP4's `clap`, and so on.
+
+    Raises:
+        UnsupportedMediaError: the file is a still that is made of tiles, of which `stream` would be one.
+    """
+    streams = stream.container.streams.video
+    flags = [one.disposition for one in streams]
+    if any(one & Disposition.dependent for one in flags) and not any(
+        one & Disposition.default for one in flags
+    ):
+        raise UnsupportedMediaError("the file is a still made of tiles, which is not read")
     header = io.BytesIO()
     try:
         with av.open(header, "w", format="matroska") as output:

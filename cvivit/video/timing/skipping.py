@@ -23,7 +23,9 @@ class SkipPlan:
     Where a stamp is doubtful, every frame is decoded and the timeline decides.
     """
 
-    def __init__(self, log: StampLog, timeline: Timeline, ticks: Ticks) -> None:
+    def __init__(self, log: StampLog, timeline: Timeline, ticks: Ticks, *, reordered: bool = True) -> None:
+        """`reordered` is whether packets may be decoded out of the order of their frames."""
+        self._reordered = reordered
         self._log = log
         self._timeline = timeline
         self._ticks = ticks
@@ -60,8 +62,24 @@ class SkipPlan:
             and len(gaps) > 0
             and min(gaps) > 0
             and max(gaps) <= _MOST_GAPS * median_low(gaps)
-            and not _is_shuffled(near)
+            and (_fits_decoding(near, min(gaps)) if self._reordered else _rises(near))
         )
+
+
+def _rises(near: list[Stamp]) -> bool:
+    """Whether frames are shown in the order in which they are decoded."""
+    times = [stamp.pts for stamp in near if stamp.pts is not None]
+    return all(sooner < later for sooner, later in pairwise(times))
+
+
+def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
+    """Whether no frame can have slipped past another one, as far as the decoding stamps tell.
+
+    A frame that slipped lies closer to others than the packets are decoded after each other.
+    """
+    times = [stamp.dts for stamp in near if stamp.dts is not None]
+    gaps = [later - sooner for sooner, later in pairwise(times)]
+    return (not gaps or 4 * shortest >= 3 * min(gaps)) and not _is_shuffled(near)
 
 
 def _is_shuffled(near: list[Stamp]) -> bool:

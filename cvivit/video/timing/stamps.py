@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from heapq import heappop, heappush
 from itertools import pairwise
 from statistics import median_low
@@ -80,11 +81,11 @@ class StampLog:
             if stamp.pts is not None and not stamp.without_frame and not stamp.skipped
         )
 
-    def usual_gap(self, index: int) -> int:
+    def usual_gap(self, index: int) -> Fraction | int:
         """Return the usual time between frames around the packet `index`, or 0 where nothing tells it.
 
         Decoding stamps tell it best, since they rise from packet to packet. Without them the others have to
-        do.
+        do. Stamps are rounded, so it is the mean of all gaps that are about as long as the median one.
         """
         stamps = self.between(index - NEIGHBOURS, index + NEIGHBOURS + 1)
         times = [stamp.dts if stamp.dts is not None else stamp.pts for stamp in stamps]
@@ -93,7 +94,11 @@ class StampLog:
             for sooner, later in pairwise(times)
             if sooner is not None and later is not None and later > sooner
         ]
-        return median_low(gaps) if gaps else 0
+        if not gaps:
+            return 0
+        median = median_low(gaps)
+        alike = [gap for gap in gaps if abs(gap - median) <= max(1, median // 20)]
+        return Fraction(sum(alike), len(alike))
 
     def longest_decoding_gap(self, index: int) -> int | None:
         """Return the longest time between decoding stamps around `index`, or None where one is missing."""
@@ -135,7 +140,9 @@ class SortedStamps:
 
 
 def are_decoding_times(stamps: list[Stamp]) -> bool:
-    """Whether the packets of a reordered stream state when they are decoded, but not when they are shown."""
-    return all(stamp.pts is None or stamp.pts == stamp.dts for stamp in stamps) and any(
-        stamp.dts is not None for stamp in stamps
-    )
+    """Whether the packets of a reordered stream state when they are decoded, but not when they are shown.
+
+    The presentation times are missing then, or made up: all as much later than the decoding times.
+    """
+    offsets = {stamp.pts - stamp.dts for stamp in stamps if stamp.pts is not None and stamp.dts is not None}
+    return len(offsets) <= 1 and all(stamp.dts is not None for stamp in stamps)

@@ -151,7 +151,8 @@ class Timeline:
             if self._goes_back(stamp, last, later):
                 return self._join(stamp, time)
             return self._guess(stamp, last, later)
-        if any(last < other < time for other in later):
+        # One period after the last frame is where a frame belongs, so the others are wrong then.
+        if 2 * step > 3 * self._period(stamp) and any(last < other < time for other in later):
             return self._guess(stamp, last, later)
         too_long = self._longest_gap is not None and step > self._longest_gap
         if too_long or (step > self._doubtful_gap and self._decoding_denies(stamp, step)):
@@ -161,7 +162,7 @@ class Timeline:
 
     def _unwrapped(self, time: int, last: Fraction | int) -> int:
         """Return the time that `time` means, which is the one nearest to `last` where the counter wraps."""
-        if self._wrap is None or abs(Fraction(last) - time) <= self._wrap // 2:
+        if self._wrap is None or abs(Fraction(last - time)) <= self._wrap // 2:
             return time
         turns = int((last - time + self._wrap // 2) // self._wrap)
         return time + self._wrap * turns
@@ -217,4 +218,7 @@ class Timeline:
     def _period(self, stamp: Stamp | None) -> Fraction | int:
         """Return the usual time between two frames, by the frames nearby or by what the file states."""
         near = self._log.usual_gap(stamp.index) if stamp is not None else 0
-        return near or self._stated_period or (stamp.duration if stamp is not None else 0)
+        stated = self._stated_period
+        if near and abs(near - stated) > (1 if stated < 20 else stated / 20):
+            return near  # and otherwise the stated one, which is not rounded to the units of the stamps
+        return stated or (stamp.duration if stamp is not None else 0)

@@ -115,6 +115,17 @@ def test_no_such_repository(hub: Hub) -> None:
         load_weights(NAME)
 
 
+def test_a_missing_folder_is_not_only_called_a_missing_repository(hub: Hub) -> None:
+    """`runs/today` is also the name of a repository, so both are said to be missing."""
+    with pytest.raises(
+        WeightsNotFoundError, match=r"no file or folder 'runs/today' here.*no such repository"
+    ):
+        load_weights("runs/today")
+    hub.down = True
+    with pytest.raises(WeightsUnavailableError, match="no file or folder 'runs/today' here"):
+        load_weights("runs/today")
+
+
 def test_no_such_revision(hub: Hub, files: dict[str, bytes]) -> None:
     hub.add(NAME, files)
     with pytest.raises(WeightsNotFoundError, match="no such revision"):

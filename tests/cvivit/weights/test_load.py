@@ -145,6 +145,13 @@ def test_a_source_that_is_not_there(source: str, tmp_path: Path, monkeypatch: py
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("path", ["./run", "runs/today/export", "/absent/run", "model.safetensors"])
+def test_what_is_plainly_a_path_is_only_called_a_missing_path(path: str) -> None:
+    with pytest.raises(WeightsNotFoundError) as caught:
+        load_weights(path)
+    assert str(caught.value) == f"there is no file or folder {path!r}"
+
+
 def test_a_path_is_never_a_repository(tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFoundError):
         load_weights(Path("owner/name"))

@@ -1,4 +1,4 @@
-"""The closed loop, and what is made of its answers."""
+"""The closed loop of clients, and the summary of its answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.bench.load import Call, Sample, closed_loop, percentile, send, stages, summary
+from service.bench.load import AnswerSample, RequestKind, closed_loop, percentile, send, stages, summary
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ def client() -> httpx.AsyncClient:
 
 
 async def test_a_request_is_timed_and_its_stages_read(client: httpx.AsyncClient) -> None:
-    sample = await send(client, Call(path="/encode", body=b"x" * 1000))
+    sample = await send(client, RequestKind(path="/encode", body=b"x" * 1000))
     assert sample.status == 200
     assert sample.seconds > 0
     assert sample.bytes_out == 4
@@ -50,13 +50,13 @@ async def test_a_request_is_timed_and_its_stages_read(client: httpx.AsyncClient)
 async def test_the_loop_is_closed() -> None:
     under_way = most = 0
 
-    async def work() -> Sample:
+    async def work() -> AnswerSample:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
         await asyncio.sleep(0.001)
         under_way -= 1
-        return Sample(status=200, seconds=0.001, bytes_out=0, stages={})
+        return AnswerSample(status=200, seconds=0.001, bytes_out=0, stages={})
 
     samples = await closed_loop(work, clients=5, seconds=0.2)
     assert most == 5
@@ -65,7 +65,7 @@ async def test_the_loop_is_closed() -> None:
 
 
 async def test_refused_requests_are_not_throughput(client: httpx.AsyncClient) -> None:
-    good, full = Call(path="/encode", body=b"xx", clips=3), Call(path="/full", body=b"")
+    good, full = RequestKind(path="/encode", body=b"xx", clips=3), RequestKind(path="/full", body=b"")
     samples = [await send(client, call) for call in (good, good, full)]
     result = summary(samples, good, seconds=2.0)
     assert result["requests"] == 2
@@ -77,7 +77,7 @@ async def test_refused_requests_are_not_throughput(client: httpx.AsyncClient) ->
 
 
 def test_a_summary_of_nothing() -> None:
-    result = summary([], Call(path="/encode", body=b""), seconds=1.0)
+    result = summary([], RequestKind(path="/encode", body=b""), seconds=1.0)
     assert result["requests"] == 0
     assert result["p50_seconds"] is None
     json.dumps(result)

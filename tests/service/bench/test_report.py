@@ -1,4 +1,4 @@
-"""The tables, also of runs in which nothing succeeded."""
+"""The tables, including those of runs in which every request failed."""
 
 from __future__ import annotations
 

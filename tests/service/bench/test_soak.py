@@ -1,4 +1,4 @@
-"""The soak: every kind of request in turn, some of them abandoned, and the memory of a real process."""
+"""The soak sends every kind of request in turn, abandons some, and measures a real process's memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.bench import soak as soak_module
-from service.bench.load import Call
+from service.bench.load import RequestKind
 from service.bench.process import ServerProcess
 from service.bench.soak import MEASUREMENTS, soak
 
@@ -37,9 +37,9 @@ async def test_every_kind_of_request_is_sent_and_memory_measured(monkeypatch: py
 
     monkeypatch.setattr(soak_module, "connect", connect)
     monkeypatch.setattr(soak_module, "LEAVES_EVERY", 3)
-    calls = [Call(path=path, body=b"") for path in ("/slow", "/good", "/bad")]
+    kinds = [RequestKind(path=path, body=b"") for path in ("/slow", "/good", "/bad")]
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        result = await soak(ServerProcess(process, "http://service"), calls, requests=60, clients=4)
+        result = await soak(ServerProcess(process, "http://service"), kinds, requests=60, clients=4)
         process.communicate(b"\n")
     assert result["statuses"] == {"left": 20, "200": 20, "415": 20}
     assert [entry["requests"] for entry in result["measurements"]] == list(range(3, 61, 3))

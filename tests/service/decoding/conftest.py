@@ -9,5 +9,5 @@ from tests.videos import make_video, staircase
 
 @pytest.fixture(scope="module")
 def slow() -> bytes:
-    """A video of 400 seconds, 3200 pictures, that takes seconds to decode."""
+    """A video of 400 seconds and 3200 frames, which takes seconds to decode."""
     return make_video(staircase(50, 512, 512), muxer="mpegts", codec="mpeg2video") * 200

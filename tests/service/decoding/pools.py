@@ -1,4 +1,4 @@
-"""Scenarios with a decoding pool, of which nothing may be left."""
+"""Runs scenarios with a decoding pool, and checks that nothing of the pool is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATIENT = 60.0
 
 
 def run(scenario: Callable[[DecodingPool], Coroutine[Any, Any, None]], **limits: Any) -> None:
-    """Run a scenario with a pool, and check that nothing is left of either."""
+    """Run a scenario with a pool, and check that no process and no open file is left."""
 
     async def main() -> None:
         async with DecodingPool(DecodingLimits(**{"processes": 1} | limits)) as pool:

@@ -1,4 +1,4 @@
-"""The pool as a stand-in for the library's own reading."""
+"""The decoding pool in place of the library's own reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that leave and servers that stop: processes are free again, or gone."""
+"""Clients that leave, and servers that stop: their processes become free, or end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_client_that_leaves_frees_its_process(slow: bytes, leave: str) -> None
     run(scenario)
 
 
-def test_who_waits_for_a_process_may_leave_too(slow: bytes) -> None:
+def test_a_client_that_waits_for_a_process_may_leave(slow: bytes) -> None:
     async def scenario(pool: DecodingPool) -> None:
         async with pool.read(io.BytesIO(slow), SMALL) as clips:
             await anext(clips)
@@ -65,7 +65,7 @@ def test_waiting_for_a_process_has_an_end(slow: bytes) -> None:
     run(scenario, waiting_seconds=0.5)
 
 
-def test_stopping_ends_what_is_left(slow: bytes) -> None:
+def test_stopping_ends_jobs_in_progress(slow: bytes) -> None:
     async def scenario(pool: DecodingPool) -> None:
         async with pool.read(io.BytesIO(slow), SMALL) as clips:
             await anext(clips)

@@ -1,4 +1,4 @@
-"""Decoders that die, hang, or get what no memory holds: each costs one request at most."""
+"""Decoders that die, hang, or run out of memory. Each costs one request at most."""
 
 from __future__ import annotations
 

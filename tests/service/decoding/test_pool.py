@@ -1,4 +1,4 @@
-"""The decoding pool: same clips as in process, there early, from processes that hold nothing else."""
+"""The decoding pool gives the clips that the library gives, and gives each as soon as it is there."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_first_clips_are_there_before_the_video_is_read(slow: bytes) -> None
     async def scenario(pool: DecodingPool) -> None:
         async with pool.read(io.BytesIO(slow), SMALL) as clips:
             await anext(clips)
-            # How many of the 3200 depends on when this process was scheduled, on one core above all.
+            # How many of the 3200 are decoded by now depends on how the system schedules the processes.
             assert clips.frames < 3200
             assert pool.snapshot().busy == 1
 

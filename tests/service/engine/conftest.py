@@ -1,4 +1,4 @@
-"""Engines on fake devices that wait for the test, and a check that nothing of an engine is left behind."""
+"""Engines on fake devices that tests can hold up, and a check that an engine leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 import pytest
 
-from service.engine import Engine, EngineLimits, EngineObserver, Runner
+from service.engine import BatchRunner, Engine, EngineLimits, EngineObserver
 from tests.service.engine.sessions import StartEngine
 
 PATIENCE_SECONDS = 60.0
-"""How long a test waits for what must come: it fails then, and passes long before."""
+"""How long a test waits before it fails. A test that passes waits much less."""
 
 
 class FakeRunner:
@@ -29,7 +29,7 @@ class FakeRunner:
         self.entered = threading.Semaphore(0)
         self.batches: list[np.ndarray] = []
         self.before: Callable[[np.ndarray], None] = lambda clips: None
-        """Called with every batch, to fail it by raising."""
+        """Called with every batch. It may raise an error, which fails the batch."""
         self.warm_up: Callable[[], None] = lambda: None
 
     def encode_clips(self, clips: np.ndarray, /) -> np.ndarray:
@@ -71,12 +71,12 @@ def make_runner() -> type[FakeRunner]:
 
 @pytest.fixture
 async def start_engine(anyio_backend: str) -> AsyncIterator[StartEngine]:
-    """Start engines, and hold afterwards that they end and leave neither thread nor task."""
+    """Start engines, and check afterwards that they end and leave neither threads nor tasks."""
     engines: list[Engine] = []
-    runners: list[Runner] = []
+    runners: list[BatchRunner] = []
 
     async def start(
-        *devices: Runner, limits: EngineLimits | None = None, observer: EngineObserver | None = None
+        *devices: BatchRunner, limits: EngineLimits | None = None, observer: EngineObserver | None = None
     ) -> Engine:
         engine = Engine(devices, limits=limits, observer=observer)
         engines.append(engine)
@@ -98,5 +98,5 @@ async def start_engine(anyio_backend: str) -> AsyncIterator[StartEngine]:
 
 @pytest.fixture
 def clip() -> Callable[[int], np.ndarray]:
-    """Make a clip that is told from others by its number."""
+    """Make a clip all of whose pixels are its number."""
     return lambda number: np.full((2, 3), number, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What the tests of the engine do with its sessions."""
+"""Helpers for tests that use an engine's sessions."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MakeClip = Callable[[int], np.ndarray]
 
 
 async def results(session: Session) -> list[int]:
-    """Read a session to its end, as the numbers of its clips."""
+    """Read a session to its end, and return the numbers of its results."""
     return [int(result.flat[0]) async for result in session]
 
 
 async def settle(holds: Callable[[], bool]) -> None:
-    """Let other tasks and threads go on until something holds."""
+    """Wait until a condition holds, while other tasks and threads go on."""
     async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""The batcher on a fake clock: turns, batches, waits, and what is left out of them."""
+"""The batcher on a fake clock: turns, batches, waiting, and dropped clips."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def admit(
     now: float = 0.0,
     deadline: float | None = None,
 ) -> EngineRequest:
-    """Open a request and put its clips, all of which must find room."""
+    """Open a request and put its clips. There must be room for all of them."""
     request = batcher.open(operation, Client(), now, clips=clips, deadline=deadline)
     for index in range(clips):
         assert batcher.offer(request, f"clip {index}", shape, now)
@@ -47,13 +47,13 @@ def admit(
 
 
 def measure(batcher: Batcher, *, fixed: float, per_clip: float, operation: Operation = ENCODE) -> None:
-    """Let the batcher measure batches of a device of these speeds."""
+    """Let the batcher measure batches of a device with these speeds."""
     for clips in (1, 8, 2, 16, 4, 32):
         batcher.times[operation].add(clips, fixed + per_clip * clips)
 
 
 def run_all(batcher: Batcher) -> None:
-    """Run what waits, however long it would have waited."""
+    """Run the clips that wait, however long they would have waited."""
     while batcher.queued[ENCODE]:
         assert batcher.take(1e9, size=64)
 
@@ -72,7 +72,7 @@ def test_an_idle_device_takes_a_lone_clip_at_once() -> None:
     assert batcher.take(5.0, size=32) is None
 
 
-def test_whatever_waits_runs_together_up_to_the_size() -> None:
+def test_clips_that_wait_run_together_up_to_the_batch_size() -> None:
     batcher = batcher_of()
     requests = [admit(batcher, 1) for _ in range(10)]
     assert owners(batcher.take(0.0, size=8)) == requests[:8]
@@ -97,7 +97,7 @@ def test_requests_take_turns() -> None:
     assert owners(batcher.take(0.0, size=4)) == [late, short, long, long]
 
 
-def test_newcomers_do_not_starve_who_was_served_before() -> None:
+def test_newcomers_do_not_starve_requests_that_were_served_before() -> None:
     batcher = batcher_of()
     long = admit(batcher, 10)
     turns = []
@@ -141,7 +141,7 @@ def test_operations_take_turns() -> None:
     assert [batch.operation for batch in taken if batch] == [ENCODE, DECODE] * 3
 
 
-def test_clips_of_a_client_that_left_are_skipped_and_their_place_is_free() -> None:
+def test_clips_of_a_client_that_left_are_skipped_and_their_room_is_free() -> None:
     batcher = batcher_of(clips=8, clips_per_request=4)
     gone, stays = admit(batcher, 4), admit(batcher, 1)
     assert batcher.close(gone) == 4
@@ -160,7 +160,7 @@ def test_clips_whose_time_ran_out_are_skipped() -> None:
     assert batcher.take(1.0, size=8) is None
 
 
-def test_when_all_that_waits_is_late_no_batch_is_formed() -> None:
+def test_no_batch_is_formed_if_every_clip_is_past_its_deadline() -> None:
     batcher = batcher_of()
     admit(batcher, 3, deadline=1.0)
     assert batcher.take(2.0, size=8) is None
@@ -168,7 +168,7 @@ def test_when_all_that_waits_is_late_no_batch_is_formed() -> None:
     assert batcher.due(2.0, size=8) is None
 
 
-def test_a_batch_for_a_busy_device_is_formed_just_before_it_comes_free() -> None:
+def test_a_batch_for_a_busy_device_is_formed_just_before_the_device_is_free() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.002, per_clip=0.001)
     batcher.assembly_times.add(8, 0.0008)
@@ -181,7 +181,7 @@ def test_a_batch_for_a_busy_device_is_formed_just_before_it_comes_free() -> None
     assert owners(batcher.take(due, size=8, free_at=10.5)) == [early, late]
 
 
-def test_what_takes_no_time_to_assemble_waits_for_a_free_device() -> None:
+def test_a_batch_that_is_quick_to_assemble_waits_for_a_free_device() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.0, per_clip=0.3)
     batcher.assembly_times.add(1, 10e-6)
@@ -200,7 +200,7 @@ def test_a_device_that_is_late_is_not_waited_for() -> None:
     assert batcher.due(10.0, size=8, free_at=9.0) == 10.0
 
 
-def test_under_dense_arrivals_a_free_device_waits_for_the_next_clip() -> None:
+def test_a_free_device_waits_for_the_next_clip_if_clips_arrive_densely() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.020, per_clip=0.001)
     for tick in range(200):  # a clip every millisecond
@@ -237,7 +237,7 @@ def test_after_a_pause_a_lone_clip_does_not_wait() -> None:
     assert batcher.due(60.0, size=32) == 60.0
 
 
-def test_where_batches_save_nothing_no_clip_waits() -> None:
+def test_no_clip_waits_if_batches_save_nothing() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.0, per_clip=0.3)
     for tick in range(100):
@@ -257,7 +257,7 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert refusal.value.code == "queue_full"
 
 
-def test_more_devices_ask_for_less_patience() -> None:
+def test_more_devices_give_a_shorter_retry_time() -> None:
     batcher = batcher_of(clips=100, clips_per_request=50, devices=2)
     measure(batcher, fixed=0.0, per_clip=0.5)
     for _ in range(100):
@@ -267,7 +267,7 @@ def test_more_devices_ask_for_less_patience() -> None:
     assert refusal.value.retry_after_seconds == pytest.approx(25.0)
 
 
-def test_before_anything_was_measured_a_full_queue_asks_for_a_second() -> None:
+def test_a_full_queue_asks_to_wait_a_second_before_anything_was_measured() -> None:
     batcher = batcher_of(clips=2, clips_per_request=1)
     admit(batcher, 1)
     admit(batcher, 1)

@@ -1,4 +1,4 @@
-"""Requests whose clients leave or whose time runs out: what waits is dropped, and places are free."""
+"""Requests whose clients leave or whose time runs out: queued clips are dropped, and their room is free."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.service.engine.sessions import MakeClip, StartEngine, settle
 pytestmark = pytest.mark.anyio
 
 
-async def test_cancelling_drops_what_waits_and_frees_its_place(
+async def test_cancelling_drops_queued_clips_and_frees_their_room(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
     engine = await start_engine(runner, limits=EngineLimits(clips=40, clips_per_request=30))
@@ -36,16 +36,16 @@ async def test_cancelling_drops_what_waits_and_frees_its_place(
     runner.gate.set()
     assert (await stays).flat[0] == 8
     assert (await engine.run("encode", clip(1)[None])).flat[0] == 2
-    # At most the batch that was assembled already is left of the client that went.
+    # At most the batch that was assembled already still runs.
     assert sum(int(batch.flat[0]) == 9 for batch in runner.batches) <= 1
 
 
-async def test_a_batch_that_nobody_waits_for_any_more_is_not_run(
+async def test_a_batch_is_not_run_if_all_its_clients_have_left(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
     engine = await start_engine(runner)
     batcher = engine._shared.batcher
-    with engine._shared.lock:  # a device for which batches are worth assembling ahead
+    with engine._shared.lock:  # a device for which it pays to assemble batches ahead
         batcher.times[Operation.ENCODE].add(1, 1e-3)
         batcher.assembly_times.add(1, 1e-3)
     runner.gate.clear()

@@ -1,4 +1,4 @@
-"""How many clips are held, who may hold one more, and that whoever is admitted can always go on."""
+"""How many clips the engine holds, who may hold one more, and that no admitted request gets stuck."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def batcher_of(clips: int, clips_per_request: int) -> Batcher:
 
 
 def put(batcher: Batcher, request: EngineRequest, clips: int) -> int:
-    """Put up to so many clips, and return how many found room."""
+    """Put up to so many clips, and return for how many there was room."""
     taken = 0
     while taken < clips and batcher.offer(request, None, None, 0.0):
         taken += 1
@@ -64,12 +64,12 @@ def test_one_request_holds_no_more_than_its_share() -> None:
     request = batcher.open(Operation.ENCODE, Client(), 0.0)
     assert put(batcher, request, 50) == 10
     compute(batcher)
-    assert put(batcher, request, 1) == 0  # computed, but not read
+    assert put(batcher, request, 1) == 0  # computed, but not taken
     batcher.read(request)
     assert put(batcher, request, 2) == 1
 
 
-def test_long_videos_leave_a_quarter_to_newcomers() -> None:
+def test_long_videos_leave_a_quarter_of_the_room_to_newcomers() -> None:
     batcher = batcher_of(100, 100)
     long = batcher.open(Operation.ENCODE, Client(), 0.0)
     assert put(batcher, long, 100) == 75
@@ -89,7 +89,7 @@ def test_an_admitted_request_always_puts_its_next_clip() -> None:
             batcher.read(compute(batcher).clips[0].request)
 
 
-def test_who_was_declined_is_told_once_in_order() -> None:
+def test_requests_that_were_refused_room_are_told_once_and_in_order() -> None:
     batcher = batcher_of(8, 6)
     holder = batcher.open(Operation.ENCODE, Client(), 0.0)
     clients = [Client(), Client()]
@@ -140,14 +140,16 @@ def test_a_request_may_hold_no_more_than_all() -> None:
         st.tuples(st.sampled_from(["open", "put", "run", "read", "end", "leave"]), st.integers(0, 7))
     ),
 )
-def test_whatever_clients_do_nothing_is_lost(limit: int, share: int, actions: list[tuple[str, int]]) -> None:
+def test_the_counts_stay_right_whatever_clients_do(
+    limit: int, share: int, actions: list[tuple[str, int]]
+) -> None:
     batcher = batcher_of(limit, min(share, limit))
     unread: dict[EngineRequest, int] = {}
     now = 0.0
 
     def run() -> None:
         nonlocal now
-        due = batcher.due(now, size=3)  # later, where it pays to wait for company
+        due = batcher.due(now, size=3)  # later, if it pays to wait for more clips
         now = now if due is None else max(now, due)
         if batch := batcher.take(now, size=3):
             batcher.done(batch, 1.0)

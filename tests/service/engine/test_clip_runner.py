@@ -1,4 +1,4 @@
-"""The engine over the real runner and a tiny network: tokens in any company, and memory that runs out."""
+"""The engine with the real runner and a tiny network: the same tokens in any batch, and too little memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clip_runner(tiny_model: CViViT) -> CPURunner:
 
 
 def cramp(runner: CPURunner, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
-    """Let the device run out of memory above so many clips."""
+    """Let the device run out of memory for batches of more clips than this."""
     network = runner._network
     encode = network.encode
 
@@ -67,7 +67,7 @@ async def test_clips_of_several_sizes_are_served_side_by_side(
     assert [answer.shape for answer in answers] == [(2, 3, 4, 4), (3, 3, 2, 3), (1, 5, 1, 1)] * 3
 
 
-async def test_out_of_memory_is_halved_and_remembered_and_everything_answered(
+async def test_batches_are_halved_when_memory_runs_out_and_everything_is_answered(
     start_engine: StartEngine, clip_runner: CPURunner, clips: np.ndarray
 ) -> None:
     expected = clip_runner.encode_clips(clips)
@@ -77,7 +77,7 @@ async def test_out_of_memory_is_halved_and_remembered_and_everything_answered(
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
     assert clip_runner.batch_sizes == (1, 2)
-    assert engine._shared.batcher.largest_batch == 2  # by which waiting times are foretold
+    assert engine._shared.batcher.largest_batch == 2  # which waiting times are estimated from
     assert engine.ready
 
 

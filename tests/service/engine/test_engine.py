@@ -22,7 +22,7 @@ from tests.service.engine.sessions import MakeClip, StartEngine, results, settle
 pytestmark = pytest.mark.anyio
 
 
-async def test_one_shot(start_engine: StartEngine, runner: Any) -> None:
+async def test_run(start_engine: StartEngine, runner: Any) -> None:
     engine = await start_engine(runner)
     clips = np.random.default_rng(0).integers(0, 255, (20, 2, 3), dtype=np.uint8)
     tokens = await engine.run("encode", clips)
@@ -31,7 +31,7 @@ async def test_one_shot(start_engine: StartEngine, runner: Any) -> None:
     assert max(len(batch) for batch in runner.batches) <= 8
 
 
-async def test_one_shot_without_clips(start_engine: StartEngine, runner: Any) -> None:
+async def test_run_without_clips(start_engine: StartEngine, runner: Any) -> None:
     engine = await start_engine(runner)
     with pytest.raises(ValueError, match="no clips"):
         await engine.run("encode", np.empty((0, 2, 3), np.uint8))
@@ -67,7 +67,7 @@ async def test_clips_are_read_while_others_are_answered(
     assert answered == [1, 2, 3, 4, 5]
 
 
-async def test_a_reader_is_held_back_while_nobody_reads_its_results(
+async def test_reading_pauses_while_nobody_takes_the_results(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
     engine = await start_engine(runner, limits=EngineLimits(clips=100, clips_per_request=6))
@@ -103,7 +103,7 @@ async def test_a_request_of_no_clips_ends(start_engine: StartEngine, runner: Any
     assert engine.snapshot().clips == 0
 
 
-async def test_what_the_reader_raises_reaches_the_client(
+async def test_an_error_of_the_iterable_reaches_the_client(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
     engine = await start_engine(runner)
@@ -138,7 +138,7 @@ async def test_a_full_queue_refuses_at_once(start_engine: StartEngine, runner: A
     assert engine.snapshot().clips == 0
 
 
-async def test_all_that_was_accepted_is_answered_at_ten_times_the_load(
+async def test_every_accepted_request_is_answered_at_ten_times_the_load(
     start_engine: StartEngine, runner: Any, clip: MakeClip
 ) -> None:
     engine = await start_engine(runner, limits=EngineLimits(clips=20, clips_per_request=4))
@@ -241,7 +241,7 @@ async def test_the_observer_sees_batches_refusals_and_drops(
     await runner.begun()
     async with engine.open("encode") as leaves:
         leaves.feed([clip(1)] * 8)
-        await settle(lambda: engine.snapshot().clips == 6)  # the rest is for newcomers
+        await settle(lambda: engine.snapshot().clips == 6)  # the rest of the room is for newcomers
         newcomers = [engine.open("encode") for _ in range(2)]
         with pytest.raises(QueueFullError):
             engine.open("encode")

@@ -1,4 +1,4 @@
-"""What one bad clip, a device without memory, a lost device and a dead or hung thread do to requests."""
+"""How requests end if a clip is bad, memory runs out, a device is lost, or a thread dies or hangs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BAD = 13
 
 
 def refuse(error: Exception) -> Callable[[np.ndarray], None]:
-    """Raise an error on every batch that holds the bad clip."""
+    """Return a function that raises an error for every batch with the bad clip."""
 
     def check(clips: np.ndarray) -> None:
         if (clips == BAD).any():

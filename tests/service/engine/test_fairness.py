@@ -29,7 +29,7 @@ class Device:
 
 @dataclass
 class Client:
-    """Puts a video of so many clips, reads results as they come, and starts again after the last."""
+    """A client that puts a video of so many clips, takes the results as they come, and then starts again."""
 
     simulation: Simulation
     clips: int
@@ -74,7 +74,7 @@ class Client:
 
 
 class Simulation:
-    """Events in order of time. Between them, every device does what a device of the engine would."""
+    """Events in order of time. Between them, each simulated device behaves as a device of the engine."""
 
     def __init__(self, devices: Sequence[Device], limits: EngineLimits) -> None:
         self.now = 0.0
@@ -127,7 +127,7 @@ class Simulation:
 def simulate(
     *, devices: Sequence[Device], small: int, large: int, seconds: float, think: float = 0.0
 ) -> tuple[Simulation, list[float]]:
-    """Run clients of one clip beside clients of 437, and return the latencies of the small ones."""
+    """Run clients with videos of 1 and of 437 clips together. Return the latencies of the small ones."""
     simulation = Simulation(devices, EngineLimits())
     clients = [Client(simulation, clips=1, think=think) for _ in range(small)]
     for index, client in enumerate([*clients, *(Client(simulation, clips=437) for _ in range(large))]):
@@ -163,14 +163,14 @@ def test_on_a_gpu_a_long_video_adds_at_most_two_batches() -> None:
     assert percentile(mixed, 0.99) <= percentile(alone, 0.99) + 2 * 0.009
 
 
-def test_many_long_videos_share_alike_and_leave_short_ones_their_turn() -> None:
+def test_long_videos_get_equal_shares_and_short_ones_their_turn() -> None:
     simulation, small = simulate(devices=[cpu()], small=1, large=10, seconds=600)
     assert percentile(small, 0.99) <= 12 * 0.3 + 1e-6
     shares = [request.put for request in simulation.batcher.requests if request.put > 1]
     assert max(shares) - min(shares) <= 1 + 64
 
 
-def test_a_lone_client_waits_for_nothing_but_its_batch() -> None:
+def test_a_lone_client_waits_only_for_its_batch() -> None:
     _, latencies = simulate(devices=[gpu()], small=1, large=0, seconds=2, think=0.005)
     assert max(latencies) == pytest.approx(0.0018 + 0.000225)
 

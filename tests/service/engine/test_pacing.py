@@ -1,4 +1,4 @@
-"""The fit of batch times and of arrival gaps."""
+"""The estimates of batch times and of the gaps between arrivals."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def test_states_from_start_to_stop(make_runner: Any, clip: MakeClip) -> No
 
 
 async def test_draining_finishes_what_is_open(start_engine: StartEngine, runner: Any, clip: MakeClip) -> None:
-    """The lifecycle drains; the engine answers what was admitted before."""
+    """The lifecycle refuses new requests, and the engine answers those that were admitted before."""
     engine, lifecycle = await start_engine(runner), Lifecycle(max_requests=5)
     lifecycle.become(Phase.READY)
 

@@ -24,7 +24,8 @@ def film(frames: int = 5) -> bytes:
 
 
 def test_frames_come_as_they_are_stored() -> None:
-    assert decode_clip(sample(film())).shape == (5, 32, 48, 3)
+    assert decode_clip(sample(film())).frames.shape == (5, 32, 48, 3)
+    assert decode_clip(sample(film())).fps == 8
 
 
 def test_a_sample_cannot_name_other_files(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_videos_become_shards_that_the_release_could_read(prepared: tuple[Path, 
     assert len(clips) == 6 * 3  # 16 frames at 8 fps are three clips of 5
     assert {sample.suffix for sample in clips} == {"mp4.mp4"}
     assert len({sample.key for sample in clips}) == len(clips)
-    assert all(decode_clip(sample).shape == (5, 32, 32, 3) for sample in clips)
+    assert all(decode_clip(sample).frames.shape == (5, 32, 32, 3) for sample in clips)
     (still,) = samples(output, "stills-train-*.tar", STILL_SUFFIXES)
     assert decode_still(still).shape == (1, 32, 32, 3)
     assert {path.suffix for path in output.iterdir()} <= {".tar", ".json", ".jsonl", ""}
@@ -87,7 +87,9 @@ def test_clips_are_what_the_tokenizer_would_see(footage: Path, tmp_path: Path) -
     prepare([f"{footage}/take 0.mp4"], tmp_path / "out", SMALL.model_copy(update={"crf": 0}), processes=1)
     clip_format = ClipFormat(clip_frames=5, image_size=(32, 32))
     expected = list(read_clips(footage / "take 0.mp4", clip_format))[:3]
-    stored = {sample.key[-6:]: decode_clip(sample) for sample in samples(tmp_path / "out", "train-*.tar")}
+    stored = {
+        sample.key[-6:]: decode_clip(sample).frames for sample in samples(tmp_path / "out", "train-*.tar")
+    }
     for number, clip in enumerate(expected):
         error = np.abs(stored[f"{number:06d}"].astype(int) - clip).mean()
         assert error < 3  # chroma has half the pixels
@@ -157,7 +159,7 @@ def test_scene_cuts_are_avoided_by_setting(tmp_path: Path) -> None:
         settings = SMALL.model_copy(update={"scene_threshold": threshold})
         output = tmp_path / f"out {threshold}"
         prepare([str(tmp_path / "scenes.mp4")], output, settings, processes=1)
-        clips = [decode_clip(sample) for sample in samples(output, "train-*.tar")]
+        clips = [decode_clip(sample).frames for sample in samples(output, "train-*.tar")]
         counts[threshold] = len(clips)
         if threshold:
             assert all(int(clip.max()) - int(clip.min()) < 50 for clip in clips)

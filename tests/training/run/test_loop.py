@@ -125,8 +125,8 @@ def test_weights_to_start_from_are_taken_unless_there_is_a_checkpoint(tmp_path: 
     start = f"checkpoint.weights={weights}"
     run(tiny_config(tmp_path / "tuned", start, "loop.steps=1", "optimizer.learning_rate=1e-12"))
     tuned, first = (final(tmp_path / name, step) for name, step in (("tuned", 1), ("first", 6)))
-    key = "model.to_pixels.0.weight"
-    torch.testing.assert_close(tuned[key], first[key])
+    key = "to_pixels.0.weight"
+    torch.testing.assert_close(tuned[f"model.{key}"], first[f"ema.{key}"])
     with pytest.raises(WeightsMismatchError, match="other heads"):
         run(tiny_config(tmp_path / "other", start, "model.heads=1"))
 

@@ -37,6 +37,7 @@ def test_ranks_together_measure_as_many_clips_as_were_asked_for(
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         config = ValidationConfig(clips=clips, lpips=False)
         found = validate(tiny_model, batches(tiny_model.config), config, device=torch.device("cpu"))
+        assert found is not None
         measured += found.figures["clips"]
     assert measured == clips
 

@@ -9,6 +9,10 @@ import torch
 from torch import nn
 
 from training.config.schema import OptimizerConfig
+from training.errors import CheckpointMismatchError
+
+STATES = "several"
+"""The key of a checkpoint that holds the states of a group's optimizers."""
 
 Named = Iterable[tuple[str, nn.Parameter]]
 
@@ -40,7 +44,7 @@ class OptimizerGroup:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states, one after the other."""
-        return {"several": [optimizer.state_dict() for optimizer in self.optimizers]}
+        return {STATES: [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned.
@@ -48,7 +52,7 @@ class OptimizerGroup:
         Raises:
             KeyError, ValueError: the state is that of other optimizers.
         """
-        for optimizer, part in zip(self.optimizers, state["several"], strict=True):
+        for optimizer, part in zip(self.optimizers, state[STATES], strict=True):
             optimizer.load_state_dict(part)
 
 
@@ -84,13 +88,25 @@ def set_learning_rate(optimizer: AnyOptimizer, rate: float) -> None:
 
 
 def load_optimizer(optimizer: AnyOptimizer, state: dict[str, Any]) -> None:
-    """Take over the moments of a saved optimizer, and keep this one's settings, which may have been changed.
+    """Load the moments of a saved optimizer, and keep this one's settings, which may have been changed.
 
     Raises:
-        KeyError, ValueError: the state is that of another optimizer.
+        CheckpointMismatchError: the state is that of an optimizer of another kind, or of other parameters.
     """
+    kinds = {True: "muon", False: "adamw"}
+    saved, mine_is = kinds[STATES in state], kinds[isinstance(optimizer, OptimizerGroup)]
+    if saved != mine_is:
+        raise CheckpointMismatchError(
+            f"the checkpoint was saved with optimizer.kind={saved}, and its moments do not fit {mine_is}: "
+            f"continue with optimizer.kind={saved}, or start a new run from its weights by checkpoint.weights"
+        )
     settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    try:
+        optimizer.load_state_dict(state)
+    except (KeyError, ValueError) as error:
+        raise CheckpointMismatchError(
+            f"the checkpoint's optimizer is of a network with other parameters: {error}"
+        ) from None
     for group, mine in zip(optimizer.param_groups, settings, strict=True):
         group.update(mine)
 

@@ -1,20 +1,21 @@
-"""Checkpoints of a run as folders that are whole or absent, the newest few and the best kept.
+"""Checkpoints of a run. Each is a folder that is whole or absent; the newest few and the best are kept.
 
 ::
 
     RUN/checkpoints/step-00001000/model.safetensors          weights as trained, in the release's keys
-                                  ema.safetensors            averaged weights, where the run keeps them
-                                  discriminator.safetensors  where there is one
+                                  ema.safetensors            averaged weights, if the run keeps them
+                                  discriminator.safetensors  the discriminator, if there is one
                                   config.json                the network
                                   training.pt                optimizers, and every process's position
                                   best.json                  the best so far, from the first validation on
                                   manifest.json              size and SHA-256 of every other file
-    RUN/checkpoints/best.json                                the newest's: which step, metric and figure
-    RUN/checkpoints/damaged-step-00002000/                   one that a run passed over when it went on
+    RUN/checkpoints/best.json                                copy of the newest's: step, metric and figure
+    RUN/checkpoints/damaged-step-00002000/                   a damaged one, moved aside on resuming
 
-A checkpoint is written under a hidden name, synced and renamed: a kill, a crash or a full disk leaves those
-before it as they were. One whose files do not match its manifest is passed over for the one before, and moved
-aside when the run goes on, which neither counts nor deletes it.
+A checkpoint is written to a folder with a hidden name, synced to the disk, and then renamed. A rename is
+atomic, so a kill, a crash or a full disk leaves the checkpoints before it as they were. A checkpoint whose
+files do not match its manifest is damaged. The run then continues from the one before, and moves the damaged
+one aside, where it is neither counted nor deleted.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -44,11 +47,13 @@ NETWORK = "config.json"
 BEST = "best.json"
 PREFIX = "step-"
 _NAME = re.compile(rf"{PREFIX}([0-9]{{8,}})")
-"""Of a checkpoint's folder. Any other, such as a copy that somebody made, is not the run's."""
+"""Pattern of the name of a checkpoint's folder. A folder of another name, such as a copy that somebody made,
+does not belong to the run."""
 DAMAGED = "damaged-"
-"""Start of the names of checkpoints that were moved aside."""
+"""Prefix of the names of checkpoints that were moved aside."""
 UNFINISHED = ".unfinished-"
-"""Start of the names of folders that are being written or deleted; any found at a start are left-overs."""
+"""Prefix of the names of folders that are being written or deleted. One that is there when a run starts was
+left by a kill."""
 
 StateDict = dict[str, Tensor]
 
@@ -60,11 +65,11 @@ class Checkpoint:
     step: int
     """Optimizer steps taken."""
     modules: Mapping[str, StateDict]
-    """State of each network by its name: `model`, and `ema` and `discriminator` where there are."""
+    """State of each network by its name: `model`, and if the run has them `ema` and `discriminator`."""
     network: Mapping[str, Any]
     """Fields of the CViViTConfig."""
     training: Mapping[str, Any]
-    """The rest: plain values and tensors."""
+    """Everything else that the run needs to continue: plain values and tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +82,11 @@ class Best:
 
 
 class CheckpointStore:
-    """The checkpoints of one run. One process writes; any may read.
+    """The checkpoints of one run. Only one process may write them; any process may read them.
 
     Args:
         directory: folder of the run.
-        keep: newest checkpoints that are kept, besides the best.
+        keep: how many of the newest checkpoints are kept besides the best.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
@@ -93,24 +98,29 @@ class CheckpointStore:
         return self._folder / f"{PREFIX}{step:08d}"
 
     def steps(self) -> list[int]:
-        """Return the steps that have a checkpoint, sound or not, oldest first."""
+        """Return the steps that have a checkpoint, sound or damaged, oldest first."""
         names = (_NAME.fullmatch(entry.name) for entry in self._folder.glob(f"{PREFIX}*"))
         return sorted(int(name[1]) for name in names if name)
 
     def best(self) -> Best | None:
         """Return which checkpoint is best, or None before the first validation.
 
-        The newest knows: after a kill, the file beside them may still be what it was before it.
+        The record is in every checkpoint, and also beside them. A kill may come between the rename of a new
+        checkpoint and the writing of the file beside them, so the newest checkpoint is asked first.
         """
         folders = (*map(self.path, reversed(self.steps())), self._folder)
         recorded = (best for best in map(_read_best, folders) if best is not None)
         return next((best for best in recorded if self.path(best.step).is_dir()), None)
 
     def save(self, checkpoint: Checkpoint, *, best: Best | None = None) -> Path:
-        """Write a checkpoint, name it the best if it is, and delete those that are no longer kept.
+        """Write a checkpoint, record the best one, and delete those that are no longer kept.
+
+        Args:
+            checkpoint: what to write.
+            best: the new best checkpoint, which is this one. If None, the record before it stays.
 
         Raises:
-            CheckpointWriteError: the disk is full or cannot be written. Nothing there before was touched.
+            CheckpointWriteError: the disk is full or cannot be written. Earlier checkpoints are unchanged.
         """
         final = self.path(checkpoint.step)
         unfinished = self._folder / f"{UNFINISHED}{final.name}"
@@ -120,9 +130,11 @@ class CheckpointStore:
             unfinished.mkdir()
             best = best or self.best()
             self._write(checkpoint, best, unfinished)
+            # From here on the order matters. A kill after any of these lines leaves a sound newest
+            # checkpoint, and leaves at most one folder too many, which the next start or save deletes.
             self._delete(final)
             unfinished.rename(final)
-            _sync(self._folder)
+            _sync(self._folder)  # else a crash of the machine could undo the rename
             self._name_best(best)
             self._rotate(checkpoint.step)
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -131,7 +143,7 @@ class CheckpointStore:
         return final
 
     def newest_sound(self) -> tuple[int | None, list[str]]:
-        """Return the newest step whose files match their manifest, and why newer ones were passed over.
+        """Return the newest sound step, or None without any checkpoint, and what is wrong with newer ones.
 
         Raises:
             CheckpointCorruptError: there are checkpoints, and none is sound.
@@ -147,7 +159,7 @@ class CheckpointStore:
         return None, faults
 
     def take_over(self, step: int) -> list[str]:
-        """Go on from a checkpoint: move newer ones aside, and return their new names, newest first.
+        """Move the checkpoints that are newer than `step` aside, and return their new names, newest first.
 
         Raises:
             CheckpointWriteError: the folder cannot be written.
@@ -161,10 +173,10 @@ class CheckpointStore:
             raise CheckpointWriteError(f"{self._folder}: cannot be written ({_summary(error)})") from error
 
     def load(self, step: int) -> Checkpoint:
-        """Return a checkpoint, on the CPU.
+        """Read a checkpoint into the memory of the CPU.
 
         Raises:
-            CheckpointCorruptError: it is absent or cannot be read.
+            CheckpointCorruptError: it does not exist or cannot be read.
         """
         folder = self.path(step)
         try:
@@ -174,22 +186,27 @@ class CheckpointStore:
                 network=json.loads((folder / NETWORK).read_text(encoding="utf-8")),
                 training=torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise CheckpointCorruptError(f"{folder}: cannot be read ({_summary(error)})") from error
 
     def clean(self) -> None:
-        """Delete what a killed process left half written or half deleted."""
+        """Delete the folders that a killed process left half written or half deleted."""
         for left in self._folder.glob(f"{UNFINISHED}*"):
             shutil.rmtree(left, ignore_errors=True)
 
     def _write(self, checkpoint: Checkpoint, best: Best | None, folder: Path) -> None:
+        network = folder / NETWORK
+        network.write_text(json.dumps(checkpoint.network, indent=2) + "\n", encoding="utf-8")
         for name, state in checkpoint.modules.items():
             tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-            save_file(tensors, folder / f"{name}.safetensors", metadata={"format": "pt"})
-        (folder / NETWORK).write_text(json.dumps(checkpoint.network, indent=2) + "\n", encoding="utf-8")
+            path = folder / f"{name}.safetensors"
+            save_file(tensors, path, metadata={"format": "pt"})
+            # safetensors makes files that only their owner can read. Those of Python follow the umask.
+            path.chmod(stat.S_IMODE(network.stat().st_mode))
         torch.save(dict(checkpoint.training), folder / TRAINING)
         if best is not None:
             _write_best(folder, best)
+        # The manifest comes last and lists all that is there: a folder without one is damaged.
         manifest = {path.name: _measure(path) for path in sorted(folder.iterdir())}
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         for path in folder.iterdir():
@@ -203,6 +220,7 @@ class CheckpointStore:
             _write_best(self._folder, best)
 
     def _rotate(self, saved: int) -> None:
+        """Delete the oldest checkpoints up to step `saved`. Later ones belong to a run that was set back."""
         best = self.best()
         for step in [step for step in self.steps() if step <= saved][: -self._keep]:
             if best is None or step != best.step:
@@ -217,7 +235,7 @@ class CheckpointStore:
         return aside.name
 
     def _delete(self, path: Path) -> None:
-        """Make a checkpoint vanish at once, then take the time to delete it."""
+        """Delete a checkpoint, after a rename, so that a kill leaves no half of one under its name."""
         if path.exists():
             doomed = self._folder / f"{UNFINISHED}old-{path.name}"
             shutil.rmtree(doomed, ignore_errors=True)
@@ -226,11 +244,11 @@ class CheckpointStore:
 
 
 def find_fault(folder: Path, names: Iterable[str] | None = None) -> str | None:
-    """Return in words what is wrong with a checkpoint's folder, or None where its files match its manifest.
+    """Return in words what is wrong with a checkpoint's folder, or None if its files match its manifest.
 
     Args:
         folder: the checkpoint, or a copy of it under any name.
-        names: the files that matter, of those in the manifest; by default all.
+        names: the files of the manifest to look at; by default all.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -239,7 +257,7 @@ def find_fault(folder: Path, names: Iterable[str] | None = None) -> str | None:
             if path.stat().st_size != measured["bytes"] or _measure(path) != measured:
                 return f"{folder.name}: {name} is truncated or damaged"
     except KeyError as error:
-        return f"{folder.name}: {MANIFEST} does not tell of {error}"
+        return f"{folder.name}: {MANIFEST} does not list {error}"
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"{folder.name}: {_summary(error)}"
     return None

@@ -1,7 +1,9 @@
-"""Between a running learner and a checkpoint: what every process has to save, and to take over again."""
+"""Between a running learner and a checkpoint: what every process has to save, and to load again."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,27 +12,54 @@ from training.config.schema import TrainingConfig
 from training.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.run import distributed
 from training.run.batch import BatchSource
-from training.run.learner import Learner, network_fields_that_differ
+from training.run.learner import Learner
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
+from training.run.saving.starting_weights import fields_that_differ, settings_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """Where a run continues."""
+
+    step: int
+    """Optimizer steps taken; 0 for a new run."""
+    faults: tuple[str, ...] = ()
+    """Why newer checkpoints were passed over."""
+    unvalidated: dict[str, Any] | None = None
+    """The figures of the newest step, if the run was stopped during the validation after it."""
 
 
 def topology(config: TrainingConfig) -> dict[str, int]:
     """Return what must stay the same for a resumed run to equal one that was never stopped.
 
-    What the position in the data depends on besides is checked by the source of batches.
+    The source of batches checks the rest, on which the position in the data depends.
     """
     return {"processes": distributed.world_size(), "accumulation": config.loop.accumulation}
 
 
 def save(
-    store: CheckpointStore, learner: Learner, source: BatchSource, step: int, *, best: Best | None = None
+    store: CheckpointStore,
+    learner: Learner,
+    position: dict[str, Any],
+    step: int,
+    *,
+    best: Best | None = None,
+    unvalidated: dict[str, Any] | None = None,
 ) -> None:
-    """Save the run after `step` optimizer steps. Every process calls it, the first one writes.
+    """Save the run after `step` optimizer steps. Every process calls this, and the first one writes.
+
+    Args:
+        store: the checkpoints of the run.
+        learner: what learns.
+        position: this process's position in the data, from `BatchSource.state_dict`.
+        step: optimizer steps taken.
+        best: the record that this step set, if it set one.
+        unvalidated: the figures of this step, if its validation was interrupted.
 
     Raises:
-        CheckpointWriteError: in every process, if the first could not write.
+        CheckpointWriteError: in every process, if the first one could not write.
     """
-    processes = distributed.gather({"random": _random_state(learner), "data": source.state_dict()})
+    processes = distributed.gather({"random": _random_state(learner), "data": position})
     fault = None
     if distributed.rank() == 0:
         try:
@@ -43,21 +72,23 @@ def save(
                         **learner.extra_state(),
                         "processes": processes,
                         "topology": topology(learner.config),
+                        "unvalidated": json.dumps(unvalidated),
                     },
                 ),
                 best=best,
             )
         except CheckpointWriteError as error:
             fault = str(error)
+    # The others wait here for the writer, so that no process takes the next step if it failed.
     fault = distributed.from_first_process(fault)
     if fault is not None:
         raise CheckpointWriteError(fault)
 
 
-def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tuple[int, list[str]]:
-    """Take over the newest sound checkpoint; return its step, 0 without one, and the faults of newer ones.
+def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Resumed:
+    """Load the newest sound checkpoint into a learner and a source of batches, if there is one.
 
-    Those are moved aside, once nothing stands in the way of going on.
+    Damaged newer checkpoints are moved aside, once nothing else stands in the way of continuing.
 
     Raises:
         CheckpointCorruptError: there are checkpoints, and none is sound.
@@ -68,10 +99,11 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tup
     if isinstance(found, str):
         raise CheckpointCorruptError(found)
     if found is None:
-        return 0, faults
+        return Resumed(step=0, faults=tuple(faults))
     checkpoint = store.load(found)
     _refuse_another_run(checkpoint, learner.config)
     learner.load_state(dict(checkpoint.modules), dict(checkpoint.training))
+    # With another number of processes, which was allowed, positions are only starting points.
     processes = checkpoint.training["processes"]
     mine = processes[distributed.rank() % len(processes)]
     source.load_state_dict(mine["data"])
@@ -80,11 +112,15 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> tup
     if distributed.rank() == 0:
         aside = store.take_over(found)
         faults = [f"{fault}; it is now {name}" for fault, name in zip(faults, aside, strict=True)]
-    return found, faults
+    return Resumed(
+        step=found,
+        faults=tuple(faults),
+        unvalidated=json.loads(checkpoint.training.get("unvalidated", "null")),
+    )
 
 
 def _find(store: CheckpointStore) -> tuple[int | str | None, list[str]]:
-    """Return the newest sound step, or what is wrong with all of them, for every process to hear."""
+    """Return the newest sound step, or as text what is wrong with all of them, for every process to hear."""
     store.clean()
     try:
         return store.newest_sound()
@@ -93,17 +129,20 @@ def _find(store: CheckpointStore) -> tuple[int | str | None, list[str]]:
 
 
 def _refuse_another_run(checkpoint: Checkpoint, config: TrainingConfig) -> None:
-    differing = network_fields_that_differ(config.model, dict(checkpoint.network))
+    differing = fields_that_differ(config.model, checkpoint.network)
     if differing:
         raise CheckpointMismatchError(
-            f"the checkpoint at step {checkpoint.step} is of a network with other {', '.join(differing)}"
+            f"the checkpoint at step {checkpoint.step} is of a network with other {', '.join(differing)}; "
+            f"to continue it, add {settings_for(checkpoint.network, differing)}, or start a new run in "
+            "another checkpoint.directory from its weights by checkpoint.weights"
         )
     saved, now = checkpoint.training["topology"], topology(config)
     if saved != now and not config.checkpoint.allow_topology_change:
         differing = [name for name in now if saved.get(name) != now[name]]
         changes = ", ".join(f"{name} {saved.get(name)} -> {now[name]}" for name in differing)
         raise CheckpointMismatchError(
-            f"the run was saved with another topology ({changes}); checkpoint.allow_topology_change takes it"
+            f"the run was saved with another topology ({changes}); "
+            "checkpoint.allow_topology_change=true accepts that"
         )
 
 

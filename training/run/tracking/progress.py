@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from training.run.tracking.step_log import StepRecord
 
-SHOWN = ("loss", "psnr", "codebook_use", "clips_per_second")
+SHOWN = ("loss", "psnr", "codebook_use", "clips_per_second", "data_stall")
 
 
 class ProgressBar:

@@ -11,16 +11,23 @@ from torch import Tensor
 from cvivit.video import write_video
 
 
-def write_samples(shown: Sequence[tuple[Tensor, Tensor]], folder: Path, *, step: int, fps: float) -> None:
-    """Write each pair of uint8 clips `t h w c`, original on the left, to `folder/step-S/clip-N.mp4`.
+def write_samples(
+    shown: Sequence[tuple[Tensor, Tensor]], folder: Path, *, step: int, fps: float
+) -> list[Path]:
+    """Write pairs of uint8 clips `t h w c` to `folder/step-S/clip-N.mp4`, and return the files.
+
+    The original is on the left of each video, the reconstruction on the right.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     if not shown:
-        return
+        return []
     target = folder / f"step-{step:08d}"
     target.mkdir(parents=True, exist_ok=True)
+    files = []
     for number, pair in enumerate(shown):
         frames = np.concatenate([clip.numpy() for clip in pair], axis=2)
-        write_video(frames, target / f"clip-{number}.mp4", fps=fps)
+        files.append(target / f"clip-{number}.mp4")
+        write_video(frames, files[-1], fps=fps)
+    return files

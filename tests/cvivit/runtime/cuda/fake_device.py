@@ -98,7 +98,7 @@ class Launches(TorchDispatchMode):
     """Counts what is launched on a device, what runs on the CPU, and what the host waits for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.launched: collections.Counter[str] = collections.Counter()
         self.on_cpu: collections.Counter[str] = collections.Counter()
         self.waits: collections.Counter[str] = collections.Counter()

@@ -44,15 +44,16 @@ class SimulatedStream:
         """Queue `work`. It runs once at once as well, on whatever is in memory, to learn the shape of its
         result."""
         self._device.use()
-        result = work()
+        with torch.inference_mode():
+            result = work()
         assert isinstance(result, Tensor)
-        fill(result)
+        self._device.fill(result)
         self._add("compute", lambda: result.copy_(work()))  # type: ignore[arg-type]
         return result
 
     def copy(self, target: Tensor, source: Tensor) -> None:
         self._device.use()
-        self._add("copy", lambda: target.copy_(source))  # type: ignore[arg-type,func-returns-value]
+        self._add("copy", lambda: target.copy_(source))  # type: ignore[arg-type]
 
     def wait_for(self, event: Event) -> None:
         assert isinstance(event, SimulatedEvent)
@@ -69,13 +70,11 @@ class SimulatedDevice:
 
     Args:
         seed: of the order in which streams take turns.
-        memory_bytes: more than this cannot be had.
     """
 
-    def __init__(self, seed: int = 0, *, memory_bytes: int | None = None) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
         self._streams: list[SimulatedStream] = []
-        self._free = memory_bytes
         self.trace: list[str] = []
         """What was queued, and where the host waited, in order."""
         self.failure: RuntimeError | None = None
@@ -91,24 +90,23 @@ class SimulatedDevice:
             self.use()
             able = [stream for stream in self._streams if stream.queue and stream.queue[0][0]()]
             assert able, "the host waits for what no stream can do any more"
-            self._random.choice(able).queue.popleft()[1]()
+            with torch.inference_mode():  # results are tensors of that mode, which only it may write to
+                self._random.choice(able).queue.popleft()[1]()
 
     def stream(self) -> SimulatedStream:
         self._streams.append(SimulatedStream(self))
         return self._streams[-1]
 
     def pinned(self, size: int) -> Tensor:
-        return fill(torch.empty(size, dtype=torch.uint8))
+        return self.fill(torch.empty(size, dtype=torch.uint8))
 
     def memory(self, size: int) -> Tensor:
         self.use()
-        if self._free is not None and size > self._free:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate more than there is.")
-        return fill(torch.empty(size, dtype=torch.uint8))
+        return self.fill(torch.empty(size, dtype=torch.uint8))
 
     def capture(self, stream: Stream, work: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         assert not any(each.queue for each in self._streams), "a graph is captured while the device is busy"
-        result = fill(work())
+        result = self.fill(work())
         return result, lambda: result.copy_(work())  # type: ignore[return-value]
 
     def wait(self) -> None:
@@ -121,8 +119,8 @@ class SimulatedDevice:
     def probe(self) -> None:
         self.use()
 
-
-def fill(memory: Tensor) -> Tensor:
-    """Fill memory with what nobody expects there."""
-    memory.contiguous().view(-1).view(torch.uint8).fill_(GARBAGE)
-    return memory
+    def fill(self, memory: Tensor) -> Tensor:
+        """Fill memory with what nobody expects there."""
+        with torch.inference_mode():
+            memory.view(-1).view(torch.uint8).fill_(GARBAGE)
+        return memory

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,17 @@ def test_checkpoints_that_do_not_hold_the_best_go_by_best_json(tmp_path: Path) -
     save(store, 2)
     (tmp_path / "checkpoints" / BEST).write_text('{"step": 2, "metric": "psnr", "value": 6.0}')
     assert resumed(tmp_path, keep=2)[1].best() == psnr(2, 6.0)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_every_file_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        store = CheckpointStore(tmp_path, keep=1)
+        save(store, 1, best=20.0)
+    finally:
+        os.umask(before)
+    folder = store.path(1)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == dict.fromkeys(modes, 0o666 & ~umask)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~umask

@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 
-from cvivit.errors import ConfigError
-from training.run.tracking.step_log import LOG_NAME, RunLog, read_log, refuse_absent
+from tests.training.tiny_run import tiny_config
+from training.run.tracking.step_log import LOG_NAME, RunLog, read_log
+from training.run.tracking.trackers import RunTrackers
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps whose records trackers were given."""
     steps: list[int] = []
-    monkeypatch.setattr(Accelerator, "log", lambda _self, _figures, step: steps.append(step))
+    monkeypatch.setattr(RunTrackers, "log", lambda _self, _figures, step: steps.append(step))
     return steps
 
 
 def log(folder: Path, *, step: int = 0, every_steps: int = 1) -> RunLog:
-    return RunLog(folder, Accelerator(cpu=True), step=step, every_steps=every_steps)
+    config = tiny_config(folder, f"tracking.every_steps={every_steps}")
+    return RunLog(folder, Accelerator(cpu=True), config, step=step)
 
 
 def test_a_resumed_log_goes_on_after_its_step_and_drops_what_a_kill_cut_short(
@@ -48,10 +50,3 @@ def test_trackers_get_every_validation_besides_every_nth_step(tmp_path: Path, se
         written.write(step, figures)
     written.close()
     assert sent == [7, 10, 14, 20, 21]
-
-
-def test_trackers_that_are_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.run.tracking.step_log.get_available_trackers", lambda: ["tensorboard"])
-    refuse_absent(["tensorboard"])
-    with pytest.raises(ConfigError, match=r"tracking\.trackers: trackio, wandb "):
-        refuse_absent(["wandb", "tensorboard", "trackio"])

@@ -71,7 +71,7 @@ def test_set_reads_toml_and_plain_strings(override: str, section: str, name: str
     [
         ("loop.stepz=1", "loop.stepz: unknown setting"),
         ("lop.steps=1", "lop: unknown setting"),
-        ("loop.steps=-1", "loop.steps: Input should be greater than 0"),
+        ("loop.steps=-1", "loop.steps: must be greater than 0"),
         ("loop.steps", "not of the form key=value"),
         ("model.preset=huge", "preset: 'huge' is not one of"),
         ("model.image_size=100", "image_size"),
@@ -79,8 +79,8 @@ def test_set_reads_toml_and_plain_strings(override: str, section: str, name: str
         ("losses.lpips=nan", "losses.lpips"),
         ("checkpoint.best_metric=fvd", "needs validation.fvd"),
         ("loop.steps.deep=1", "steps is a value, not a section"),
-        ("loop.seed=9223372036854775808", "loop.seed: Input should be less than"),
-        ("loop.steps=null", "loop.steps: Input should be a valid integer"),
+        ("loop.seed=9223372036854775808", "loop.seed: must be less than"),
+        ("loop.steps=null", "loop.steps: must be a valid integer"),
         ("model.quantizer=lfq", "only cosine_vq"),
     ],
 )
@@ -141,3 +141,27 @@ def test_the_folder_of_a_run_is_a_configuration(tmp_path: Path) -> None:
     assert load_config(tmp_path) == load_config(str(tmp_path)) == config
     with pytest.raises(ConfigError, match=r"holds no config\.json of a run"):
         load_config(tmp_path.parent)
+
+
+def test_a_size_is_spelt_as_prepare_spells_it() -> None:
+    assert load_config("smoke", ["model.image_size=128x224"]).model.image_size == (128, 224)
+    assert load_config("smoke", ["model.image_size=[64, 128]"]).model.image_size == (64, 128)
+    assert load_config("smoke", ["model.image_size=64"]).model.image_size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.crop_scale=0.5", r"data\.crop_scale: must be a list, as in \[1, 2\].*, not 0\.5$"),
+        ("data.crop_scale=[0.5]", r"data\.crop_scale: must be a list of two"),
+        ("data.crop_scale=[0.5, 0.6, 0.7]", r"data\.crop_scale: must be a list of two"),
+        ("optimizer.betas=[0.9, 1.5]", r"optimizer\.betas: must be less than 1, not 1\.5$"),
+        ("loop.steps=many", r"loop\.steps: must be a valid integer.*, not 'many'$"),
+        ("loop=3", r"loop: is a section of settings, and not a value, not 3$"),
+        ("model.image_size=wide", r"model\.image_size: must be a list.*, not 'wide'$"),
+        ("loop.device=gpu", r"loop\.device: must be 'auto', 'cpu' or 'cuda', not 'gpu'$"),
+    ],
+)
+def test_a_wrong_value_is_named_in_words(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config("smoke", [setting])

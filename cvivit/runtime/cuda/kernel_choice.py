@@ -1,0 +1,136 @@
+"""Whether the Triton kernels compute, or the plain modules where the kernels are missing or wrong.
+
+The kernels were written for devices that their authors did not have at hand, and run on compilers and drivers
+of many versions. So before they compute anyone's clips they are compared with the plain modules on the device
+itself. Whatever goes wrong with them is said in the log, and the plain modules compute instead.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import torch
+
+from cvivit.network import CViViT
+from cvivit.runtime.cuda.comparing import compare, example
+from cvivit.runtime.cuda.faults import Fault, fault_of
+from cvivit.runtime.cuda.plain import PlainNetwork
+from cvivit.runtime.precision import Precision, arithmetic
+
+if TYPE_CHECKING:
+    from cvivit.runtime.cuda.network import PackedNetwork
+
+logger = logging.getLogger(__name__)
+
+KernelsChoice = Literal["auto", "plain"]
+
+COMPILERS: Final = ("cc", "gcc", "clang")
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What computes between the products of the network."""
+
+    name: Literal["triton", "plain"]
+    reason: str | None = None
+    """Why the plain modules compute, or None."""
+
+
+def why_unavailable(choice: KernelsChoice, precision: Precision, device: torch.device) -> str | None:
+    """Return why the kernels cannot or shall not be used, or None if they can be tried."""
+    if choice == "plain":
+        return "the setting asks for the plain modules"
+    if precision == "exact":
+        return "exact computes with the plain modules in float32"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    if device.type == "cuda" and not _has_compiler():
+        return f"there is no C compiler ({', '.join(COMPILERS)}), which Triton needs to launch kernels"
+    return None
+
+
+def _has_compiler() -> bool:
+    named = os.environ.get("CC")
+    return any(shutil.which(name) for name in ((named,) if named else COMPILERS))
+
+
+class KernelSelection:
+    """Chooses once for a runner.
+
+    Args:
+        choice: "auto", or "plain" for the plain modules.
+        model: the network. Its weights are copied.
+        device: a CUDA device, or the CPU with Triton's interpreter.
+        precision: of the runner.
+        dtype: of the products.
+    """
+
+    def __init__(
+        self,
+        choice: KernelsChoice,
+        model: CViViT,
+        device: torch.device,
+        precision: Precision,
+        dtype: torch.dtype,
+    ) -> None:
+        self._device = device
+        self._packed: PackedNetwork | None = None
+        self._model: CViViT | None = None
+        """What the kernels are compared with, until they are."""
+        self.kernels = Kernels("plain", why_unavailable(choice, precision, device))
+        """What computes. Before the comparison it is the plain modules without a reason."""
+        if self.kernels.reason is None:
+            try:
+                from cvivit.runtime.cuda.network import PackedNetwork
+
+                self._packed = PackedNetwork(model, device, dtype)
+                self._model = copy.deepcopy(model)
+            except Exception as error:  # whatever it is, the plain modules can go on
+                self.fall_back(error)
+        elif precision == "fast":
+            logger.warning("the plain modules compute: %s", self.kernels.reason)
+
+    @property
+    def network(self) -> PackedNetwork | None:
+        """The network on the kernels, if they compute."""
+        return self._packed if self.kernels.name == "triton" else None
+
+    def check(self, plain: PlainNetwork, probe: Callable[[], None]) -> None:
+        """Compare the kernels with the plain modules, once, and use them if they agree.
+
+        Raises:
+            RuntimeError: the device is lost.
+        """
+        model, self._model = self._model, None
+        if model is None or self._packed is None:
+            return
+        try:
+            with arithmetic("fast", self._device):
+                exact = PlainNetwork(model, self._device, torch.float32)
+                found = compare(self._packed, plain, exact, example(model.config, self._device))
+        except Exception as error:  # a compiler's errors have many classes
+            if fault_of(error, probe) is Fault.LOST:
+                raise
+            self.fall_back(error)
+        else:
+            if found.agrees:
+                self.kernels = Kernels("triton")
+                logger.info("Triton kernels compute: %s", found)
+            else:
+                self.fall_back(f"the kernels disagree with the plain modules: {found}")
+
+    def fall_back(self, reason: Exception | str) -> None:
+        """Let the plain modules compute from now on, and say why in the log."""
+        self._packed = self._model = None
+        if isinstance(reason, Exception):
+            first_line = (str(reason).splitlines() or [""])[0]
+            reason = f"the kernels failed with {type(reason).__name__}: {first_line}"
+        self.kernels = Kernels("plain", reason)
+        logger.warning("the plain modules compute: %s", reason)
