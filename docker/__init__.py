@@ -1,1 +1,1 @@
-"""The images' files, and the proof that they work (`python -m tests.docker.images.prove`)."""
+"""The files of the images. `sudo python3 -m tests.docker.images.prove service` proves that they work."""

@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
 # The service. docker build -f docker/service.Dockerfile -t cvivit-service [--build-arg TORCH=cpu] .
 
-# A version and no digest: a digest names one build, and would freeze Debian's security fixes with it.
+# A version rather than a digest: a digest names one build, and would keep Debian's security fixes out.
 ARG PYTHON=3.11.14-slim-bookworm
 
 FROM python:${PYTHON} AS build
 
-# Which of torch's own wheels: cu130 (drivers from 580), cu126 (older drivers and cards), cpu.
+# Which of torch's own wheels to install: cu130 (driver 580 or newer), cu126 (older drivers and cards) or cpu.
 ARG TORCH=cu130
 
 ENV PIP_NO_CACHE_DIR=1 \
@@ -16,14 +16,14 @@ ENV PIP_NO_CACHE_DIR=1 \
 WORKDIR /build
 RUN python -m venv /opt/venv
 
-# torch first: gigabytes that change only with the pinned version, so this layer outlives most builds.
-# The local version (+cu130) is found on torch's index alone; its dependencies come from either.
+# torch comes first: it has gigabytes and changes only with its pinned version, so most builds reuse this layer.
+# Only torch's own index has the local version (+cu130). The dependencies come from either index.
 COPY constraints.txt ./
 RUN version="$(sed -n 's/^torch==//p' constraints.txt)" \
     && pip install --constraint constraints.txt \
         --extra-index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}+${TORCH}"
 
-# The README stays out: what it says is no reason to build again.
+# The README is not copied, so that a change of it does not build the layer again.
 COPY pyproject.toml LICENSE NOTICE ./
 COPY cvivit cvivit
 COPY service service
@@ -45,8 +45,8 @@ RUN mkdir /opt/triton \
 
 FROM python:${PYTHON}
 
-# Numbers rather than names, so that Kubernetes' runAsNonRoot can tell. The home is the volume: what
-# libraries cache (weights, CUDA kernels) is kept, and the root may be mounted read-only.
+# Users are numbers rather than names, so that Kubernetes' runAsNonRoot can check them. The home folder is the
+# volume: what libraries cache (weights, CUDA kernels) is kept, and the root may be mounted read-only.
 RUN groupadd --gid 10001 cvivit \
     && useradd --uid 10001 --gid 10001 --no-log-init --create-home --home-dir /cache cvivit
 
@@ -64,8 +64,9 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=kernels --chown=10001:10001 /opt/triton /cache/triton
 COPY docker/healthcheck.py /opt/healthcheck.py
 
-# NVIDIA_*: what the container toolkit reads. PYTHONSAFEPATH: nothing is imported from the working directory.
-# HF_TOKEN_PATH is where a token may be mounted, and no token.
+# NVIDIA_* is read by NVIDIA's container toolkit. PYTHONSAFEPATH: nothing is imported from the working directory.
+# HF_TOKEN_PATH is the place where a token may be mounted; it holds no token. The port is PORT rather than
+# CVIVIT_PORT, so that platforms that set PORT (Cloud Run, Heroku) choose it. CVIVIT_PORT wins where it is set.
 # hadolint ignore=DL3064
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONSAFEPATH=1 \
@@ -79,14 +80,14 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRITON_CACHE_DIR=/cache/triton \
     CVIVIT_MODEL=obvious-research/phenaki-cvivit \
     CVIVIT_HOST=0.0.0.0 \
-    CVIVIT_PORT=8000
+    PORT=8000
 
 USER 10001:10001
 WORKDIR /cache
 VOLUME /cache
 EXPOSE 8000
 
-# The start allows for fetching weights over a slow line and for warming up.
+# The start period is long enough to fetch the weights over a slow line and to warm up.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10m --retries=3 \
     CMD ["python", "/opt/healthcheck.py"]
 

@@ -16,11 +16,13 @@
         ├── EmptyBodyError           the body has no bytes
         ├── MultipartError           the body is not a form with one part named `file`
         ├── MalformedRequestError    the request is not valid HTTP
+        ├── HeadersTooLargeError     the headers have more bytes than allowed
         ├── BodyTooLargeError        the body has more bytes than allowed
         ├── UploadTimeoutError       the body stalled or took too long
         ├── StorageFullError         the server has no disk space for the body
         ├── ClientGoneError          the client closed the connection
         ├── BusyError                too many requests are in flight
+        ├── KeyLimitError            a limit of the API key itself is reached
         ├── TooManyConnectionsError  too many connections are open
         ├── NotReadyError            the server is starting, or has failed
         ├── DrainingError            the server is stopping
@@ -157,6 +159,13 @@ class MalformedRequestError(ServiceError):
     routes = Routes.ALL
 
 
+class HeadersTooLargeError(ServiceError):
+    """The request's first line and headers have more bytes than the server allows."""
+
+    status, code, title = 431, "headers_too_large", "Headers too large"
+    routes = Routes.ALL
+
+
 class BodyTooLargeError(ServiceError):
     """The body has more bytes than the server allows. `limit` and `actual` are in bytes."""
 
@@ -188,6 +197,13 @@ class BusyError(ServiceError):
     """Too many requests are in flight. The `Retry-After` header says when to try again."""
 
     status, code, title = 429, "busy", "Too many requests in flight"
+    routes = Routes.WORK
+
+
+class KeyLimitError(ServiceError):
+    """The API key has limits of its own, and one is reached. `Retry-After` says when to try again."""
+
+    status, code, title = 429, "key_limit", "Limit of the API key reached"
     routes = Routes.WORK
 
 

@@ -126,11 +126,16 @@ def meaning_of(kind: type[CViViTError]) -> str:
     return (kind.__doc__ or "").strip().splitlines()[0]
 
 
-def answer(error: BaseException, path: str) -> ProblemAnswer:
+def answer(error: BaseException, path: str, root_path: str = "") -> ProblemAnswer:
     """Return the answer to a request for `path` that failed with `error`.
 
     An error that has no status is a bug. It is answered 500, and its text stays in the log: it may hold paths
     or other secrets.
+
+    Args:
+        error: why the request failed.
+        path: of the request, as its client sees it.
+        root_path: the prefix that a proxy adds to every path. Links begin with it.
     """
     shown: CViViTError
     if isinstance(error, CViViTError) and (status := status_of(type(error))) is not None:
@@ -145,7 +150,7 @@ def answer(error: BaseException, path: str) -> ProblemAnswer:
         headers["Connection"] = "close"
     headers |= getattr(shown, "headers", {})
     problem = Problem(
-        type=f"/errors#{shown.code}",
+        type=f"{root_path}/errors#{shown.code}",
         title=title_of(type(shown)),
         status=status,
         detail=str(shown),

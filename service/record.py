@@ -33,6 +33,8 @@ class RequestRecord:
     code: str | None = None
     """The code of the error that the request failed with."""
     request_id: str | None = field(default_factory=correlation_id.get)
+    key_name: str | None = None
+    """Name of the API key that the request came with; None where no key is asked for."""
     refused: tuple[int, str] | None = None
     """Status and code of the answer where the HTTP protocol, not the application, refused the request."""
 

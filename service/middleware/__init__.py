@@ -1,1 +1,1 @@
-"""The middleware, from access to admission."""
+"""What every request passes before its route and every answer after it: one file for each concern."""

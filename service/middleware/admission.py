@@ -1,4 +1,4 @@
-"""The middleware that decides, before a byte of a body is read, whether a request's work is taken."""
+"""Decide whether there is room for a request's work, before a byte of its body is read."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ import asyncio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.lifecycle import Lifecycle
+from service.middleware.proxy import route_path
 
 WORK_PATHS = frozenset({"/encode", "/decode", "/reconstruct"})
 
 
+def is_work(scope: Scope) -> bool:
+    """Return whether a request is work for the model, which is what the limits on requests count."""
+    return scope["type"] == "http" and scope["method"] == "POST" and route_path(scope) in WORK_PATHS
+
+
 class AdmissionMiddleware:
-    """Holds a place in flight for each request that is work; refuses it where there is none."""
+    """Holds one of the places for requests in flight while a request is worked on.
+
+    Args:
+        app: what answers.
+        lifecycle: what counts the places.
+    """
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle) -> None:
         self.app = app
         self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or raise what `Lifecycle.admit` raises."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in WORK_PATHS:
+        """Pass the request on, or raise what `Lifecycle.admit` raises where there is no place."""
+        if is_work(scope):
             with self.lifecycle.admit(asyncio.current_task()):
                 await self.app(scope, receive, send)
         else:

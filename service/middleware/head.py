@@ -1,4 +1,4 @@
-"""HEAD, which every route that answers GET answers too (RFC 9110, 9.3.2): health checkers ask so."""
+"""Answer HEAD wherever GET is answered (RFC 9110, section 9.3.2), because health checkers ask with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET: the server leaves the body out, and the document of the routes need not say so."""
+    """Passes HEAD on as GET. The server leaves the body out, and no route has to declare HEAD.
+
+    Args:
+        app: what answers.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""The middleware that sees every request through: its record, its log line, its meters, its problem."""
+"""See every request through: keep its record, log it, count it, and answer its error with a problem."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cvivit.errors import CViViTError
 from service.errors import ClientGoneError
+from service.middleware.proxy import route_path
 from service.problems import ProblemAnswer, answer
 from service.record import SCOPE_KEY, RequestRecord
 from service.telemetry.prometheus_metrics import Metrics
@@ -17,7 +18,7 @@ from service.telemetry.prometheus_metrics import Metrics
 log = structlog.get_logger("service")
 
 GONE = 499
-"""Status in logs and metrics of a request whose client left: none was sent."""
+"""Status in logs and metrics of a request whose client has left, and to which nothing was sent."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -26,8 +27,8 @@ class ObserveMiddleware:
 
     Args:
         app: what answers.
-        metrics: the meters.
-        routes: paths that are routes; any other is reported as "other", so that strangers name no meter.
+        metrics: where requests are counted.
+        routes: paths that are routes. Any other is counted as "other", so that nobody can make up new series.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
@@ -36,13 +37,14 @@ class ObserveMiddleware:
         self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and report it."""
+        """Pass the request on, and report it when it has ended."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        path = route_path(scope)
         record = RequestRecord(
             method=scope["method"] if scope["method"] in METHODS else "other",
-            route=scope["path"] if scope["path"] in self.routes else "other",
+            route=path if path in self.routes else "other",
         )
         scope[SCOPE_KEY] = record
         done = False
@@ -58,7 +60,7 @@ class ObserveMiddleware:
                 record.status = message["status"]
                 MutableHeaders(scope=message)["Server-Timing"] = record.server_timing()
             elif message["type"] == "http.response.body":
-                if scope["method"] != "HEAD":  # whose body the server leaves out
+                if scope["method"] != "HEAD":  # the server does not send the body of an answer to HEAD
                     record.bytes_out += len(message.get("body", b""))
                 done = not message.get("more_body", False)
             await send(message)
@@ -69,20 +71,25 @@ class ObserveMiddleware:
         finally:
             self.metrics.in_flight.dec()
             if not done:
+                # The answer never ended: the connection refused the request itself, or the client has left.
                 left = GONE, record.code or ClientGoneError.code
                 record.status, record.code = record.refused or left
             self._report(record)
 
     def _report(self, record: RequestRecord) -> None:
-        meters = self.metrics
-        meters.requests.labels(record.route, record.method, str(record.status)).inc()
-        meters.request_seconds.labels(record.route).observe(record.seconds)
-        meters.body_bytes.labels("in").inc(record.bytes_in)
-        meters.body_bytes.labels("out").inc(record.bytes_out)
+        metrics = self.metrics
+        metrics.requests.labels(record.route, record.method, str(record.status)).inc()
+        metrics.request_seconds.labels(record.route).observe(record.seconds)
+        metrics.body_bytes.labels("in").inc(record.bytes_in)
+        metrics.body_bytes.labels("out").inc(record.bytes_out)
         for stage, seconds in record.stages.items():
-            meters.stage_seconds.labels(record.route, stage).observe(seconds)
+            metrics.stage_seconds.labels(record.route, stage).observe(seconds)
         if record.code is not None:
-            meters.rejections.labels(record.code).inc()
+            metrics.rejections.labels(record.code).inc()
+        named = {}
+        if record.key_name is not None:
+            metrics.key_requests.labels(record.key_name, str(record.status)).inc()
+            named["key_name"] = record.key_name
         log.info(
             "request",
             method=record.method,
@@ -94,17 +101,22 @@ class ObserveMiddleware:
             bytes_in=record.bytes_in,
             bytes_out=record.bytes_out,
             stages={name: round(seconds, 4) for name, seconds in record.stages.items()},
+            **named,
         )
 
 
 class ProblemMiddleware:
-    """Answers whatever is raised below it, from the one table of `service.problems`."""
+    """Answers whatever is raised below it, with the status that `service.problems` has for it.
+
+    Args:
+        app: what answers, or raises.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; answer its error, or cut the answer off where it has begun."""
+        """Pass the request on. Answer its error, or cut the answer off if that has already begun."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -120,7 +132,9 @@ class ProblemMiddleware:
         except Exception as error:
             told = tell(error, scope)
             if started and isinstance(error, CViViTError):
-                return  # This is no bug, and `tell` reported it. The server cuts an unfinished answer off.
+                # This is no bug, and `tell` has reported it. Raised again, it would be logged as a bug.
+                # The server cuts the answer off, because it has no end.
+                return
             if started:
                 raise
             if not isinstance(error, ClientGoneError):
@@ -128,8 +142,8 @@ class ProblemMiddleware:
 
 
 def tell(error: BaseException, scope: Scope) -> ProblemAnswer:
-    """Return what `error` tells the client of a request; its code is kept, and what is a bug is logged."""
-    told, record = answer(error, scope["path"]), scope[SCOPE_KEY]
+    """Return what `error` tells the client of a request. Its code is recorded, and a bug is logged."""
+    told, record = answer(error, scope["path"], scope.get("root_path", "")), scope[SCOPE_KEY]
     record.code = told.problem["code"]
     if told.status == 500:
         log.error("a request failed", route=record.route, exc_info=error)

@@ -24,7 +24,7 @@ A video goes in and integers come out, or the other way round. The integers are 
 video autoencoder of Phenaki.
 
 Every answer carries `x-request-id` (yours, if you sent one) and `server-timing`. Every error is
-`application/problem+json`; [the list of errors](/errors) explains their codes.
+`application/problem+json`; [the list of errors](errors) explains their codes.
 """
 
 OPENAPI_PATH = "/openapi.json"
@@ -47,7 +47,8 @@ def describe(
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})[SCHEMA_NAME] = TypeAdapter(Problem).json_schema()
         if open_paths is not None:
-            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            scheme = {"type": "http", "scheme": "bearer", "description": "A key that the operator gave you."}
+            components["securitySchemes"] = {"key": scheme}
             document["security"] = [{"key": []}]
         for path, operations in document["paths"].items():
             if open_paths is None or path in open_paths:

@@ -1,1 +1,1 @@
-"""The server process and its connections."""
+"""The server process, its connections, and the limits of its machine."""

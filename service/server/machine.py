@@ -1,4 +1,4 @@
-"""What the process needs of its machine, seen to before it serves: open files, a folder, short integers."""
+"""What the process needs of its machine, checked before it serves: open files, a folder, short integers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from service.server.sizes import Sizes
 from service.settings import Settings
 
 FILES_PER_REQUEST: Final = 6
-"""Besides its connection: the upload, twice; clips from a decoder; a video being written, in three."""
+"""Besides its connection: two for the upload, one for clips from a decoder, three for a written video."""
 FILES_PER_DECODER: Final = 4
 OTHER_FILES: Final = 64
-"""Libraries, the log, the event loop, sockets that listen."""
+"""For libraries, the log, the event loop and the sockets that listen."""
 
 
 def prepare_machine(settings: Settings) -> None:
-    """Raise what the system lets be raised, and find out now what would fail every request later.
+    """Raise the limits that may be raised, and fail now for what would fail every request later.
 
     Raises:
         ConfigError: `max_connections` and the rest need more open files than the system allows, or nothing
             can be written to `spool_dir`.
     """
-    # The least that Python takes: reading long integers is quadratic, and stops every thread meanwhile.
+    # The lowest limit that Python accepts. Reading a long integer takes time that grows with the square of
+    # its length, and no other thread runs meanwhile, so a client could stop the server with one number.
     sys.set_int_max_str_digits(sys.int_info.str_digits_check_threshold)
     _allow_open_files(open_files(settings))
     try:
@@ -36,7 +37,7 @@ def prepare_machine(settings: Settings) -> None:
 
 
 def open_files(settings: Settings) -> int:
-    """Return how many files and sockets may be open at once."""
+    """Return how many files and sockets the settings allow to be open at the same time."""
     return (
         settings.max_connections
         + FILES_PER_REQUEST * settings.max_requests
@@ -46,12 +47,12 @@ def open_files(settings: Settings) -> int:
 
 
 def _allow_open_files(needed: int) -> None:
-    """Move the soft limit up, which is often 1,024: past it, work fails that was admitted."""
+    """Raise the soft limit, often 1,024, to `needed`. Beyond it, requests fail that were admitted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:
             raise ConfigError(
                 f"max_connections: with max_requests and decoders as they are, {needed} files may be open, "
-                f"and the system allows {hard}: lower it, or raise `ulimit -n`"
+                f"and the system allows {hard}. Lower it, or raise `ulimit -n`"
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

@@ -1,4 +1,4 @@
-"""The check that a deployment runs before it takes traffic: one clip, through everything but the socket."""
+"""`--check`, for a deployment to run before it takes traffic: one clip through all but the socket."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from service.settings import Settings
 
 
 def check(settings: Settings) -> str:
-    """Load, warm up, read and encode one clip, and return a line that says what was done.
+    """Load the model, warm up, read and encode one clip, and return a line that says what was done.
 
     Raises:
-        CViViTError: what does not work.
+        CViViTError: something does not work; the error says what.
     """
     return asyncio.run(_check(settings))
 

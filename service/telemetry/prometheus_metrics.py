@@ -39,6 +39,12 @@ class Metrics:
             ["code"],
             registry=self.registry,
         )
+        self.key_requests = Counter(
+            "cvivit_key_requests",
+            "Requests by the name of their API key, where keys are asked for.",
+            ["name", "status"],
+            registry=self.registry,
+        )
         self.stage_seconds = Histogram(
             "cvivit_stage_seconds",
             "Time spent in the stages of requests.",

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from cvivit.errors import ConfigError
 
-OPEN_ROUTES = "livez,readyz,metrics"
+OPEN_ROUTES = "livez,readyz,health,metrics"
 """Routes that are polled all the time. They get no spans."""
 FLUSH_SECONDS = 5.0
 """How long the app waits, when it stops, for its last spans to be sent. The exporter itself would go on

@@ -97,7 +97,7 @@ def test_the_service_is_told_where_and_what_to_serve(service_dockerfile: Dockerf
         variables |= step.pairs()
     assert variables["CVIVIT_MODEL"] == "obvious-research/phenaki-cvivit"
     assert variables["CVIVIT_HOST"] == "0.0.0.0"
-    assert variables["CVIVIT_PORT"] == service_dockerfile.image.last("EXPOSE").text
+    assert variables["PORT"] == service_dockerfile.image.last("EXPOSE").text
     known = {f"CVIVIT_{name.upper()}" for name in Settings.model_fields}
     assert {name for name in variables if name.startswith("CVIVIT_")} <= known
     assert service_dockerfile.image.last("ENTRYPOINT").words() == ["python", "-m", "service"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 
 @contextmanager
-def answering(status: int) -> Iterator[int]:
+def answering(status: int, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """A server that answers `/readyz` with `status` and everything else with 404; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,6 +29,8 @@ def answering(status: int) -> Iterator[int]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -37,9 +40,10 @@ def answering(status: int) -> Iterator[int]:
             thread.join()
 
 
-def check(root: Path, port: int) -> int:
+def check(root: Path, port: int, **variables: str) -> int:
     """The exit code, under a proxy that must not be asked."""
-    environment = {**os.environ, "CVIVIT_PORT": str(port), "http_proxy": "http://127.0.0.1:9"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CVIVIT_")}
+    environment = {**kept, "CVIVIT_PORT": str(port), "http_proxy": "http://127.0.0.1:9", **variables}
     return subprocess.run(
         [sys.executable, root / "docker/healthcheck.py"], env=environment, check=False, timeout=60
     ).returncode
@@ -55,3 +59,38 @@ def test_it_is_unhealthy_where_nothing_listens(root: Path) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert check(root, bound.getsockname()[1]) == 1
+
+
+@pytest.mark.parametrize("ours", ["", " ", "tcp://10.96.0.7:80"])
+def test_the_port_is_the_platforms_where_ours_is_unset(root: Path, ours: str) -> None:
+    with answering(200) as port:
+        assert check(root, 9, CVIVIT_PORT=ours, PORT=str(port)) == 0
+
+
+def test_a_unix_socket_is_asked(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(4096).startswith(b"GET /readyz ")
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        assert check(root, 9, CVIVIT_UDS=str(path)) == 0
+        thread.join()
+
+
+def test_a_service_with_a_certificate_is_asked_over_tls(root: Path, tmp_path: Path) -> None:
+    pem = tmp_path / "both.pem"
+    subject = ["-subj", "/CN=videos.example", "-keyout", str(pem), "-out", str(tmp_path / "certificate")]
+    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    subprocess.run(["openssl", "req", *options, *subject], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "certificate", pem)
+    with answering(200, context) as port:
+        assert check(root, port, CVIVIT_TLS_CERTIFICATE=str(pem)) == 0

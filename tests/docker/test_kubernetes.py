@@ -84,7 +84,7 @@ def test_probes_ask_routes_on_the_port_of_the_image(
     manifest: dict[str, dict[str, Any]], container: dict[str, Any], service_dockerfile: Dockerfile
 ) -> None:
     (port,) = container["ports"]
-    assert str(port["containerPort"]) == image_environment(service_dockerfile)["CVIVIT_PORT"]
+    assert str(port["containerPort"]) == image_environment(service_dockerfile)["PORT"]
     annotations = manifest["Deployment"]["spec"]["template"]["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == str(port["containerPort"])
     assert [entry["targetPort"] for entry in manifest["Service"]["spec"]["ports"]] == [port["name"]]

@@ -34,6 +34,7 @@ OPERATIONS = [
     ("GET", "/info"),
     ("GET", "/livez"),
     ("GET", "/readyz"),
+    ("GET", "/health"),
     ("GET", "/metrics"),
 ]
 
@@ -69,6 +70,7 @@ def test_every_route_says_what_it_may_answer(client: TestClient) -> None:
         "/info",
         "/livez",
         "/readyz",
+        "/health",
         "/metrics",
     }
     for path in ("/encode", "/decode", "/reconstruct"):

@@ -1,11 +1,10 @@
+"""Keys at the door, pages that need none, and the headers that every answer has."""
+
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-
-from cvivit.errors import ConfigError
-from service.middleware.access import Keys
 
 Opened = Callable[..., TestClient]
 
@@ -29,7 +28,7 @@ def test_any_of_several_keys_lets_in(open_app: Opened, keys: Path, video: bytes)
     [None, "Bearer", "Bearer ", "Bearer third-key", "Basic first-key", "first-key", "Bearer # clients"],
 )
 @pytest.mark.parametrize("route", ["/encode", "/decode", "/info", "/docs", "/openapi.json", "/", "/nothing"])
-def test_without_a_known_key_nothing_is_told(
+def test_without_a_known_key_nothing_is_posted(
     open_app: Opened, keys: Path, header: str | None, route: str
 ) -> None:
     client = open_app(api_keys_file=keys)
@@ -39,20 +38,34 @@ def test_without_a_known_key_nothing_is_told(
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("content", ["\ufefffirst-key\r\n", "first-key", "\r\n\t first-key \t\r\n\r\n"])
-def test_files_of_other_editors_hold_the_same_key(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "keys"
-    path.write_bytes(content.encode())
-    keys = Keys.from_file(path)
-    assert keys.allow("first-key")
-    assert not keys.allow("")
-
-
 def test_a_key_may_be_of_any_letters(open_app: Opened, tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_bytes("schlüssel\n".encode())
     headers = {b"authorization": "Bearer schlüssel".encode()}
     assert open_app(api_keys_file=path).get("/info", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("route", ["/info", "/nothing", "/docs2", "/encode", "/docsx/start.js", "//docs/x"])
+def test_what_is_no_open_page_is_not_read_without_a_key(open_app: Opened, keys: Path, route: str) -> None:
+    assert open_app(api_keys_file=keys).get(route).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "route", ["/", "/docs", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json", "/errors", "/health"]
+)
+def test_pages_and_health_are_read_without_a_key(open_app: Opened, keys: Path, route: str) -> None:
+    client = open_app(api_keys_file=keys)
+    assert client.get(route).status_code == client.head(route).status_code == 200
+
+
+def test_the_document_lets_a_browser_send_a_key(open_app: Opened, keys: Path) -> None:
+    """What Swagger's "Authorize" needs: a scheme, and routes that ask for it."""
+    document = open_app(api_keys_file=keys).get("/openapi.json").json()
+    scheme = document["components"]["securitySchemes"]["key"]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert document["security"] == [{"key": []}]
+    assert document["paths"]["/health"]["get"]["security"] == []
+    assert "security" not in document["paths"]["/encode"]["post"]
 
 
 def test_health_is_open_and_metrics_by_setting(open_app: Opened, keys: Path) -> None:
@@ -62,56 +75,18 @@ def test_health_is_open_and_metrics_by_setting(open_app: Opened, keys: Path) -> 
     assert [closed.get(route).status_code for route in ("/livez", "/readyz", "/metrics")] == [200, 200, 401]
 
 
-@pytest.mark.parametrize("content", [b"", b" \r\n\t\n", b"# only a comment\n", b"\xff\xfe", None])
-def test_a_file_without_keys_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "keys"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ConfigError):
-        Keys.from_file(path)
-
-
-def test_other_origins_are_refused_by_default(client: TestClient) -> None:
-    response = client.get("/info", headers={"origin": "https://elsewhere.example"})
-    assert "access-control-allow-origin" not in response.headers
-
-
-def test_origins_are_let_in_by_setting(open_app: Opened) -> None:
-    client = open_app(cors_origins="https://page.example")
-    asked = {"origin": "https://page.example", "access-control-request-method": "POST"}
-    assert client.options("/encode", headers=asked).status_code == 200
-    allowed = client.get("/nothing", headers={"origin": "https://page.example"})
-    assert allowed.headers["access-control-allow-origin"] == "https://page.example"
-    refused = client.get("/info", headers={"origin": "https://elsewhere.example"})
-    assert "access-control-allow-origin" not in refused.headers
-
-
-@pytest.mark.parametrize(
-    ("origin", "headers"),
-    [
-        ("https://elsewhere.example", {"access-control-request-method": "POST"}),
-        ("https://page.example", {"access-control-request-method": "DELETE"}),
-        (
-            "https://page.example",
-            {"access-control-request-method": "POST", "access-control-request-headers": "x-other"},
-        ),
-    ],
-)
-def test_a_preflight_that_is_refused_is_a_problem(
-    open_app: Opened, origin: str, headers: dict[str, str]
-) -> None:
-    client = open_app(cors_origins="https://page.example")
-    refused = client.options("/encode", headers={"origin": origin} | headers)
-    assert refused.status_code == 400
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert refused.json()["code"] == "cross_origin"
-    assert "Origin" in refused.headers["vary"]
-    assert ("access-control-allow-origin" in refused.headers) == (origin == "https://page.example")
-    assert 'cvivit_rejections_total{code="cross_origin"} 1.0' in client.get("/metrics").text
-
-
 @pytest.mark.parametrize("path", ["/docs", "/info", "/nothing"])
 def test_every_answer_is_hardened(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/errors", "/info", "/nothing"])
+def test_frames_are_let_in_by_setting(open_app: Opened, path: str) -> None:
+    headers = open_app(frame_ancestors="self, https://Page.example/").get(path).headers
+    policy = headers["content-security-policy"]
+    assert policy.count("frame-ancestors") == 1
+    assert "frame-ancestors 'self' https://page.example" in policy
+    assert "x-frame-options" not in headers

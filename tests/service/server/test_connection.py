@@ -159,11 +159,71 @@ def test_a_client_that_takes_no_answer_is_cut_off(
         eventually(lambda: not server.server.server_state.connections)
 
 
-@pytest.mark.parametrize("sent", [b"\x00\x01\x02\r\n\r\n", b"x" * 100_000])
+@pytest.mark.parametrize("sent", [b"\x00\x01\x02\r\n\r\n", b"x" * 1000 + b"\r\n\r\n"])
 def test_what_is_not_http_is_a_problem(serve: Serve, sent: bytes) -> None:
     status, problem = serve().talk(sent)
     assert status == 400
     assert problem["code"] == "malformed_request"
+
+
+def with_headers(size: int) -> bytes:
+    """A request whose first line and headers have `size` bytes, in headers of at most 4 KiB."""
+    request = b"GET /livez HTTP/1.1\r\nHost: test\r\n"
+    number = 0
+    while (left := size - len(request) - 2) > 0:
+        line = b"x-%d: " % number
+        taken = min(4096, left) if left - 4096 > 100 or left <= 4096 else left // 2
+        request += line + b"a" * (taken - len(line) - 2) + b"\r\n"
+        number += 1
+    return request + b"\r\n"
+
+
+@pytest.mark.parametrize("piece", [10**9, 5000, 700])
+@pytest.mark.parametrize(
+    ("size", "status"), [(8000, 200), (8001, 431), (9000, 431), (60_000, 431), (10**6, 431)]
+)
+def test_headers_have_one_limit_however_they_arrive(
+    serve: Serve, answer_on: Callable[..., Any], size: int, status: int, piece: int
+) -> None:
+    request = with_headers(size)
+    assert len(request) == size
+    with closing(serve(max_header_bytes=8000).connect()) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, min(size, 50 * piece), piece):
+            try:
+                connection.sendall(request[start : start + piece])
+            except OSError:
+                break  # refused already, and cut off because it went on
+            time.sleep(0.001)
+        found, problem = answer_on(connection)
+    assert found == status
+    if status == 431:
+        assert (problem["code"], problem["limit"]) == ("headers_too_large", 8000)
+
+
+def test_a_body_in_the_same_packet_is_not_counted_as_headers(serve: Serve, video: bytes) -> None:
+    server = serve(max_header_bytes=500)
+    head = b"POST /encode HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(video)
+    assert len(video) > 500
+    assert server.talk(head + video)[0] == 200
+
+
+def test_trailers_have_the_limit_of_headers(serve: Serve) -> None:
+    trailers = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 90) for number in range(10))
+    body = CHUNKED + b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n"
+    status, problem = serve(max_header_bytes=500).talk(body)
+    assert (status, problem["code"]) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("later", [b"x" * 9000, b"GET /livez HTTP/1.1\r\nx: " + b"y" * 9000 + b"\r\n\r\n"])
+def test_later_headers_have_the_limit_too(serve: Serve, answer_on: Callable[..., Any], later: bytes) -> None:
+    with closing(serve(max_header_bytes=8000).connect()) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n" + later)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 431 " in received
 
 
 def test_too_many_connections_are_turned_away(serve: Serve, answer_on: Callable[..., Any]) -> None:
@@ -258,3 +318,24 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
             assert (status, problem["code"]) == (503, "storage_full")
     eventually(lambda: open_descriptors() <= before)
     assert server.app_state.lifecycle.in_flight == 0
+
+
+def test_a_drain_waits_for_a_client_that_reads_slowly(serve: Serve) -> None:
+    """Its request is over, but most of its answer still lies in this process, with which it would be lost."""
+    server = serve(grace_seconds=60)
+    with closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", server.port))
+        request = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        connection.sendall(request)
+        received = len(connection.recv(1000))
+        server.server.handle_exit(signal.SIGTERM, None)
+        began = time.monotonic()
+        while chunk := connection.recv(65536):
+            received += len(chunk)
+            time.sleep(0.1)
+        assert time.monotonic() - began > 1
+    assert received > 10**6
+    server.thread.join(60)
+    assert server.server.exit_code == 0

@@ -1,98 +1,31 @@
 """The process: its command line, its signals, its exit codes, what it says when it cannot start."""
 
-import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from service.__main__ import main
 from tests.places import ROOT
-
-PATIENCE_SECONDS = 120
-
-
-def environment(**settings: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CVIVIT_")}
-    return (
-        kept
-        | {"OMP_NUM_THREADS": "1"}
-        | {f"CVIVIT_{name.upper()}": value for name, value in settings.items()}
-    )
-
-
-def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        cwd=ROOT,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+from tests.service.server.processes import PATIENCE_SECONDS, Running, environment, run, starting
 
 
 @pytest.fixture(autouse=True)
 def _this_process_stays_as_it_is() -> Iterator[None]:
     digits = sys.get_int_max_str_digits()
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.getsignal(number) for number in handled]
     yield
     sys.set_int_max_str_digits(digits)
-
-
-class Running:
-    """A server process, its address and the lines it has logged."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-        self.lines: list[dict[str, Any]] = []
-        self.url = ""
-        assert process.stderr is not None
-        for line in process.stderr:
-            self.lines.append(json.loads(line))
-            if self.lines[-1]["event"] == "serving":
-                self.url = self.lines[-1]["url"]
-                break
-        assert self.url, self.lines
-
-    def get(self, path: str) -> int:
-        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_SECONDS) as response:
-            return int(response.status)
-
-    def end(self) -> int:
-        """Wait for the end and take in what was logged until then."""
-        _, errors = self.process.communicate(timeout=PATIENCE_SECONDS)
-        self.lines += [json.loads(line) for line in errors.splitlines()]
-        return self.process.returncode
-
-
-@contextmanager
-def running(tiny_weights: Path, **settings: str) -> Iterator[Running]:
-    arguments = [sys.executable, "-m", "service", "--model", str(tiny_weights), "--port", "0"]
-    with subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        env=environment(precision="exact", device="cpu", **settings),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield Running(process)
-        finally:
-            process.kill()
-
-
-@pytest.fixture
-def start(tiny_weights: Path) -> Iterator[Callable[..., Running]]:
-    with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(running(tiny_weights, **settings))
+    for number, handler in zip(handled, handlers, strict=True):
+        signal.signal(number, handler)
 
 
 def test_a_signal_ends_the_process_well_and_each_request_is_a_line(start: Callable[..., Running]) -> None:
@@ -100,29 +33,99 @@ def test_a_signal_ends_the_process_well_and_each_request_is_a_line(start: Callab
     assert server.get("/readyz") == 200
     request = urllib.request.Request(server.url + "/livez", headers={"x-request-id": "mine-1"})
     urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
-    server.process.send_signal(signal.SIGTERM)
-    assert server.end() == 0
+    assert server.end(signal.SIGTERM) == 0
     (line,) = (line for line in server.lines if line.get("route") == "/livez")
     assert (line["event"], line["status"], line["request_id"]) == ("request", 200, "mine-1")
     assert {"timestamp", "level", "seconds", "bytes_in", "bytes_out", "stages"} <= set(line)
 
 
-def test_a_signal_ends_the_process_while_it_imports(tiny_weights: Path) -> None:
-    """Ends it at once, and well: as process 1 of a container it has no other handler."""
-    code = (
-        "import os, signal, sys; from service.__main__ import main; "
-        "sys.modules['service.app'] = None; handle = signal.signal; "
-        "signal.signal = lambda *given: (handle(*given), os.kill(os.getpid(), signal.SIGTERM)); "
-        "main(['--model', sys.argv[1]])"
-    )
+INTERRUPT_AN_IMPORT = """
+import os, sys
+from service.__main__ import main
+
+class Send:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), int(sys.argv[2]))
+
+sys.meta_path.insert(0, Send())
+main(["--model", sys.argv[3], "--port", "0"])
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("module", ["pydantic_settings", "torch"])
+def test_a_signal_in_the_middle_of_an_import_is_quiet(
+    tiny_weights: Path, module: str, sent: signal.Signals, code: int
+) -> None:
+    """As process 1 of a container the command has no other handler, and would not end at all."""
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tiny_weights)],
+        [sys.executable, "-c", INTERRUPT_AN_IMPORT, module, str(int(sent)), str(tiny_weights)],
         cwd=ROOT,
         env=environment(),
         timeout=PATIENCE_SECONDS,
         check=False,
+        capture_output=True,
+        text=True,
     )
-    assert done.returncode == 0
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+def catches(process: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{process}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.7, 2])
+def test_an_interrupt_during_the_start_is_quiet(tiny_weights: Path, tmp_path: Path, seconds: float) -> None:
+    log = tmp_path / "log"
+    with starting(tiny_weights, log) as process:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not catches(process.pid, signal.SIGTERM):  # Python itself only has one for SIGINT
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)  # nothing to reload yet: it ends nothing
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(PATIENCE_SECONDS)
+    lines = log.read_text().splitlines()
+    assert all(line.startswith("{") for line in lines), lines
+    assert code == (0 if any('"serving"' in line for line in lines) else 130)
+
+
+@pytest.mark.parametrize("closed", [(0, 1), (2,), (0, 1, 2)])
+def test_closed_standard_streams_do_no_harm(
+    tiny_weights: Path, tmp_path: Path, closed: tuple[int, ...]
+) -> None:
+    """Without them, a socket would get their numbers, and the event loop aborts when it closes it."""
+
+    def close() -> None:
+        for number in closed:
+            os.close(number)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with starting(tiny_weights, tmp_path / "log", before=close, port=str(port)) as process:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while answered(f"http://127.0.0.1:{port}/readyz") != 200:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        streams = [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in closed]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_SECONDS) == 0
+    assert streams == ["/dev/null"] * len(closed)
+
+
+def answered(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as response:
+            return int(response.status)
+    except OSError:
+        return None
 
 
 def test_the_check_passes(tiny_weights: Path) -> None:
@@ -163,8 +166,8 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
 def test_a_taken_port_is_an_exit_code(start: Callable[..., Running], tiny_weights: Path) -> None:
     port = start().url.rpartition(":")[2]
     done = run("--model", str(tiny_weights), "--port", port)
-    assert done.returncode != 0
-    assert "address already in use" in done.stderr
+    assert done.returncode == 1
+    assert done.stderr == f"error: host: cannot listen on 127.0.0.1, port {port}: address already in use\n"
 
 
 def test_help_names_every_flag() -> None:

@@ -1,0 +1,51 @@
+"""What the process does first, before it imports anything large: its standard streams and its signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+
+INTERRUPTED = 130
+"""Exit code after SIGINT, as shells report it: 128 plus the number of the signal."""
+
+
+def open_missing_streams() -> None:
+    """Open /dev/null in place of each standard stream that whoever started the process has closed.
+
+    The system gives each new file the lowest free number. Were number 2 free, a socket could get it: then an
+    error message of a library would be sent to a client, and libuv, under the event loop, aborts the process
+    when it has to close a file below 3. So this has to come before any other file is opened.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Numbers are tried in ascending order, so the lowest free one is `number`.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    # Python leaves None where a stream was closed when it started, and `print` and the log need a file.
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it stays open as long as the process
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def end_quietly_on_signals() -> None:
+    """Let SIGTERM and SIGINT end the process at once and without a traceback; ignore SIGHUP.
+
+    This holds until the server installs its own handlers. Importing torch takes seconds, and a Python
+    exception raised in the middle of it is printed with its whole traceback or lost in a C extension. There
+    is nothing to clean up yet, so the process simply ends. As process 1 of a container it would otherwise not
+    end at all: the kernel's default action does not hold for process 1.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    # Later SIGHUP means "read the keys again". Now they have not been read, so there is nothing to do.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED if number == signal.SIGINT else 0)
