@@ -10,7 +10,9 @@ from service.errors import DrainingError, NotReadyError
 from service.lifecycle import Phase
 from service.openapi.problem_responses import problem_responses
 
-router = APIRouter(tags=["operation"], dependencies=[Depends(check_query_parameters)])
+# /livez and /readyz take any query parameters. Some monitors add one against caches, and a probe that failed
+# because of it would take a healthy server out of service.
+router = APIRouter(tags=["operation"])
 
 METRICS_TYPES = ("text/plain", "application/openmetrics-text")
 
@@ -43,6 +45,7 @@ async def readyz(request: Request) -> dict[str, str]:
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",
+    dependencies=[Depends(check_query_parameters)],
     response_class=Response,
     responses={
         200: {"content": {name: {"schema": {"type": "string"}} for name in METRICS_TYPES}},
