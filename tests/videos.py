@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange
 
-from cvivit.video.colour import ACCURATE
+from cvivit.video.pictures.scaler import ACCURATE
 
 CONTAINERS = {
     "mp4": ("mp4", "libx264", {"qp": "0"}),

@@ -4,10 +4,12 @@ Memory holds one decoded frame and one clip, however long the video is.
 
 What is done with what videos hold:
 
-- display rotation and mirroring are applied, and so is the shape of the pixels (sample aspect ratio);
+- display rotation and mirroring are applied, and so are the shape of the pixels (sample aspect ratio),
+  frame by frame, and the cropping that a container asks for (PixelCrop of Matroska, `clap` of MP4);
 - alpha is dropped: the colours underneath are seen, white where a GIF never drew anything;
 - interlaced frames are taken as they are, both fields woven together;
-- pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is not tone-mapped;
+- pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is mapped to what a display of
+  standard range shows, unless `ClipFormat.tone_map` is False;
 - sound, subtitles and all but one video stream are ignored: the largest is read, of equally large ones the
   default one, and never one without a packet;
 - time stamps that cannot be right are mended (see `cvivit.video.timing.timeline`);
@@ -19,17 +21,17 @@ What is done with what videos hold:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
-from av.video.stream import VideoStream
 
 from cvivit.errors import EmptyVideoError, VideoTooLargeError
 from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.decoding.decoder import Decoder
-from cvivit.video.framing import Framer, Orientation, plausible_aspect
 from cvivit.video.picking import Picking, pick_frames
+from cvivit.video.pictures.framing import Framer, display_size_of
 from cvivit.video.settings import ClipFormat, VideoLimits, check_span
 from cvivit.video.source import VideoSource
 from cvivit.video.timing.stamps import StampLog
@@ -79,14 +81,9 @@ def read_frames(
     check_span(start, seconds)
     picking = Picking(fps=clip_format.fps, start=start, seconds=seconds, strict=strict)
     with open_video(source, limits, salvage=salvage) as video:
-        framer: Framer | None = None
-        stream: VideoStream | None = None
-        for picked in pick_frames(video, picking, threads=threads):
-            if framer is None or picked.stream is not stream:
-                stream = picked.stream
-                aspect = float(stream.sample_aspect_ratio or 1)
-                framer = Framer(clip_format, pixel_aspect=aspect, threads=threads)
-            picture = framer.picture(picked.frame)
+        framers = partial(Framer, clip_format)
+        for picked in pick_frames(video, picking, threads=threads, framers=framers):
+            picture = picked.framer.picture(picked.frame)
             for _ in range(picked.ticks):
                 yield picture
 
@@ -214,6 +211,4 @@ def display_size(
         frame = next((frame for frame, _ in Decoder(track, StampLog(), exact=True)), None)
         if frame is None:
             raise EmptyVideoError("the video has no frames")
-        aspect = plausible_aspect(float(track.stream.sample_aspect_ratio or 1))
-        size = frame.height, max(1, round(frame.width * aspect))
-        return size[::-1] if Orientation.of(frame).transpose else size
+        return display_size_of(frame, track.stream)

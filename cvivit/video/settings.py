@@ -31,6 +31,9 @@ class ClipFormat:
     fps: float = 8.0
     """Frames picked from a second."""
     fit: Fit = "crop"
+    tone_map: bool = True
+    """Whether high dynamic range (PQ, HLG) is mapped to what a display of standard range shows. Otherwise its
+    values are taken as they are, which looks pale and dark."""
 
     def __post_init__(self) -> None:
         if min(self.image_size) < 1:

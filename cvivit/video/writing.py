@@ -27,8 +27,8 @@ from av.video.stream import VideoStream
 
 from cvivit.files import is_special, replacing_path
 from cvivit.frame_rate import MAX_FPS, MIN_FPS
-from cvivit.video.colour import ACCURATE
 from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
+from cvivit.video.pictures.scaler import ACCURATE
 
 VideoContainer: TypeAlias = Literal["mp4", "webm", "gif"]
 

@@ -7,16 +7,18 @@ import io
 import av
 import numpy as np
 from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 from PIL import Image, UnidentifiedImageError
 
-from cvivit.errors import SampleError
-from cvivit.video.colour import to_rgb
+from cvivit.errors import SampleError, UnsupportedMediaError
+from cvivit.video import ClipFormat
+from cvivit.video.pictures.framing import Framer, display_size_of
+from training.data.pictures import rgb_of
 from training.data.shards import RawSample
 
 MAX_FRAMES = 1024
 """A sample is a clip: a film that found its way into a shard must not fill the memory."""
 MAX_PIXELS = 4096 * 4096
+_BROKEN = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def decode_clip(sample: RawSample) -> np.ndarray:
@@ -26,7 +28,7 @@ def decode_clip(sample: RawSample) -> np.ndarray:
         SampleError: it is not a video, is broken, changes its size, or is far larger than a clip.
     """
     frames: list[np.ndarray] = []
-    reformatter = VideoReformatter()
+    framer: Framer | None = None
     try:
         with av.open(io.BytesIO(sample.data), mode="r") as container:
             if not container.streams.video:
@@ -35,7 +37,10 @@ def decode_clip(sample: RawSample) -> np.ndarray:
             stream.thread_type = "NONE"  # as many workers as cores do better than threads on tiny frames
             for frame in container.decode(stream):
                 _check_size(sample, frame.width, frame.height)
-                frames.append(to_rgb(frame, reformatter, threads=1).to_ndarray())
+                if framer is None:
+                    size = display_size_of(frame, stream)
+                    framer = Framer(ClipFormat(image_size=size, fit="stretch"), stream)
+                frames.append(framer.picture(frame))
                 if len(frames) > MAX_FRAMES:
                     raise SampleError(f"{sample.name}: more than {MAX_FRAMES} frames")
     except (FFmpegError, ValueError) as error:
@@ -56,8 +61,8 @@ def decode_still(sample: RawSample) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(sample.data)) as image:
             _check_size(sample, *image.size)
-            return np.asarray(image.convert("RGB"))[None]
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return rgb_of(image)[None]
+    except (UnsupportedMediaError, *_BROKEN) as error:
         raise SampleError(f"{sample.name}: not a sound picture ({type(error).__name__})") from error
 
 

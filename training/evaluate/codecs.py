@@ -18,7 +18,9 @@ import numpy as np
 from av.codec.codec import codecs_available
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from cvivit.video.colour import ACCURATE, to_rgb
+from cvivit.video import ClipFormat
+from cvivit.video.pictures.framing import Framer
+from cvivit.video.pictures.scaler import ACCURATE
 from training.evaluate.clips import Clip
 from training.evaluate.measuring import ClipMeasure, Networks, measure_clip
 
@@ -196,10 +198,10 @@ def _yuv(frames: np.ndarray) -> Iterator[av.VideoFrame]:
 
 def _decode(codec: Codec, packets: Sequence[bytes]) -> np.ndarray:
     context = cast(av.VideoCodecContext, av.CodecContext.create(codec.decoder, "r"))
-    reformatter = VideoReformatter()
     frames = [frame for data in packets for frame in context.decode(av.Packet(data))]
     frames += context.decode(None)
-    return np.stack([to_rgb(frame, reformatter, threads=1).to_ndarray() for frame in frames])
+    framer = Framer(ClipFormat(image_size=(frames[0].height, frames[0].width), fit="stretch"))
+    return np.stack([framer.picture(frame) for frame in frames])
 
 
 def _bits(codec: Codec, packets: Sequence[bytes]) -> float:

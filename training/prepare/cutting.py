@@ -17,7 +17,7 @@ from training.prepare.inputs import Source
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
 from training.prepare.spool import UNREADABLE, Record, Stamp, write_spool
-from training.prepare.stills import pans, read_still, still_crops
+from training.prepare.stills import is_sequence, pans, read_still, still_crops
 from training.prepare.windows import cut_windows
 
 TOO_SHORT = "too_short"
@@ -63,10 +63,12 @@ def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: P
         return Record(stamp=stamp, reason=UNKNOWN_KIND, message="neither a video nor a still by its suffix")
     try:
         digest = _digest(source.path)
+        moves = is_sequence(source.path)
     except OSError as error:
         return Record(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
     rng = np.random.default_rng([settings.seed, int(digest, 16)])
-    cut = _cut_still if source.kind == "still" else _cut_video
+    still = source.kind == "still" and not moves
+    cut = _cut_still if still else _cut_video
     sizes = write_spool(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
     if outcome.reason and not settings.salvage:
         sizes = []
@@ -75,7 +77,7 @@ def cut_source(source: Source, stamp: Stamp, settings: PrepareSettings, spool: P
         outcome.message = f"nowhere {settings.clip_seconds:g} seconds without a scene cut"
     if not sizes:
         spool.unlink()
-    clips = min(len(sizes), settings.pans) if source.kind == "still" else len(sizes)
+    clips = min(len(sizes), settings.pans) if still else len(sizes)
     return Record(
         stamp=stamp,
         digest=digest,

@@ -15,7 +15,8 @@ from cvivit.errors import DataError, NoDataError
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm")
 )
-STILL_SUFFIXES = frozenset((".jpeg", ".jpg", ".png", ".webp"))
+STILL_SUFFIXES = frozenset((".avif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".webp"))
+"""An AVIF or a HEIC may move all the same: see `stills.is_sequence`."""
 LIST_SUFFIXES = frozenset((".list", ".lst", ".txt"))
 
 Kind = Literal["video", "still", "unknown"]

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import CorruptVideoError, UnsupportedMediaError, VideoTooLargeError
+from cvivit.video import ClipFormat, VideoLimits, display_size, read_frames
+from training.data.pictures import rgb_of
 from training.prepare.crops import Box, crop, crop_boxes, crop_side, enlarges, place_box
 from training.prepare.settings import PrepareSettings
 
 MAX_STILL_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 0)
 """Pillow's own limit, past which it opens nothing."""
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What undoes an orientation of EXIF. Pillow's own function also writes the EXIF anew, which may fail."""
+HEAD_BYTES = 4096
+"""Bytes of a file's beginning that its brands are looked for in."""
 _BROKEN = "the picture is truncated or broken"
 
 PAN_TRAVEL = 0.3
@@ -33,15 +26,35 @@ PAN_ZOOM = 0.15
 """By how much of its side a pan's crop grows or shrinks at most in one clip."""
 
 
-def read_still(path: str) -> np.ndarray:
-    """Return a picture as uint8 (h w 3), upright as its EXIF says; transparent parts become black.
+_STILLS = frozenset((b"avif", b"heic", b"heim", b"heis", b"heix", b"miaf", b"mif1", b"mif2"))
+_SEQUENCES = frozenset((b"avis", b"hevc", b"hevm", b"hevs", b"hevx", b"msf1"))
+"""Brands of AVIF and HEIF files that hold a picture, and of those that hold one that moves."""
+
+
+def is_sequence(path: str) -> bool:
+    """Return whether a file is AVIF or HEIC, and moves.
 
     Raises:
-        UnsupportedMediaError: not a picture.
+        OSError: the system does not let us read it.
+    """
+    return bool(_brands(path) & _SEQUENCES)
+
+
+def read_still(path: str) -> np.ndarray:
+    """Return a picture as uint8 (h w 3), upright as it says; transparent parts become black.
+
+    AVIF and HEIC are read as `cvivit encode` reads them: as a video of one frame, without its alpha.
+
+    Raises:
+        UnsupportedMediaError: not a picture, or one of a kind that is not read.
         CorruptVideoError: a picture that is broken.
         VideoTooLargeError: more than MAX_STILL_PIXELS.
         OSError: the system does not let us read it.
     """
+    if _brands(path) & _STILLS:
+        limits = VideoLimits(max_pixels=MAX_STILL_PIXELS)
+        clip_format = ClipFormat(image_size=display_size(path, limits=limits), fit="stretch")
+        return next(read_frames(path, clip_format, limits=limits, threads=1))
     try:
         image = Image.open(path)
     except UnidentifiedImageError as error:
@@ -55,13 +68,21 @@ def read_still(path: str) -> np.ndarray:
         raise CorruptVideoError(_BROKEN) from error
     with image:
         try:
-            picture = image.convert("RGB")
+            return rgb_of(image)
+        except UnsupportedMediaError:
+            raise
         except Exception as error:
             raise CorruptVideoError(_BROKEN) from error
-        orientation = None
-        with suppress(Exception):  # not even EXIF that cannot be read makes a picture unusable
-            orientation = _UPRIGHT.get(image.getexif()[ExifTags.Base.Orientation])
-        return np.asarray(picture if orientation is None else picture.transpose(orientation))
+
+
+def _brands(path: str) -> set[bytes]:
+    """Return what a file of the family of MP4 says it is: none where it is of another family."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
 
 
 def still_crops(still: np.ndarray, settings: PrepareSettings, rng: np.random.Generator) -> Iterator[bytes]:

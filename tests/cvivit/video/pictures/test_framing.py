@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_the_display_matrix_is_applied(
 
     data = make_video([quarters()], options=LOSSLESS, prepare=prepare)
     assert np.allclose(corners(first(data)), expected(COLOURS.astype(int)), atol=6)
+
+
+def test_side_data_that_pyav_has_no_name_for() -> None:
+    """Frames of a camera's MJPEG carry EXIF."""
+    path = Path(__file__).parents[3] / "data" / "cases" / "timelapse_exif_jpeg.avi"
+    assert len(list(read_frames(path, ClipFormat(fps=8)))) == 8
 
 
 def test_a_turned_video_is_cropped_as_it_is_seen() -> None:

@@ -1,0 +1,1 @@
+"""From decoded frames to pictures: shape, size and colours."""

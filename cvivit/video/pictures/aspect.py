@@ -1,0 +1,73 @@
+"""The shape of a frame's pixels, which may change within a video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+from av import VideoFrame
+from av.filter import Graph
+from av.video.stream import VideoStream
+
+MAX_PIXEL_ASPECT: Final = 16
+"""A pixel is at most this much wider than high, or higher than wide. Beyond it the number is junk."""
+
+_UNIT: Final = 4096
+_LARGEST_TERM: Final = 1000
+"""Numerators and denominators up to which a measured ratio is taken for a fraction of whole numbers."""
+
+
+class PixelAspects:
+    """Tells the width of each frame's pixels over their height."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self._first = stream.codec_context.sample_aspect_ratio
+        self._changes = False
+        self._graph: Graph | None = None
+
+    def of(self, frame: VideoFrame) -> float:
+        """Return the aspect of a frame's pixels, 1 where what the file says is junk.
+
+        It is what the container says, or else the codec, as FFmpeg weighs them, until the codec changes its
+        mind. From then on, each frame has its own. A decoder reads of a change before it returns the frames
+        that the change is for, so it cannot be missed.
+        """
+        if not self._changes:
+            self._changes = self._stream.codec_context.sample_aspect_ratio != self._first
+        if self._changes:
+            aspect = self._measure(frame)
+            if self._first is None or abs(aspect - self._first) > self._first / _UNIT:
+                return plausible_aspect(aspect)
+        return plausible_aspect(self._stream.sample_aspect_ratio)
+
+    def _measure(self, frame: VideoFrame) -> Fraction:
+        """Return the aspect that a frame carries.
+
+        PyAV does not tell it, but a filter of FFmpeg can be asked to make a picture that is so many pixels
+        wide.
+        """
+        if self._graph is None:
+            self._graph = Graph()
+            nodes = (
+                self._graph.add_buffer(
+                    width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+                ),
+                self._graph.add("crop", "w=2:h=2:x=0:y=0"),
+                self._graph.add(
+                    "scale",
+                    f"w=clip(sar\\,1/{_UNIT}\\,{2 * MAX_PIXEL_ASPECT})*{_UNIT}:h=1:eval=frame:flags=neighbor",
+                ),
+                self._graph.add("buffersink"),
+            )
+            self._graph.link_nodes(*nodes)
+            self._graph.configure()
+        self._graph.vpush(frame)
+        return Fraction(self._graph.vpull().width, _UNIT).limit_denominator(_LARGEST_TERM)
+
+
+def plausible_aspect(pixel_aspect: Fraction | None) -> float:
+    """Return the width of a pixel over its height, or 1 where it is unknown or junk."""
+    if pixel_aspect is None or not Fraction(1, MAX_PIXEL_ASPECT) <= pixel_aspect <= MAX_PIXEL_ASPECT:
+        return 1.0
+    return float(pixel_aspect)

@@ -1,0 +1,1 @@
+"""Colours: matrix and range, and light where they are not enough."""

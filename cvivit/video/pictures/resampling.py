@@ -1,0 +1,195 @@
+"""Resizing one plane with the triangle filter, in arithmetic that gives the same bits on every machine.
+
+Weights are integers, and a machine's matrix product may add them up in any order: as long as no partial sum
+needs more bits than the type of float holds, every product and every sum is exact, and so the order of the
+additions, fused or not, does not matter. Nothing is rounded between the two passes either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, TypeAlias
+
+import numpy as np
+
+_FLOAT32_BITS: Final = 24
+_FLOAT64_BITS: Final = 53
+"""Bits up to which a float of this size holds every whole number."""
+_WIDE_BITS: Final = 20
+"""Bits of the weights of rows that are added up in float64."""
+_MOST_COLUMN_BITS: Final = 24
+"""Bits of the weights of columns at most."""
+_ROWS: Final = (8, 4)
+"""Rows that one matrix product makes where it shrinks little, and where it shrinks much. With more of them,
+there are fewer products, but more of their weights are zeros."""
+_MUCH: Final = 8.0
+"""Samples of the plane for one of the result from which on it shrinks much."""
+_COLUMNS: Final = (32, 8)
+"""Columns that one matrix product makes where it enlarges, and where it does not."""
+BAND: Final = 128
+"""Rows of the result that are made at a time: what lies between two steps stays small however large it is."""
+_SINGLE_THREADED: Final = 1 << 18
+"""Multiplications up to which OpenBLAS stays on one thread. Above it would wake one for each core, for
+products that take microseconds. (It takes vectors for something else, so no product has a single row.)"""
+_LEAST_WEIGHT_BITS: Final = 8
+"""Bits that the average weight of a sample has at least, before float64 takes over from float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Where along one axis of a plane the samples of a picture lie, in samples from the plane's edge."""
+
+    start: float
+    """Where the first sample of the result begins."""
+    scale: float
+    """Samples of the plane that one sample of the result spans."""
+    count: int
+    """Samples of the result."""
+    length: int
+    """Samples of the plane."""
+
+    @property
+    def support(self) -> float:
+        """How far a sample of the plane may lie from the centre of the one that it counts for."""
+        return max(1.0, self.scale)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether each sample of the result is one of the plane."""
+        return self.start == 0 and self.scale == 1 and self.count == self.length
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Some samples of the result next to each other, and the samples of the plane that they are made of."""
+
+    start: int
+    low: int
+    high: int
+    weights: np.ndarray
+    """(samples of the result, samples of the plane), integers held as floats."""
+
+
+@lru_cache(maxsize=32)
+def _blocks(sampling: Sampling, bits: int, size: int, dtype: np.dtype[np.floating]) -> list[_Block]:
+    """Return the weights for `size` samples of the result at a time; each sample's add up to 2 ** `bits`.
+
+    The last block is filled up with weights of nothing.
+    """
+    starts = range(0, sampling.count, size)
+    rows = [_weights(sampling, index, bits) for index in range(sampling.count)]
+    return [_block(rows[start : start + size], start, size, dtype) for start in starts]
+
+
+def _block(rows: list[tuple[int, np.ndarray]], start: int, size: int, dtype: np.dtype[np.floating]) -> _Block:
+    low = min(first for first, _ in rows)
+    high = max(first + len(weights) for first, weights in rows)
+    block = np.zeros((size, high - low), dtype)
+    for row, (first, weights) in zip(block, rows, strict=False):
+        row[first - low : first - low + len(weights)] = weights
+    return _Block(start=start, low=low, high=high, weights=block)
+
+
+def _weights(sampling: Sampling, index: int, bits: int) -> tuple[int, np.ndarray]:
+    """Return the first sample that counts for sample `index` of the result, and the weights from there on."""
+    centre = sampling.start + (index + 0.5) * sampling.scale
+    first = max(0, math.floor(centre - sampling.support + 0.5))
+    last = min(sampling.length, math.ceil(centre + sampling.support - 0.5) + 1)
+    distances = np.abs(np.arange(first, last) + 0.5 - centre)
+    shares = np.cumsum(np.maximum(0.0, 1.0 - distances / sampling.support))
+    # Rounding the running total, rather than each weight, makes the weights add up to the whole.
+    totals = np.floor(shares / shares[-1] * 2.0**bits + 0.5)
+    return first, np.diff(totals, prepend=0.0)
+
+
+_Product: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Two matrices, and where their product goes."""
+
+
+class PlaneResampler:
+    """Resizes planes that are alike together, some rows at a time.
+
+    The results are in units of 2 ** -`bits` of a sample's.
+    """
+
+    def __init__(self, rows: Sampling, columns: Sampling, *, sample_bits: int, planes: int) -> None:
+        self._rows, self._columns = rows, columns
+        self._dtype, row_bits = _row_arithmetic(rows, sample_bits)
+        column_bits = min(_MOST_COLUMN_BITS, _FLOAT64_BITS - sample_bits - row_bits)
+        self.bits = (0 if rows.is_identity else row_bits) + (0 if columns.is_identity else column_bits)
+        self._together = _ROWS[rows.scale >= _MUCH]
+        self._row_blocks = _blocks(rows, row_bits, self._together, self._dtype)
+        self._beside = _COLUMNS[columns.scale >= 1]
+        self._column_blocks = _blocks(columns, column_bits, self._beside, np.dtype(np.float64))
+        self._low = min(block.low for block in self._column_blocks)
+        self._high = max(block.high for block in self._column_blocks)
+        tall = max(block.high - block.low for block in self._row_blocks)
+        height, width = min(BAND, len(self._row_blocks) * self._together), self._high - self._low
+        self._samples = np.zeros((tall, planes, width), self._dtype)
+        self._sums = np.zeros((height, planes, width), self._dtype)
+        self._shrunk = np.zeros((planes, height, width))
+        self._result = np.zeros((planes, height, len(self._column_blocks) * self._beside))
+        # Slicing takes longer than some of the products, so all slices are made once.
+        self._row_products = [self._products_of_rows(block) for block in self._row_blocks]
+        self._column_products = [
+            product for block in self._column_blocks for product in self._products_of_columns(block)
+        ]
+
+    def _products_of_rows(self, block: _Block) -> list[_Product]:
+        samples = self._samples[: block.high - block.low].reshape(block.high - block.low, -1)
+        first = block.start % BAND
+        into = self._sums[first : first + self._together].reshape(self._together, -1)
+        step = max(2, _SINGLE_THREADED // (self._together * len(samples)))
+        pieces = [slice(left, left + step) for left in range(0, samples.shape[1], step)]
+        return [(block.weights, samples[:, piece], into[:, piece]) for piece in pieces]
+
+    def _products_of_columns(self, block: _Block) -> list[_Product]:
+        shrunk = self._shrunk.reshape(-1, self._shrunk.shape[-1])
+        samples = shrunk[:, block.low - self._low : block.high - self._low]
+        into = self._result.reshape(len(shrunk), -1)[:, block.start : block.start + self._beside]
+        step = max(2, _SINGLE_THREADED // (self._beside * samples.shape[1]))
+        pieces = [slice(top, top + step) for top in range(0, len(shrunk), step)]
+        return [(samples[piece], block.weights.T, into[piece]) for piece in pieces]
+
+    def resize(self, planes: Sequence[np.ndarray], top: int = 0) -> np.ndarray:
+        """Return up to BAND rows of the results from `top` on: (planes, rows, columns) of whole float64.
+
+        `top` is a multiple of BAND. The next call writes over what this one returned.
+        """
+        count = min(BAND, self._rows.count - top)
+        columns = slice(self._low, self._high)
+        if self._rows.is_identity:
+            for plane, shrunk in zip(planes, self._shrunk, strict=True):
+                shrunk[:count] = plane[top : top + count, columns]
+        else:
+            blocks = slice(top // self._together, (top + BAND) // self._together)
+            for block, products in zip(self._row_blocks[blocks], self._row_products[blocks], strict=True):
+                for index, plane in enumerate(planes):
+                    self._samples[: block.high - block.low, index] = plane[block.low : block.high, columns]
+                for weights, samples, into in products:
+                    np.matmul(weights, samples, out=into)
+            self._shrunk[...] = self._sums.swapaxes(0, 1)
+        if self._columns.is_identity:
+            return self._shrunk[:, :count]
+        for samples, weights, into in self._column_products:
+            np.matmul(samples, weights, out=into)
+        return self._result[:, :count, : self._columns.count]
+
+
+# On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
+# not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
+np.matmul(np.ones((4, 64)), np.ones((64, 64)))
+
+
+def _row_arithmetic(rows: Sampling, sample_bits: int) -> tuple[np.dtype[np.floating], int]:
+    """Return the type to add up rows in, and the bits of their weights.
+
+    float32 is twice as fast, but leaves deep samples or long filters too few bits for their weights.
+    """
+    bits = _FLOAT32_BITS - sample_bits
+    if 2 * rows.support <= 2.0 ** (bits - _LEAST_WEIGHT_BITS):
+        return np.dtype(np.float32), bits
+    return np.dtype(np.float64), _WIDE_BITS

@@ -1,0 +1,112 @@
+"""What a file states of its pictures that PyAV does not tell: cropping, and whether chroma is placed.
+
+FFmpeg has read it from whichever container it is. Its Matroska muxer can write it down again, in a header of
+half a kilobyte that is simple to read: so the header of a file that is never written is asked instead of
+FFmpeg.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import av
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from cvivit.errors import UnsupportedMediaError
+
+_SEGMENT: Final = 0x18538067
+_TRACKS: Final = 0x1654AE6B
+_TRACK_ENTRY: Final = 0xAE
+_VIDEO: Final = 0xE0
+_COLOUR: Final = 0x55B0
+_CROP_BOTTOM: Final = 0x54AA
+_CROP_TOP: Final = 0x54BB
+_CROP_LEFT: Final = 0x54CC
+_CROP_RIGHT: Final = 0x54DD
+_CHROMA_SITING_HORIZONTAL: Final = 0x55B7
+_PARENTS: Final = frozenset((_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, _COLOUR))
+_UNKNOWN_SIZES: Final = frozenset((1 << 7 * length) - 1 for length in range(1, 9))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cropping:
+    """Rows and columns of a frame that are not to be shown."""
+
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width that are left of a frame."""
+        return height - self.top - self.bottom, width - self.left - self.right
+
+    def within(self, height: int, width: int) -> Cropping:
+        """Return this cropping, or none at all where it would leave nothing of a frame."""
+        return self if min(self.size(height, width)) >= 1 else Cropping()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """What a file states of the pictures of one stream."""
+
+    cropping: Cropping = Cropping()
+    chroma_is_sited: bool = False
+    """Whether it says where the samples of chroma lie."""
+
+
+def stated_of(stream: VideoStream) -> Stated:
+    """Return what the file of `stream` states: Matroska's PixelCrop, MP4's `clap`, and so on.
+
+    Raises:
+        UnsupportedMediaError: the file is a still that is made of tiles, of which `stream` would be one.
+    """
+    streams = stream.container.streams.video
+    flags = [one.disposition for one in streams]
+    if any(one & Disposition.dependent for one in flags) and not any(
+        one & Disposition.default for one in flags
+    ):
+        raise UnsupportedMediaError("the file is a still made of tiles, which is not read")
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):  # a codec that has no name in Matroska
+        return Stated()
+    values = dict(_elements(header.getvalue()))
+    return Stated(
+        cropping=Cropping(
+            top=values.get(_CROP_TOP, 0),
+            bottom=values.get(_CROP_BOTTOM, 0),
+            left=values.get(_CROP_LEFT, 0),
+            right=values.get(_CROP_RIGHT, 0),
+        ),
+        chroma_is_sited=_CHROMA_SITING_HORIZONTAL in values,
+    )
+
+
+def _elements(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of the elements of a Matroska header, with their values read as integers."""
+    position = 0
+    while position < len(data):
+        identity, position = _number(data, position, keep_marker=True)
+        size, position = _number(data, position, keep_marker=False)
+        if identity in _PARENTS:
+            continue  # its elements come next
+        if size in _UNKNOWN_SIZES:
+            return
+        yield identity, int.from_bytes(data[position : position + size], "big")
+        position += size
+
+
+def _number(data: bytes, position: int, *, keep_marker: bool) -> tuple[int, int]:
+    """Read a number whose first byte tells its length by its leading zeros. Return it and where it ends."""
+    first = data[position] if position < len(data) else 0x80
+    length = 9 - first.bit_length()
+    value = int.from_bytes(data[position : position + length], "big")
+    return (value if keep_marker else value & ((1 << 7 * length) - 1)), position + length
