@@ -164,7 +164,8 @@ class _Picker:
             if timeline.mended and plan is not None and not self._exact:
                 # What is left out would depend on how far the threads are ahead of this frame.
                 raise OddityError
-            _check_length(shown.end * time_base, limits.max_seconds)
+            if limits.max_seconds is not None:
+                _check_length(shown.end * time_base, limits.max_seconds)
             if current is not None and (count := ticks.until(shown.start)):
                 yield self._give(current, framer, count)
                 if ticks.over:
@@ -233,8 +234,8 @@ def _index_was_too_large(track: OpenTrack) -> bool:
     )
 
 
-def _check_length(end: Fraction | float, limit: float | None) -> None:
-    if limit is not None and end > limit:
+def _check_length(end: Fraction, limit: float) -> None:
+    if end > limit:
         raise VideoTooLargeError(
             f"the video is {float(end):.1f} seconds long or longer, {limit:g} are allowed",
             limit_name="max_seconds",
