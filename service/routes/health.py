@@ -50,7 +50,6 @@ async def health(request: Request) -> dict[str, str]:
 @router.get(
     "/metrics",
     summary="Metrics for Prometheus",
-    dependencies=[Depends(check_query_parameters)],
     response_class=Response,
     responses={
         200: {"content": {name: {"schema": {"type": "string"}} for name in METRICS_TYPES}},
