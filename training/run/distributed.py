@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import sys
 import threading
@@ -63,6 +64,10 @@ def exit_process(code: int) -> NoReturn:
     interpreter ends, it would abort the process.
     """
     hangs = any(thread.name == THREAD_NAME for thread in threading.enumerate())
+    if hangs:
+        # Readers outlive a first SIGTERM for half a minute, which Python's own exit would wait for.
+        for reader in multiprocessing.active_children():
+            reader.kill()
     if is_distributed() or hangs:
         atexit._run_exitfuncs()
         sys.stdout.flush()
