@@ -49,7 +49,11 @@ def join_process_group(*, cpu: bool) -> None:
     store, rank_, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     _store = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-    dist.init_process_group("nccl" if gpu else "gloo", store=_store, rank=rank_, world_size=size)
+    # With its device, NCCL connects at once, and need not guess the device of a barrier.
+    device = torch.device("cuda", torch.cuda.current_device()) if gpu else None
+    dist.init_process_group(
+        "nccl" if gpu else "gloo", store=_store, rank=rank_, world_size=size, device_id=device
+    )
 
 
 def exit_process(code: int) -> NoReturn:
