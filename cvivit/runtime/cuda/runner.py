@@ -42,7 +42,7 @@ FORKED: Final = (
 
 @dataclass(eq=False)
 class _Piece:
-    """A batch on its way, and where its results go."""
+    """A batch that was sent to the device, and the place for its results."""
 
     ticket: Ticket
     out: Tensor
@@ -50,7 +50,7 @@ class _Piece:
 
 
 class Pending:
-    """Clips on their way through a device. `wait` returns once all of them have arrived.
+    """Clips that a device computes. `wait` returns once all results are on the host.
 
     Args:
         runner: the one that computes them.
@@ -123,7 +123,7 @@ class CUDARunner(BaseRunner):
 
     @property
     def kernels(self) -> Kernels:
-        """What computes between the products. The first batch decides it, by a comparison."""
+        """Which kernels compute between the products. A comparison before the first batch decides it."""
         return self._selection.kernels
 
     def _prepare(self, model: CViViT) -> CViViT:
