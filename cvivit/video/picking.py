@@ -1,4 +1,4 @@
-"""The frames of a video on the clip's clock: which one each tick shows, decoding no more than needed."""
+"""Pick the frame of a video that is on screen at each tick of a clip, and decode no more than needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RULES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picking:
-    """Which pictures are asked for."""
+    """The pictures to read: their rate, and the part of the video."""
 
     fps: float
     start: float = 0.0
@@ -49,11 +49,11 @@ class Picking:
 
 @dataclass(frozen=True, kw_only=True)
 class PickedFrame:
-    """A frame that one tick or more fall on."""
+    """A frame that is on screen at one tick or more."""
 
     frame: VideoFrame
     framer: Framer
-    """What makes pictures of the frames of its stream."""
+    """Turns the frames of its stream into pictures."""
     ticks: int
 
 
@@ -62,8 +62,8 @@ def pick_frames(
 ) -> Iterator[PickedFrame]:
     """Yield the frames that ticks fall on. Errors are those of `cvivit.video.read_frames`.
 
-    With several threads a file that is not sound in every respect is read again with one. What was given is
-    then passed over. `framers` makes the framer of a stream before its first frame is decoded.
+    With several threads, a damaged file is read again with one thread, and the frames that were already
+    yielded are skipped. `framers` makes the framer of a stream before its first frame is decoded.
     """
     given = 0
     if threads != 1:

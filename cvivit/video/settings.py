@@ -1,4 +1,4 @@
-"""What is asked of a video: the form of its clips, and the limits that it must keep."""
+"""The form of the clips to read, and the limits that a video must keep."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ClipFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoLimits:
-    """What a video may cost. None is no limit. Passing one raises VideoTooLargeError with its name.
+    """Limits of a video. None means no limit. A video that exceeds one raises VideoTooLargeError.
 
     Raises:
         ConfigError: (a ValueError) a limit is not positive.

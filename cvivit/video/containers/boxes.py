@@ -1,4 +1,4 @@
-"""Finding boxes in an MP4 without believing what they claim."""
+"""Find boxes in an MP4 without trusting the sizes that they state."""
 
 from __future__ import annotations
 

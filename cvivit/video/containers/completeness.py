@@ -1,7 +1,7 @@
-"""Whether a file is all there. FFmpeg reads a file that was cut short as a shorter video, without an error.
+"""Check that a file is complete. FFmpeg reads a truncated file as a shorter video, without an error.
 
-Each kind of container says in its own way how long it is. What it says is believed only where a whole file
-could not say it: a check that cannot tell lets the file through, so that no healthy file is turned away.
+Each kind of container states its length in another way. A file is refused only if no complete file could
+state what it states. In doubt the check passes, so that no complete file is refused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from cvivit.video.containers.kinds import HEAD_BYTES, ISO_BOXES, Container, tran
 TRUNCATED: Final = "the video is truncated: the end of the file is missing"
 
 _AVI_SLACK: Final = 8
-"""Bytes that sloppy writers of AVI count too many."""
+"""Bytes by which some writers of AVI overstate the length of a file."""
 _MAX_STEPS: Final = 500_000
-"""Boxes, elements or blocks that are walked: half a second. A file of more than these is let through."""
+"""Boxes, elements or blocks that are checked, which takes half a second. A file with more is accepted."""
 _TS_PACKET: Final = 188
 _M2TS_PACKET: Final = 192
-"""With the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) put before every packet."""
+"""Bytes of a packet with the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) add."""
 _PS_PACK: Final = b"\x00\x00\x01\xba"
 _PS_TAIL: Final = 1 << 18
 """Bytes at the end of a program stream that are looked at. A unit of it has 64 KiB at most."""

@@ -1,4 +1,4 @@
-"""Finding elements in a Matroska file without believing what they claim."""
+"""Find elements in a Matroska file without trusting the sizes that they state."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Opening a video so that it can touch nothing but its own bytes.
+"""Open a video so that FFmpeg reads nothing but its own bytes.
 
-FFmpeg's defaults follow references to other files and to the network, and believe what a header says of its
-size. Here the demuxer is chosen by us, protocols are off, and demuxers and decoders come from short lists.
+By default FFmpeg follows references to other files and to the network, and trusts the sizes in a header. This
+module chooses the demuxer itself, turns protocols off, and allows only the demuxers and decoders of short
+lists.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def _opened(video: VideoFile) -> Iterator[InputContainer]:
 
 @contextmanager
 def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
-    """Raise what interrupted the reading of `file`, in place of what came of it."""
+    """Raise the exception that interrupted reading `file`, in place of the error that followed from it."""
     try:
         yield file
     except Exception:

@@ -1,4 +1,4 @@
-"""Starting late: going to the last keyframe before a moment, where the index of the file is to be trusted."""
+"""Seek to the last keyframe before a moment, if the index of the file can be trusted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_OFFSET: Final = 1
 """Seconds by which showing may differ from decoding in an MP4 that seeking is used for."""
 _MOST_ENTRIES: Final = 1 << 24
 _TRIES: Final = 3
-"""Attempts to find a keyframe that is shown early enough, each before the last."""
+"""Attempts to find a keyframe that is shown early enough. Each seeks further back than the one before."""
 
 
 def may_seek(video: VideoFile, start: float) -> bool:

@@ -1,7 +1,7 @@
-"""What the tables of a transport stream say of its video, from its first packet to its last.
+"""Check in the tables of a transport stream that its video is the same from the first packet to the last.
 
 FFmpeg shows the streams that it finds at the beginning. Where recordings were joined, the video may go on
-under another identifier, or in another codec, and FFmpeg would leave that part out without a word.
+under another identifier, or in another codec, and FFmpeg would leave that part out without an error.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the bytes of a packet tell of its picture without decoding it.
+"""Learn about the picture of a packet from its bytes, without decoding it.
 
-Two things are asked: whether the packet holds a picture at all, and whether its picture may be left out
+Two questions are answered: whether the packet holds a picture at all, and whether its picture may be left out
 without changing any other one.
 """
 
@@ -24,7 +24,7 @@ from cvivit.video.decoding.nal_units import (
 from cvivit.video.decoding.packets import VideoPacket
 
 _INDEPENDENT: Final = frozenset(("mjpeg", "png", "prores", "rawvideo"))
-"""Codecs of which every picture stands alone."""
+"""Codecs whose pictures never refer to other pictures."""
 _B_FRAMES: Final = frozenset(("mpeg1video", "mpeg2video", "mpeg4", "vp8"))
 """Codecs whose decoder knows by itself which pictures no other one refers to."""
 _NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
@@ -32,7 +32,7 @@ _NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
 _ONE_EACH: Final = frozenset(("ffv1", "h263", "libdav1d", "msmpeg4", "msmpeg4v2"))
 """Other codecs whose decoder gives a frame for each packet."""
 _THREADED: Final = frozenset(("h264", "hevc", "libdav1d", "prores", "vp9"))
-"""Codecs that are worth several threads. What others report of damage depends on the threads."""
+"""Codecs that are decoded with several threads. Other codecs report damage differently with several."""
 _IN_ORDER: Final = _INDEPENDENT | _ONE_EACH | {"vp8", "vp9"}
 _PLACEHOLDER_BYTES: Final = 24
 """Bytes of MPEG-4 packets that may say that nothing changed, or stand in for a picture sent before."""
@@ -43,7 +43,7 @@ _H265_PICTURES: Final = 32
 
 
 class Spare(Enum):
-    """What may be done with a packet whose picture is not needed."""
+    """How a packet may be treated whose picture is not needed."""
 
     DECODE = "decode it, since others may refer to it"
     NONREF = "have the decoder leave it out, unless others refer to it"
@@ -53,7 +53,7 @@ class Spare(Enum):
 class Bitstream:
     """Looks into the packets of one stream, in the order of decoding.
 
-    A packet is handed to `note` before it is decoded or left out.
+    Call `note` with every packet before it is decoded or left out.
     """
 
     def __init__(self, stream: VideoStream) -> None:
@@ -69,7 +69,7 @@ class Bitstream:
 
     @property
     def may_have_threads(self) -> bool:
-        """Whether several threads find the same damage as one does, and make the same of it."""
+        """Whether several threads find the same damage as one thread, and give the same frames for it."""
         return self._codec in _THREADED and not (self._codec == "h264" and self._may_have_fields)
 
     @property

@@ -1,9 +1,9 @@
-"""Decoding the packets of one track, with every error told and none swallowed.
+"""Decode the packets of one track, and report every error.
 
-With one thread a decoder says at once what is wrong with a packet. With several it says so later, in
-another call, and PyAV drops an error where the same call returned frames. So several threads are for sound
-files: at the first sign that a file is none, `OddityError` is raised, and the caller reads the file again
-with one thread. What is read does not depend on the number of threads.
+With one thread, a decoder reports at once what is wrong with a packet. With several, it reports it later, in
+another call, and PyAV drops an error if the same call returned frames. So several threads are used only as
+long as a file seems undamaged. At the first sign of damage `OddityError` is raised, and the caller reads the
+file again with one thread. So the frames do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_KEYFRAME: Final = "the video has no keyframe that decoding could start from"
 
 
 class OddityError(Exception):
-    """Something that several threads cannot tell exactly: the file has to be read again with one."""
+    """Several threads cannot tell exactly what is wrong. The file has to be read again with one thread."""
 
 
 class Decoder:

@@ -1,7 +1,7 @@
-"""Which packets a decoder took and gave no frame for, so that a frame that it lost is noticed.
+"""Keep track of the packets that a decoder has not given a frame for, to notice frames that it lost.
 
-Decoders drop frames without an error where damage left nothing to show, and PyAV drops an error where the
-same call returned frames.
+Decoders drop a frame without an error if damage left nothing to show, and PyAV drops an error if the same
+call returned frames.
 """
 
 from __future__ import annotations

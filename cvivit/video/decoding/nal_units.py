@@ -1,4 +1,4 @@
-"""NAL units of H.264 and H.265, as far as leaving out pictures needs to know them.
+"""Parse NAL units of H.264 and H.265, as far as is needed to decide which pictures can be left out.
 
 ITU-T H.264, sections 7.3.2.1 and B.1; H.265, sections 7.3.1.2 and 7.3.2.2; ISO/IEC 14496-15 for MP4.
 """

@@ -1,4 +1,4 @@
-"""What frames carry beside their samples: how they are held, and how bright they are."""
+"""Read the side data of frames: their orientation, and the brightness that they state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SideDataType._missing_ = classmethod(_name_any_type)  # type: ignore[assignment]
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
-    """One of the eight ways to hold a picture: transposed first, then mirrored along its new sides."""
+    """One of the eight orientations of a picture: transposed first, then mirrored along its new sides."""
 
     transpose: bool = False
     mirror_rows: bool = False

@@ -1,4 +1,4 @@
-"""Where the samples of chroma lie between the pixels of a frame."""
+"""Find where the samples of chroma lie between the pixels of a frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Siting:
 
 
 LEFT: Final = Siting(vertical=0.5, horizontal=0.0)
-"""What most encoders mean who say nothing."""
+"""The siting of most encoders that do not state one."""
 CENTRE: Final = Siting(vertical=0.5, horizontal=0.5)
 
 _SIDE: Final = 16

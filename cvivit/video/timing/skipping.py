@@ -1,4 +1,4 @@
-"""Which packets hold a frame that no tick falls on, as far as their time stamps can tell beforehand."""
+"""Find the packets whose frame no tick needs, as far as time stamps can tell before decoding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _JUDGED_EVERY: Final = 4
 
 
 class SkipPlan:
-    """Says of a packet, before it is decoded, that its frame is not going to be picked.
+    """Decides, before a packet is decoded, whether its frame will not be picked.
 
-    It says so only where the stamps around are in such good order that `Timeline` will believe them all.
-    Where a stamp is doubtful, every frame is decoded and the timeline decides.
+    It skips a packet only if the stamps around it are so regular that `Timeline` will believe them all. If a
+    stamp is doubtful, every frame is decoded and the timeline decides.
     """
 
     def __init__(self, log: StampLog, timeline: Timeline, ticks: Ticks, *, reordered: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The clip's own clock: which pictures are due by a moment of the video."""
+"""The ticks of a clip: the moments of a video for each of which one picture is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From time stamps, some of which cannot be right, to one clock that never goes back.
+"""Turn time stamps, some of which cannot be right, into times that never go back.
 
 A stamp is believed unless its neighbours contradict it:
 
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRules:
-    """What a container's time stamps can be."""
+    """The rules that a container's time stamps follow."""
 
     longest_gap: Fraction | None = None
     """Seconds between two frames that are believed at most."""

@@ -1,4 +1,4 @@
-"""From samples to R'G'B': which matrix, which range."""
+"""Choose the matrix and the range that turn samples into R'G'B'."""
 
 from __future__ import annotations
 
