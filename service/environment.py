@@ -1,4 +1,4 @@
-"""Which environment variables are settings, and which only look like them."""
+"""Tell the environment variables that are settings from those that only look like settings."""
 
 from __future__ import annotations
 

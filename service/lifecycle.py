@@ -38,7 +38,8 @@ class Lifecycle:
 
     Args:
         max_requests: how many requests may be in flight; more are refused.
-        backlog_seconds: returns how long the queued work will take. A refused client is told to wait so long.
+        backlog_seconds: returns how long the queued work will take. A refused client gets this as its
+            `Retry-After`.
     """
 
     def __init__(self, *, max_requests: int, backlog_seconds: Callable[[], float] = lambda: 0.0) -> None:

@@ -63,7 +63,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSummary:
-    """What a stream of tokens says at its end: the fields of a TokenGrid besides the tokens."""
+    """The last line of a stream of tokens: the fields of a TokenGrid besides the tokens."""
 
     model: str
     frames: int

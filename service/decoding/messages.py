@@ -92,11 +92,11 @@ def pack_error(error: BaseException) -> bytes:
 
 
 def unpack_error(data: Any, *, memory_bytes: int) -> CViViTError:
-    """Return the error of a process's message.
+    """Return the error that a process reports in a message.
 
     Args:
         data: the value of `error` in the message.
-        memory_bytes: the memory limit of the process, which the server knows better.
+        memory_bytes: the memory limit of the process, which is not taken from the message.
     """
     name = data.get("type") if isinstance(data, dict) else None
     if name == "MemoryError":

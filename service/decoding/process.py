@@ -1,4 +1,4 @@
-"""A decoding process as the server sees it: how it is started, given jobs and killed."""
+"""The server's side of a decoding process: starting it, sending it jobs, and killing it."""
 
 from __future__ import annotations
 

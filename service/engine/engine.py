@@ -40,7 +40,7 @@ class Engine:
     Args:
         runners: one per device. All of them run the same network. Each gets two threads.
         limits: how much the engine holds at most.
-        observer: is told of batches, refused requests and dropped clips.
+        observer: its hooks are called for batches, refused requests and dropped clips.
 
     Call the methods from one event loop, unless their description says otherwise.
     """

@@ -1,4 +1,4 @@
-"""The keys that are let in: read again when their file changes, with a count of what each owner uses."""
+"""The accepted API keys, which are read again when their file changes, and the use of each owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve behind a proxy: a prefix before every path, and what a trusted proxy says of the client's request."""
+"""Serve behind a proxy: handle a prefix of every path, and the headers that a trusted proxy adds."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class SecurityHeadersMiddleware:
     """Adds the headers to every answer.
 
     Args:
-        app: what answers.
+        app: the next application.
         frame_ancestors: who may show a page in a frame, as sources of the policy; nobody if empty. Routes
             write a policy that lets nobody, and this takes the place of that part of it.
     """

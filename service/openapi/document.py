@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI writes it from the routes, and this completes it."""
+"""The OpenAPI document. FastAPI writes it from the routes, and this module completes it."""
 
 from __future__ import annotations
 

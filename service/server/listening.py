@@ -1,4 +1,4 @@
-"""Where the server listens: TCP addresses or a Unix socket, with a certificate for HTTPS or without."""
+"""Open the sockets that the server listens on: TCP or a Unix socket, with or without HTTPS."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def url_of(listener: socket.socket, *, tls: bool) -> str:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return what the server encrypts with, or None if it speaks plain HTTP.
+    """Return the TLS context of the server, or None if it speaks plain HTTP.
 
     Raises:
         ConfigError: certificate or key cannot be read, or do not belong together.

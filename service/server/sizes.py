@@ -155,7 +155,7 @@ def limit_compute_threads(sizes: Sizes) -> None:
 
 
 def _compute_threads(cores: int) -> int:
-    """Return what OMP_NUM_THREADS asks for ("4", or "4,2" for nested levels), or else the number of cores."""
+    """Return the number in OMP_NUM_THREADS ("4", or "4,2" for nested levels), or else the number of cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(asked) if asked.isdecimal() and int(asked) > 0 else cores
 

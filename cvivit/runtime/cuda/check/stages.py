@@ -167,7 +167,7 @@ def company(check: Check) -> Figures:
         differing += int((runner.encode_clips(clips[order]) != alone[order]).sum())
     figures: Figures = {"compositions": rounds, "differing_tokens": differing}
     if differing:
-        figures["wrong"] = f"{differing} tokens of exact depend on company"
+        figures["wrong"] = f"{differing} tokens of exact depend on the other clips of their batch"
     return figures
 
 
