@@ -202,7 +202,9 @@ def _from_http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     translated: ServiceError
     if error.status_code == HTTPStatus.NOT_FOUND:
-        translated = errors.NotFoundError("there is nothing here; /docs lists the routes", headers=headers)
+        translated = errors.NotFoundError(
+            "there is no route at this path; /docs lists the routes", headers=headers
+        )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"  # see service.middleware.head

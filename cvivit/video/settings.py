@@ -86,6 +86,6 @@ def check_span(start: float, seconds: float | None) -> None:
         ConfigError: (a ValueError) the start is negative, or the length not positive.
     """
     if not 0 <= start < inf:
-        raise ConfigError(f"start: {start} is not a moment of a video, in seconds from its beginning")
+        raise ConfigError(f"start: {start} is not a time of 0 seconds or more")
     if seconds is not None and not 0 < seconds < inf:
-        raise ConfigError(f"seconds: {seconds} is not a length")
+        raise ConfigError(f"seconds: {seconds} is not a positive number of seconds")

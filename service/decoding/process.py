@@ -135,7 +135,7 @@ class DecodingProcess:
             log.warning("a decoder was killed from outside, as the kernel does when memory runs out")
         if code == -signal.SIGXCPU:
             raise DecodingTimeoutError("the video takes too long to decode", limit=self._limits.cpu_seconds)
-        raise DecoderCrashedError("the decoder died over this video")
+        raise DecoderCrashedError("the decoding process died while it read this video")
 
     async def end(self) -> int:
         """Wait for the end of a process that has closed its socket, and return its exit code."""

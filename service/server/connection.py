@@ -144,7 +144,7 @@ class GuardedProtocol(H11Protocol):
             limit = self.settings.max_header_bytes
             self._refuse(HeadersTooLargeError("the request has too many bytes of headers", limit=limit))
         else:
-            self._refuse(MalformedRequestError("the request is not HTTP/1.1 as it should be"))
+            self._refuse(MalformedRequestError("the request is not valid HTTP/1.1"))
 
     def undelivered(self) -> int:
         """Return the bytes of answers that have not reached the client."""

@@ -123,12 +123,14 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
             target.load_cert_chain(certificate, key, password=_no_password)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"tls_certificate: {certificate} and its key do not serve: {reason}") from error
+            raise ConfigError(
+                f"tls_certificate: {certificate} and its key cannot be used: {reason}"
+            ) from error
 
 
 def _no_password() -> str:
     """Fail instead of asking on the terminal for the password of an encrypted key."""
-    raise ValueError("the key is encrypted, and nobody is there to type its password")
+    raise ValueError("the key is encrypted, and the server cannot ask for its password")
 
 
 def _tcp_listeners(host: str, port: int) -> list[socket.socket]:

@@ -66,7 +66,7 @@ class StrictConnection(h11.Connection):
             return event
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
-            raise h11.RemoteProtocolError("a body of two lengths")
+            raise h11.RemoteProtocolError("the headers state two lengths of the body")
         if not event.target.lower().startswith(ABSOLUTE):
             return event
         # A server also has to take a whole URL in place of a path (RFC 9112, 3.2.2). We ignore its host.

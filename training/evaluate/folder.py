@@ -30,7 +30,7 @@ def refuse_foreign(output: Path) -> None:
     there = [name for name in FILES if (output / name).exists()]
     if there and not is_report(output / "report.json"):
         raise OutputMismatchError(
-            f"{output / there[0]} is there, of no report, and would be lost: choose another folder"
+            f"{output / there[0]} belongs to no report, and would be lost: choose another folder"
         )
 
 

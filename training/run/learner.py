@@ -149,7 +149,7 @@ class Learner:
             if name not in modules:
                 what, setting = _ORIGINS[name]
                 raise CheckpointMismatchError(
-                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and goes on so"
+                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and needs that again"
                 )
             try:
                 module.load_state_dict(modules[name])

@@ -67,10 +67,10 @@ def check_one_video(file: BinaryIO, identifier: int) -> None:
                 others = [table for table in tables.values() if identifier in table]
                 if current is not None and videos and not others:
                     raise UnsupportedMediaError(
-                        "the stream was joined of recordings whose video has different identifiers"
+                        "the stream was joined from recordings whose video has different identifiers"
                     )
             elif current not in (None, kind):
-                raise UnsupportedMediaError("the stream was joined of recordings in different codecs")
+                raise UnsupportedMediaError("the stream was joined from recordings in different codecs")
             else:
                 current = kind
     if 2 * scrambled > packets:
