@@ -30,7 +30,7 @@ from training.errors import ShardError
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a reader is. The top of this file explains the fields."""
+    """The position of a reader. The top of this file explains the fields."""
 
     epoch: int = 0
     part: int = 0

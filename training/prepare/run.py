@@ -1,4 +1,4 @@
-"""From videos and stills to a folder of shards: many processes cut, and one process writes."""
+"""Turn videos and stills into a folder of shards: many processes cut, and one process writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast a run is: clips a second, and its share of the machine's rate of matrix products."""
+"""Measure the speed of a run: clips a second, and its share of the machine's rate of matrix products."""
 
 from __future__ import annotations
 

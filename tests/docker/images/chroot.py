@@ -1,4 +1,4 @@
-"""Runs commands as a container would, in a folder as the root: own mounts, own process ids, given user."""
+"""Run commands as a container would: in a folder as the root, with mounts and process ids of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Bind:
-    """Something of this machine that the command sees, read-only."""
+    """A file or folder of this machine that the command can read."""
 
     source: Path
     target: Path
@@ -34,7 +34,7 @@ class Bind:
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """How the command runs.
+    """The environment that a command runs in.
 
     Attributes:
         root: becomes `/`.

@@ -1,4 +1,4 @@
-"""Reads a Dockerfile into stages of instructions: the part of the language that this project's files use."""
+"""Parse the part of the language of Dockerfiles that this project's files use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class DockerfileError(ValueError):
-    """A Dockerfile says something that is not understood here."""
+    """A Dockerfile uses something that this parser does not support."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Uses a built image as its users would, and fails where it does not hold what docker/README.md says."""
+"""Use a built image as its users would, and fail if it does not do what docker/README.md says."""
 
 from __future__ import annotations
 

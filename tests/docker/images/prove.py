@@ -1,11 +1,11 @@
-"""Proves the images without a container engine: runs their Dockerfiles' steps in chroots, and uses them.
+"""Prove the images without a container engine: run the steps of their Dockerfiles in chroots, and use them.
 
     sudo python -m tests.docker.images.prove service
     sudo python -m tests.docker.images.prove training
 
 Needs Linux, root, debootstrap and util-linux. Debian bookworm with its own Python 3.11 stands in for
-`python:3.11-slim-bookworm`, and torch's CPU wheels for those of CUDA. Behind a proxy or a private index, show
-pip the way: `--env PIP_CONFIG_FILE=/etc/pip.conf --bind /etc/pip.conf`.
+`python:3.11-slim-bookworm`, and torch's CPU wheels for those of CUDA. Behind a proxy or a private index,
+configure pip: `--env PIP_CONFIG_FILE=/etc/pip.conf --bind /etc/pip.conf`.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ StateDict = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What one checkpoint holds."""
+    """The contents of one checkpoint."""
 
     step: int
     """Optimizer steps taken."""
@@ -74,7 +74,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """Which checkpoint is best."""
+    """The best checkpoint so far, by the figure of a metric."""
 
     step: int
     metric: str
