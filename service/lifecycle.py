@@ -78,7 +78,8 @@ class Lifecycle:
     def become(self, phase: Phase) -> None:
         """Move on to `phase`. A phase that is already behind is ignored.
 
-        So a failure wins over a drain, and a model that is warm only after a signal to stop changes nothing.
+        So a failure is not replaced by a drain, and a model that becomes warm after a signal to stop changes
+        nothing.
         """
         order = list(Phase)
         if order.index(phase) > order.index(self.phase):

@@ -190,7 +190,7 @@ class _Picker:
             )
 
     def _sound(self, decoder: Decoder) -> Iterator[tuple[VideoFrame, Stamp | None]]:
-        """Yield frames up to where the video is damaged, and note how."""
+        """Yield the frames up to the place where the video is damaged, and note the damage."""
         try:
             yield from decoder
         except CorruptVideoError as error:

@@ -60,7 +60,7 @@ def read_frames(
         limits: what the video may cost; nothing is limited by default.
         start: seconds after the first frame appeared, where reading begins. What lies before is passed over
             as far as the index of the file allows.
-        seconds: how much is read from there on, at most. None is to the end.
+        seconds: how much is read from there on, at most. None means to the end.
         threads: that the decoder may use; 0 is one for each core. The outcome does not depend on it.
         salvage: if the end of the file is missing, yield the pictures that are there, and then raise
             CorruptVideoError. Otherwise it is raised at once.

@@ -66,7 +66,7 @@ async def _write(app_state: AppState, record: RequestRecord, clip: ClipFrames, f
 
 
 class _Window(io.BytesIO):
-    """A file of which only the end is kept, so that an archive can be sent while it is written.
+    """A file of which only the last part is kept, so that an archive can be sent while it is written.
 
     `zipfile` seeks back to a file's header when it knows the file's size and checksum, but never into an
     earlier file. (On a stream that cannot seek, it would write size and checksum after the content. A program

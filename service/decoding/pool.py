@@ -252,7 +252,7 @@ class DecodingPool:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the cause, for the counts, of replacing a process whose job ended with `error`."""
+    """Return the cause under which the replacement of a process is counted, whose job ended with `error`."""
     causes = {"DecodingMemoryError": "memory", "DecodingTimeoutError": "timeout", "TimeoutError": "timeout"}
     if isinstance(error, DecodingError | TimeoutError):
         return causes.get(type(error).__name__, "crash")

@@ -30,7 +30,7 @@ from training.errors import CheckpointMismatchError, DataError
 from training.run.batch import Batch
 
 SAME_NAMES = "shards of the same names"
-"""How the contents of shards are called in the topology, and in the error that says that they differ."""
+"""The name of the contents of shards in the topology, and in the error that says that they differ."""
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
 """How torch says that a worker died: it has no type of error for it."""
 
@@ -187,7 +187,7 @@ class ClipEpoch:
         )
 
     def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the epoch's batches, the same each time, and what could not be used where it was found.
+        """Yield the epoch's batches, the same each time, with a SkippedSample for each that cannot be used.
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.

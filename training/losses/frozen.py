@@ -53,14 +53,14 @@ class WeightsFile(NamedTuple):
 
     path: Path
     sha256: str | None
-    """What the file must hash to, where that is known."""
+    """The sha256 that the file must have, if it is known."""
 
 
 class Place(NamedTuple):
     """A place that may have the weights of a frozen network."""
 
     name: str
-    """What the error calls it."""
+    """The name of the place in error messages."""
     find: Callable[[], WeightsFile]
     """Returns the file, after downloading it if need be."""
 

@@ -37,7 +37,7 @@ class HeldOutClips(Protocol):
     """The held-out clips of one process, which can be iterated again and again."""
 
     def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the clips in batches, and what could not be used."""
+        """Yield the clips in batches, with a SkippedSample for each that cannot be used."""
         ...
 
 

@@ -30,7 +30,7 @@ _PS_TAIL: Final = 1 << 18
 def check_complete(file: BinaryIO, container: Container) -> None:
     """Raise CorruptVideoError where the file ends before its contents do.
 
-    Reads structure alone, never pictures. The file's position is moved.
+    Only the structure is read, never pictures. The file's position is moved.
     """
     size = file.seek(0, os.SEEK_END)
     whole = {
@@ -51,9 +51,9 @@ def _read(file: BinaryIO, offset: int, count: int) -> bytes:
 
 
 def _iso_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the boxes at the top level; the one with the index, `moov`, must be among them.
+    """Go through the boxes at the top level, among which must be `moov`, the box with the index.
 
-    A recording in fragments says nowhere how many there are: a cut between two of them cannot be seen.
+    A fragmented file does not state how many fragments it has, so a cut between two of them goes unnoticed.
     """
     offset, kind = 0, b""
     seen: set[bytes] = set()
@@ -77,7 +77,7 @@ def _iso_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the elements, inside a segment or cluster that does not say its size, as live recordings."""
+    """Go through the elements, and enter segments and clusters without a size, as live recordings have."""
     offset = 0
     for _ in range(_MAX_STEPS):
         if offset >= size:
@@ -99,7 +99,7 @@ def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _avi_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the RIFF chunks; a recording that never learned its length says 0 or the largest number."""
+    """Go through the RIFF chunks. A recording whose length was never written says 0 or the largest number."""
     offset = 0
     while size - offset >= 12:
         header = _read(file, offset, 12)
@@ -111,7 +111,7 @@ def _avi_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _gif_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the blocks to the trailer. Encoders that forget the trailer still end with a whole block."""
+    """Go through the blocks to the trailer. Some encoders omit it, but still end with a whole block."""
     header = _read(file, 0, 13)
     if len(header) < 13:
         return False
@@ -140,7 +140,7 @@ def _gif_palette_bytes(flags: int) -> int:
 
 
 def _transport_is_whole(file: BinaryIO, size: int) -> bool:
-    """A transport stream is made of packets of one size. A cut between two of them cannot be seen."""
+    """Check that all packets are whole. A cut between two packets goes unnoticed."""
     layout = transport_layout(_read(file, 0, HEAD_BYTES))
     if layout is None:
         return True
@@ -150,7 +150,7 @@ def _transport_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _program_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the packs and packets of the tail, from the first place where they follow each other."""
+    """Go through the packs and packets at the end, from the first place where they follow each other."""
     tail = _read(file, max(0, size - _PS_TAIL), _PS_TAIL)
     start = tail.find(_PS_PACK)
     while start >= 0:

@@ -32,10 +32,11 @@ from cvivit.video.settings import VideoLimits
 from cvivit.video.source import NamelessFile, VideoSource, open_source
 
 ROW_PADDING: Final = 64 * 65_536
-"""Pixels by which FFmpeg may round up a frame before it compares it: rows to 64. We compare exactly."""
+"""Pixels that FFmpeg may add before it compares a frame with its limit: it rounds rows up to 64. We do
+not."""
 
 _MOST_THREADS: Final = 32
-"""Threads that a decoder is given at most. More of them hold more frames than are looked ahead."""
+"""Most threads of a decoder. More threads would hold back more frames than are read ahead."""
 
 BROKEN: Final = "the video is broken: its contents cannot be read"
 
@@ -48,7 +49,7 @@ class VideoFile:
     kind: Container
     limits: VideoLimits
     options: dict[str, str]
-    """What every decoder of it is opened with."""
+    """The options that every decoder of the file is opened with."""
     truncated: bool
     """Whether the end of the file is missing."""
 

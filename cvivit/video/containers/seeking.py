@@ -77,7 +77,7 @@ def _first_packet_time(track: OpenTrack) -> int | None:
 
 
 def _stays_close(file: BinaryIO) -> bool:
-    """Whether the time from decoding to showing varies by less than a second in all of an MP4."""
+    """Return whether the time from decoding to showing varies by less than a second in the whole MP4."""
     budget = iter(range(MAX_BOXES))
     whole = (0, file.seek(0, os.SEEK_END))
     headers = find_boxes(file, whole, _TIMESCALE, budget)

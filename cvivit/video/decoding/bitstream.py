@@ -78,7 +78,7 @@ class Bitstream:
         return self._codec in _IN_ORDER
 
     def gives_frame(self, packet: VideoPacket) -> bool:
-        """Whether a decoder has to give a frame for this packet alone. Where unsure, it has not."""
+        """Return whether a decoder must give a frame for this packet alone. In doubt: no."""
         if self._codec in ("h264", "hevc"):
             return not (self._codec == "h264" and self._may_have_fields) and self.has_picture(packet)
         head = bytes(memoryview(packet)[:2])
@@ -93,7 +93,7 @@ class Bitstream:
         return self._codec in _INDEPENDENT or self._codec in _ONE_EACH
 
     def note(self, packet: VideoPacket) -> None:
-        """Learn from a packet what holds for the following ones: parameter sets that it brings."""
+        """Store the parameter sets in a packet, which hold for the packets after it."""
         if not packet.is_keyframe:
             return
         if self._codec in ("h264", "hevc"):
@@ -120,7 +120,7 @@ class Bitstream:
         return Spare.DECODE
 
     def has_picture(self, packet: VideoPacket) -> bool:
-        """Whether a packet that cannot be decoded should hold a picture. Where unsure, it should."""
+        """Return whether a packet that cannot be decoded should hold a picture. In doubt: yes."""
         if self._codec in ("h264", "hevc"):
             units = 0
             for unit in self._units(packet, strict=True):
@@ -137,7 +137,7 @@ class Bitstream:
         return True
 
     def is_keyframe(self, packet: VideoPacket) -> bool:
-        """Whether decoding may begin with this packet."""
+        """Return whether decoding may begin with this packet."""
         if self._codec == "vp8":
             return not bytes(memoryview(packet)[:1])[0] & 1
         if self._codec != "mpeg4":
@@ -147,9 +147,10 @@ class Bitstream:
         return 0 <= at < len(data) - 4 and data[at + 4] >> 6 == 0
 
     def _in_highest_layer(self, packet: VideoPacket) -> bool:
-        """Whether the picture of a packet is in the highest temporal layer.
+        """Return whether the picture of a packet is in the highest temporal layer.
 
-        A picture of a lower layer that its own layer does not refer to may still be referred to from above.
+        A picture of a lower layer to which no picture of its own layer refers may be needed by a higher
+        layer.
         """
         if self._highest_layer is None:
             return False
@@ -178,7 +179,7 @@ def _nal_type(codec: str, unit: bytes | memoryview) -> int:
 
 
 def _shows_vp9(head: bytes) -> bool:
-    """Whether a frame of VP9 is shown (the uncompressed header in section 6.2 of its specification)."""
+    """Return whether a frame of VP9 is shown (section 6.2 of its specification, uncompressed header)."""
     bits = int.from_bytes(head.ljust(2, b"\x00"))
     profile = bits >> 13 & 1 | bits >> 11 & 2
     shift = 11 - (profile == 3)  # of show_existing_frame; frame_type and show_frame follow it
@@ -186,7 +187,7 @@ def _shows_vp9(head: bytes) -> bool:
 
 
 def _is_field(data: bytes) -> bool:
-    """Whether a picture of MPEG-2 is one field of a frame (picture_structure, in ITU-T H.262, 6.2.3.1)."""
+    """Return whether a picture of MPEG-2 is one field of a frame (picture_structure, H.262, 6.2.3.1)."""
     at = data.find(b"\x00\x00\x01\xb5")
     while 0 <= at < len(data) - 6:
         if data[at + 4] >> 4 == 8:

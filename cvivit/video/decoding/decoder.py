@@ -36,8 +36,8 @@ class Decoder:
 
     Args:
         track: what is read.
-        log: takes the stamps of the packets.
-        is_spare: says of a stamp whether its frame is not needed. None: every frame is decoded.
+        log: receives the stamps of the packets.
+        is_spare: returns whether the frame of a stamp is not needed. None: every frame is decoded.
         second: tells where in the video a stamp is, for errors.
         exact: whether the track is decoded with one thread.
         first_index: the number of the packet at which the container stands.
@@ -173,7 +173,7 @@ class Decoder:
             raise self._damage(lost)
 
     def _judge_error(self, error: av.FFmpegError, packet: VideoPacket, stamp: Stamp) -> None:
-        """Return where an error of the decoder may be passed over, and raise what it means otherwise."""
+        """Return if an error of the decoder may be ignored, and otherwise raise what it stands for."""
         if not self._exact:
             raise OddityError from error
         failure = self._explain(packet, stamp)
@@ -190,7 +190,7 @@ class Decoder:
             self._sorted.drop(stamp)
 
     def drained(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
-        """Yield what the decoder holds after an error: frames that come before the break."""
+        """Yield the frames from before an error that the decoder still holds."""
         if self._exact:
             with suppress(av.FFmpegError, VideoError):
                 for frame in self._context.decode(None):

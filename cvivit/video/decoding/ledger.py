@@ -21,7 +21,7 @@ class Ledger:
     """
 
     def __init__(self, *, late: int) -> None:
-        """`late` is how many packets a frame may come behind later ones."""
+        """Allow a frame to come up to `late` packets after the frames of later packets."""
         self._late = late
         self._owed: dict[int, Stamp] = {}
         self._skipped: dict[int, Stamp] = {}
@@ -30,7 +30,7 @@ class Ledger:
         self._first: Stamp | None = None
 
     def owe(self, stamp: Stamp) -> None:
-        """Note a packet that was decoded and has to give a frame."""
+        """Note a packet that was decoded and must give a frame."""
         self._owed[stamp.index] = stamp
 
     def skip(self, stamp: Stamp) -> None:

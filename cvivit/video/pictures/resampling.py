@@ -62,7 +62,7 @@ class Sampling:
 
     @property
     def support(self) -> float:
-        """How far a sample of the plane may lie from the centre of the one that it counts for."""
+        """The largest distance between a sample of the result and a sample of the plane that it uses."""
         return max(1.0, self.scale)
 
     @property

@@ -35,7 +35,7 @@ class SkipPlan:
         self._times: list[int] = []
 
     def is_spare(self, stamp: Stamp, ended: bool) -> bool:
-        """Whether no tick falls on the frame of this packet. `ended`: the log has the last packet."""
+        """Return whether no tick needs the frame of this packet. `ended`: the log has the last packet."""
         origin, last = self._timeline.origin, self._timeline.last
         if origin is None or last is None or stamp.pts is None or stamp.pts <= last:
             return False
@@ -69,13 +69,13 @@ class SkipPlan:
 
 
 def _rises(near: list[Stamp]) -> bool:
-    """Whether frames are shown in the order in which they are decoded."""
+    """Return whether frames are shown in the order in which they are decoded."""
     times = [stamp.pts for stamp in near if stamp.pts is not None]
     return all(sooner < later for sooner, later in pairwise(times))
 
 
 def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
-    """Whether no frame can have slipped past another one, as far as the decoding stamps tell.
+    """Return whether the decoding stamps show that no frame has changed places with another.
 
     A frame that slipped lies closer to others than the packets are decoded after each other.
     """
@@ -85,7 +85,7 @@ def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
 
 
 def _is_shuffled(near: list[Stamp]) -> bool:
-    """Whether a frame is shown after one that was decoded too long after it for any decoder to wait."""
+    """Return whether a frame is shown after one that is decoded later than any decoder would wait."""
     highest: int | None = None
     for position in range(NEIGHBOURS, len(near)):
         held = near[position - NEIGHBOURS].pts

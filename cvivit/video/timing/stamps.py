@@ -139,7 +139,7 @@ class SortedStamps:
 
 
 def are_decoding_times(stamps: list[Stamp]) -> bool:
-    """Whether the packets of a reordered stream state when they are decoded, but not when they are shown.
+    """Return whether packets of a reordered stream state when they are decoded, but not when they are shown.
 
     The presentation times are missing then, or made up: all as much later than the decoding times.
     """

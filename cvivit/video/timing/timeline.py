@@ -174,7 +174,7 @@ class Timeline:
         return time + self._wrap * turns
 
     def _goes_back(self, stamp: Stamp, last: Fraction | int, later: list[int]) -> bool:
-        """Whether the frames that follow `stamp` go on from its time, and not from that of the one before.
+        """Return whether the frames after `stamp` continue from its time, and not from the time before it.
 
         The following frames may catch up with the last one. They do so in usual steps after a join, and with
         one large step where the ones that went back were slips.
@@ -186,7 +186,7 @@ class Timeline:
         return bool(below) and above[0] - below[-1] <= 2 * self._period(stamp)
 
     def _decoding_denies(self, stamp: Stamp, step: Fraction | int) -> bool:
-        """Whether the decoding stamps show that no gap of this length is there."""
+        """Return whether the decoding stamps show that there is no gap of this length."""
         if not self._states_decoding:
             return False
         # Decoding runs ahead of showing. A gap before the last few frames is not in the decoding stamps.

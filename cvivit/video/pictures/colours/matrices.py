@@ -96,7 +96,7 @@ class Affine:
 
 
 def decoding(colours: Colours, model: Model, bits: int, *, scale: int = 1) -> Affine:
-    """Return what turns samples of `bits` into R'G'B' from 0 to `scale`, or into what it is made of.
+    """Return the map from samples of `bits` to R'G'B' from 0 to `scale`, or to an intermediate colour space.
 
     That is L'M'S' for ICtCp, and Y'CbCr with chroma from -0.5 to 0.5 for constant luminance.
 
