@@ -82,7 +82,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
-        redirect_slashes=False,  # such a redirect would lead to whatever host the client named
+        redirect_slashes=False,  # such a redirect would lead to the host that the client named
     )
     app.state.app_state = app_state
     app.state.api_keys = keys

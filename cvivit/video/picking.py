@@ -133,7 +133,7 @@ class _Picker:
         stream, limits = track.stream, self._video.limits
         framer = self._framers(stream)
         if not self._exact:
-            # Damage is an error at once, since threads race to report what they concealed.
+            # With several threads any damage is an error at once, because the order of their reports varies.
             stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         rate = stream.average_rate or stream.guessed_rate
         time_base = _time_base(track)

@@ -169,7 +169,7 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: st
         write = _write_gif if name == "gif" else _write_yuv
         try:
             write(output, stream, first.shape, itertools.chain([first], pictures), rate)
-        except (av.ArgumentError, av.ExternalError) as error:  # what encoders say of sizes beyond theirs
+        except (av.ArgumentError, av.ExternalError) as error:  # an unsupported size
             height, width = first.shape[:2]
             raise ValueError(f"frames of {height}x{width} cannot be written as {name}") from error
 

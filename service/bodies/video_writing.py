@@ -61,7 +61,7 @@ async def write_clips(
     try:
         async for clip in clips:
             await queue.put(clip)
-            if writing.done():  # it failed: awaiting it below raises why
+            if writing.done():  # it failed: awaiting it below raises the error
                 break
         queue.end()
         with record.stage("write"):

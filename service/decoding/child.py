@@ -45,7 +45,7 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
             except MemoryError as error:
                 channel.send(pack_error(error))
                 return  # FFmpeg may have kept some of the memory: a new process is safer
-            except Exception as error:  # whatever it is, it concerns only this video
+            except Exception as error:  # any error concerns only this video
                 channel.send(pack_error(error))
             else:
                 channel.send(pack({"end": 1}))

@@ -89,7 +89,8 @@ class ProxyMiddleware:
         if host and HOST.fullmatch(host[0]):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             scope["headers"] = [(b"host", host[0].encode("ascii")), *others]
-        # Each proxy appends whom it heard from. Whoever is first from the right and no proxy is the client.
+        # Each proxy appends whom it heard from. The first from the right that is not a trusted proxy is the
+        # client.
         for hop in reversed(_values(headers, "x-forwarded-for")):
             address = _address(hop.strip("[]"))
             if address is None:

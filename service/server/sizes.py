@@ -69,7 +69,7 @@ class Sizes:
         share = int(DECODERS_SHARE * memory_bytes)
         decoders, decoder_memory = settings.decoders, settings.decoder_memory_bytes
         if decoders is None:
-            # Rather one decoder that can read every video than two that cannot.
+            # One decoder that can read every video is better than two that cannot.
             each = decoder_memory or decoder_bytes(settings.max_pixels)
             fitting = share // max(1, each - NEVER_RESIDENT_BYTES)
             decoders = max(1, min(fitting, max(LEAST_DECODERS, cores // CORES_PER_DECODER)))

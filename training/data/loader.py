@@ -86,7 +86,7 @@ class ClipLoader:
         )
         for message in _messages(stream, self._workers, self._prefetch, self._context):
             batch = _batch(message)
-            # Before the yield: whoever saves the position now has taken this batch.
+            # Before the yield, because a position that is saved after it must count this batch as taken.
             self._states[message.worker] = message.state
             self._next = (message.worker + 1) % len(self._states)
             yield batch
@@ -110,7 +110,7 @@ class ClipLoader:
         theirs = state["topology"]
         differing = {name for name, ours in self._topology.items() if not _agree(theirs.get(name), ours)}
         if "shards" in differing:
-            differing.discard(SAME_NAMES)  # of other names: that their contents differ goes without saying
+            differing.discard(SAME_NAMES)  # other names always have other contents
         if not differing:
             self._next = state["next"]
             self._states = list(state["workers"])

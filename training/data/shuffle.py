@@ -113,7 +113,7 @@ class ShuffledSamples:
             )
             self._refilling = False
             for index in order[self.position.taken :]:
-                # Before the yield: whoever saves the position after this sample has taken it.
+                # Before the yield, because a position that is saved after it must count this sample as taken.
                 self.position = replace(self.position, taken=self.position.taken + 1)
                 yield block[index].sample
             last = block[-1]

@@ -119,7 +119,7 @@ class Feeder(Generic[T]):
         while True:
             self._requests.get()
             if self._stopped:
-                # Here rather than whenever it is collected: that could be while the interpreter ends.
+                # Here, because the garbage collector could end it while the interpreter exits.
                 if isinstance(self._items, Generator):
                     self._items.close()
                 return

@@ -48,7 +48,7 @@ def choose_cuda(needed_bytes: int = 0) -> torch.device | None:
         if reason is None:
             try:
                 free[index] = torch.cuda.mem_get_info(index)[0]
-            except RuntimeError:  # used by another process alone, or broken
+            except RuntimeError:  # another process uses it exclusively, or it is broken
                 reason = "it is unavailable"
             else:
                 if free[index] < needed_bytes:

@@ -81,7 +81,7 @@ class KernelSelection:
 
                 self._packed = PackedNetwork(model, device, dtype)
                 self._model = copy.deepcopy(model)
-            except Exception as error:  # whatever it is, the plain modules can go on
+            except Exception as error:  # the plain modules compute, whatever the error is
                 self.fall_back(error)
         elif precision == "fast":
             logger.warning("the plain modules compute: %s", self.kernels.reason)
@@ -119,7 +119,7 @@ class KernelSelection:
         """Let the plain modules compute from now on, and say why in the log."""
         self._packed = self._model = None
         if isinstance(reason, Exception):
-            # The reason may be passed on to strangers, and the text of a library may hold a path.
+            # The reason may be shown to clients, and the message of a library may contain a path.
             said = f"the kernels failed with {type(reason).__name__}"
             logger.warning("the plain modules compute: %s: %s", said, reason)
         else:

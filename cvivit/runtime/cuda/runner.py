@@ -169,7 +169,7 @@ class CUDARunner(BaseRunner):
     def submit(self, operation: Operation, batch: Tensor, out: Tensor) -> Pending:
         """Send as many clips to the device as it takes at once, and return without waiting."""
         if batch.dtype != torch.uint8:
-            batch = batch.to(self._plain.token_dtype)  # a quarter of what int64 takes on the bus
+            batch = batch.to(self._plain.token_dtype)  # a quarter of the bytes of int64 to copy
         pending = Pending(self, operation, batch, out)
         with self._lock:
             note_computing_thread()

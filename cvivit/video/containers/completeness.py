@@ -86,7 +86,7 @@ def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
         if element is None:
             return (
                 size - offset >= HEADER_BYTES
-            )  # cut inside a header; or no element, and not for us to judge
+            )  # a header is cut; or this is no element, and the file is accepted
         identity, header, length = element
         offset += header
         if length is not None:
@@ -131,7 +131,7 @@ def _gif_is_whole(file: BinaryIO, size: int) -> bool:
                 return False
             offset, inside = offset + 11 + _gif_palette_bytes(block[9]), True
         else:
-            return True  # the trailer; or no block, and not for us to judge
+            return True  # the trailer; or this is no block, and the file is accepted
     return True
 
 

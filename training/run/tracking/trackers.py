@@ -72,7 +72,7 @@ class RunTrackers:
         self._trackers = [accelerator.get_tracker(name) for name in names]
         settings = config.model_dump(mode="json")
         for tracker in self._trackers:
-            if tracker.name == "tensorboard":  # its own form for settings takes no nested ones
+            if tracker.name == "tensorboard":  # the tracker's own form for settings takes no nested ones
                 text = json.dumps(settings, indent=4).replace("\n", "\n    ")
                 tracker.writer.add_text("configuration", f"    {text}", global_step=step)
             else:

@@ -41,7 +41,7 @@ def run(
         began = time.perf_counter()
         try:
             figures = STAGES[name](check)
-        except Exception as error:  # whatever it is, the other stages tell something
+        except Exception as error:  # the other stages run, whatever the error is
             figures = {"error": f"{type(error).__name__}: {error}"}
         ok = "error" not in figures and "wrong" not in figures
         report[name] = {"ok": ok, "seconds": time.perf_counter() - began} | figures
