@@ -33,7 +33,7 @@ class AppState:
     """Everything that lives as long as the app. Entering it as a context starts it, and leaving it stops it.
 
     Args:
-        settings: of the app.
+        settings: the settings of the app.
         tokenizers: already loaded, one per device. They are used in place of `settings.model`.
         in_background: whether entering returns before the start is complete. `failure` then keeps its error.
     """

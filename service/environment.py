@@ -75,7 +75,7 @@ def unknown_variables(environment: Mapping[str, str], settings: Collection[str])
     """Return the variables with our prefix that set nothing, in alphabetical order.
 
     Args:
-        environment: of the process.
+        environment: the environment variables of the process.
         settings: names of the settings, in lower case and without the prefix.
     """
     known = {name.upper() for name in settings}

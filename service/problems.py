@@ -134,7 +134,7 @@ def answer(error: BaseException, path: str, root_path: str = "") -> ProblemAnswe
 
     Args:
         error: why the request failed.
-        path: of the request, as its client sees it.
+        path: the path of the request, as its client sees it.
         root_path: the prefix that a proxy adds to every path. Links begin with it.
     """
     shown: CViViTError

@@ -36,7 +36,7 @@ def measure_agreement(
         device: "auto", "cpu" or "cuda:N".
         compositions: how many random batches to encode in "exact".
         largest: the most clips in a composition.
-        seed: of the random draws.
+        seed: the seed of the random draws.
         progress: called after each composition with the number done and the number of all.
 
     Returns:

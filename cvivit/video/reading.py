@@ -61,7 +61,7 @@ def read_frames(
         start: seconds after the first frame appeared, where reading begins. What lies before is passed over
             as far as the index of the file allows.
         seconds: how much is read from there on, at most. None means to the end.
-        threads: that the decoder may use; 0 is one for each core. The outcome does not depend on it.
+        threads: how many threads the decoder may use; 0 is one for each core. They do not change the result.
         salvage: if the end of the file is missing, yield the pictures that are there, and then raise
             CorruptVideoError. Otherwise it is raised at once.
         strict: decode every frame, also those that no picture needs, so that damage in any of them is found.

@@ -31,8 +31,8 @@ async def archive_clips(
     The files are stored, since MP4 does not compress further. Memory holds one of them at a time.
 
     Args:
-        app_state: of the app.
-        record: of the request.
+        app_state: the state of the app.
+        record: the record of the request.
         clips: uint8 (t h w 3) each. They are closed in the end.
         fps: frames a second of the videos.
 

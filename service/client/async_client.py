@@ -51,7 +51,7 @@ class AsyncClient:
     `service.client.retrying`. An answer that has begun is not asked for again.
 
     Args:
-        url: of the server, with a path prefix if it has one.
+        url: the URL of the server, with a path prefix if it has one.
         api_key: for a server that asks for keys.
         timeout: seconds that the server may be silent. For `encode` and `reconstruct` it is silent until the
             work is done, so choose the timeout for your longest video.

@@ -23,7 +23,7 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
     """Do the jobs that come over a socket, until it closes or until a video has used up the memory.
 
     Args:
-        descriptor: of the socket.
+        descriptor: the descriptor of the socket.
         memory_bytes: limit of the address space.
         file_bytes: limit of a written file.
         cpu_seconds: limit of a core's time for each job.

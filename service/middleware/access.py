@@ -36,7 +36,7 @@ class AccessMiddleware:
 
     Args:
         app: the next application.
-        keys: those that are known.
+        keys: the keys that are accepted.
         opened: paths that need no key, as `open_paths` returns them.
     """
 

@@ -27,7 +27,7 @@ class ObserveMiddleware:
 
     Args:
         app: what answers.
-        metrics: where requests are counted.
+        metrics: the metrics that count requests.
         routes: paths that are routes. Any other path is counted as "other", so that clients cannot create new
             series.
     """

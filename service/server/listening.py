@@ -29,7 +29,7 @@ class UnixListener(socket.socket):
     """A Unix socket to listen on, which knows its file even after it was closed.
 
     Args:
-        path: of the file, which is made.
+        path: the path of the file, which is made.
 
     Raises:
         OSError: there is something else at `path`, another process listens there, or the system refuses.

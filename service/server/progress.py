@@ -24,7 +24,7 @@ class SendProgress:
     """Watches the bytes of one connection that were written and have not reached the client.
 
     Args:
-        transport: of the connection.
+        transport: the transport of the connection.
         seconds: time without progress after which the client is cut.
         cut: called then.
     """

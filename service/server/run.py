@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
 
     Args:
         app: made by `create_app`.
-        settings: those of the same app.
+        settings: the settings of the same app.
 
     Raises:
         ConfigError: the certificate cannot be used.

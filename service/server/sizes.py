@@ -60,9 +60,9 @@ class Sizes:
         """Return the sizes that `settings` ask for, or that follow from the machine.
 
         Args:
-            settings: of the server.
-            cores: that the process may use; read from the system if None.
-            memory_bytes: that the process may use; read from the system if None.
+            settings: the settings of the server.
+            cores: the cores that the process may use; read from the system if None.
+            memory_bytes: the memory in bytes that the process may use; read from the system if None.
         """
         cores = usable_cores() if cores is None else cores
         memory_bytes = usable_memory() if memory_bytes is None else memory_bytes
@@ -95,7 +95,7 @@ class Sizes:
 
         Args:
             server_bytes: memory that the server uses with its model loaded and warm.
-            max_pixels: of the settings.
+            max_pixels: the limit `max_pixels` of the settings.
             all_end: whether the kernel kills all processes if memory runs out; read from the system if None.
         """
         warnings = []

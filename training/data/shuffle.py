@@ -52,9 +52,9 @@ class ShuffledSamples:
     """The samples of one reader. `position` is that of the next sample.
 
     Args:
-        shards: of all readers, in the order that the user gave.
-        suffixes: of the files in a sample that are wanted.
-        seed: of every order.
+        shards: the shards of all readers, in the order that the user gave.
+        suffixes: the suffixes of the files in a sample that are read.
+        seed: the seed of every random order.
         buffer: samples in a block.
         reader: which reader this is.
         bad: counts the shards that cannot be read.

@@ -74,7 +74,7 @@ class ClipStream(IterableDataset[WorkerMessage]):
         states: the position of each worker, from `WorkerMessage.state`, or None to start.
         first: the worker whose turn it is. Loaders ask workers in turn, beginning with their own first.
         once: whether to end after the epoch, with a last batch that may be smaller.
-        status: where workers say what they read.
+        status: the place where workers note what they read.
     """
 
     def __init__(

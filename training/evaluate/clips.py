@@ -84,8 +84,8 @@ def read_evaluation_clips(
     """Yield the clips of shards, then those of videos, with a SkippedSample for each that cannot be read.
 
     Args:
-        inputs: where the clips are.
-        config: of the network, whose form the clips get.
+        inputs: the files that hold the clips.
+        config: the network, which decides the size, length and rate of the clips.
         limit: the most clips to yield: the first ones.
 
     Raises:

@@ -72,7 +72,7 @@ def summarize(
     """Return the manifest.
 
     Args:
-        settings: with which the clips were cut.
+        settings: the settings with which the clips were cut.
         inputs: from `fingerprint_inputs`.
         splits: the split of each source, by digest.
         used: sources that gave clips or stills. One with a reason gave only a part.

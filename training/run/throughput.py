@@ -88,7 +88,7 @@ class Throughput:
 
     Args:
         config: the run.
-        device: of this process.
+        device: the device of this process.
         world_size: processes, which are assumed to be alike.
     """
 

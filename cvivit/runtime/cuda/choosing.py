@@ -20,7 +20,7 @@ def why_unsupported(capability: tuple[int, int], architectures: list[str]) -> st
     code (compute_80) on every newer one.
 
     Args:
-        capability: of the device, such as (9, 0).
+        capability: the capability of the device, such as (9, 0).
         architectures: what the build was compiled for, as `torch.cuda.get_arch_list` says it.
     """
     major, minor = capability

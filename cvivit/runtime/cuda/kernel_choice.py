@@ -57,8 +57,8 @@ class KernelSelection:
         choice: "auto", or "plain" for the plain modules.
         model: the network. Its weights are copied.
         device: a CUDA device, or the CPU with Triton's interpreter.
-        precision: of the runner.
-        dtype: of the products.
+        precision: the precision of the runner.
+        dtype: the type of the products.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class PackedNetwork:
     Args:
         model: the network. Its weights are copied.
         device: a CUDA device, or the CPU with Triton's interpreter.
-        dtype: of products' operands and of activations.
+        dtype: the type of products' operands and of activations.
         lookup: how the lookup's float32 products are computed.
         fused_feed_forward: whether the first product of the feed-forward block is Triton's, with the gate
             inside, or cuBLAS's, with the gate after it.

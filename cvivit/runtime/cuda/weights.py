@@ -110,8 +110,8 @@ class Packer:
 
     Args:
         device: where the weights go.
-        dtype: of the operands of products. Everything that is added or multiplied element by element stays
-            float32.
+        dtype: the type of the operands of products. Everything that is added or multiplied element by element
+            stays float32.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -84,9 +84,8 @@ def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
             break
         element = parse_element(_read(file, offset, HEADER_BYTES))
         if element is None:
-            return (
-                size - offset >= HEADER_BYTES
-            )  # a header is cut; or this is no element, and the file is accepted
+            # If less than a header is left, the file was cut. Otherwise this is no element, and is accepted.
+            return size - offset >= HEADER_BYTES
         identity, header, length = element
         offset += header
         if length is not None:

@@ -204,5 +204,5 @@ def _fits_float32(rows: Sampling, columns: Sampling, sample_bits: int) -> bool:
 
 
 # On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
-# not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
+# not have them. Here it asks before a process that reads untrusted videos is held to a limit of memory.
 np.matmul(np.ones((4, 64)), np.ones((64, 64)))

@@ -57,7 +57,7 @@ class Orientation:
 def stated_peak(frame: VideoFrame) -> float | None:
     """Return the light in cd/m² of the brightest pixel that a frame states, or None.
 
-    That of the contents (MaxCLL) comes first, then that of the display they were made on.
+    The light of the contents (MaxCLL) is preferred to that of the display on which they were mastered.
     """
     content = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
     if content is not None and len(content) >= 4:
