@@ -181,7 +181,7 @@ class Lifecycle:
 
         The first call spares streams, which see it at their next item. A stream whose client reads nothing is
         stuck in sending and never asks for the next item; a second call cancels it. The second call spares
-        what the first has cancelled: those requests are about to be answered.
+        the requests that the first has cancelled, because they are about to be answered.
         """
         spared = self._dropped if self._dropping else self._streams
         for task in self._tasks - spared:

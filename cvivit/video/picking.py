@@ -115,7 +115,7 @@ class _Picker:
             raise CorruptVideoError(TRUNCATED)
 
     def _start_place(self) -> tuple[Fraction | int, int] | None:
-        """Return the time stamp of the first frame, and where to seek for the part that is asked for."""
+        """Return the time stamps of the first frame and of the keyframe from which reading starts."""
         with opened_track(self._video, threads=1) as track:
             time_base = _time_base(track)
             log = StampLog()
@@ -226,7 +226,7 @@ def _check_end(track: OpenTrack, decoder: Decoder) -> None:
 
 
 def _index_was_too_large(track: OpenTrack) -> bool:
-    """Whether an MP4 claims frames, and so many that FFmpeg may have had no memory for their index."""
+    """Return whether an MP4 claims so many frames that FFmpeg may have had no memory for their index."""
     return (
         track.source.kind is Container.ISO
         and track.stream.frames > _INDEX_FRAMES

@@ -57,9 +57,9 @@ def read_frames(
     Args:
         source: a path, bytes, or a binary file object, which is read from its beginning.
         clip_format: size, rate and fit; those of the released model by default.
-        limits: what the video may cost; nothing is limited by default.
-        start: seconds after the first frame appeared, where reading begins. What lies before is passed over
-            as far as the index of the file allows.
+        limits: the limits of the video; nothing is limited by default.
+        start: seconds after the first frame appeared, where reading begins. The part before it is not
+            decoded, as far as the index of the file allows.
         seconds: how much is read from there on, at most. None means to the end.
         threads: how many threads the decoder may use; 0 is one for each core. They do not change the result.
         salvage: if the end of the file is missing, yield the pictures that are there, and then raise
@@ -73,7 +73,7 @@ def read_frames(
         CorruptVideoError: truncated, broken halfway, or without usable time stamps. Pictures from before the
             break were yielded.
         ResolutionChangedError: frames of another size than the first one's.
-        VideoTooLargeError: a limit was passed.
+        VideoTooLargeError: a limit was exceeded.
         ConfigError: (a ValueError) `start` or `seconds` is out of range.
         OSError: a path that cannot be opened.
     """

@@ -13,7 +13,7 @@ WORK_PATHS = frozenset({"/encode", "/decode", "/reconstruct"})
 
 
 def is_work(scope: Scope) -> bool:
-    """Return whether a request is work for the model, which is what the limits on requests count."""
+    """Return whether a request is work for the model. Only such requests count for the limits."""
     return scope["type"] == "http" and scope["method"] == "POST" and route_path(scope) in WORK_PATHS
 
 

@@ -102,7 +102,7 @@ class GuardedProtocol(H11Protocol):
             self._stop_clock()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Decide what the end of the client's sending means. Returns whether the connection stays open.
+        """Return whether the connection stays open when the client has stopped sending.
 
         A client that leaves and one that only has nothing more to send (`nc -N`, some proxies) look alike
         until something is written to them. So the setting `half_close` decides.
@@ -182,7 +182,7 @@ class GuardedProtocol(H11Protocol):
             self._wire.close_now()
 
     def _set_clock(self, seconds: float) -> None:
-        """Cut the connection after `seconds`, in place of what the clock was set to before."""
+        """Set the clock to cut the connection after `seconds`. The time that was set before is dropped."""
         self._stop_clock()
         self._clock = self.loop.call_later(seconds, self._abort)
 

@@ -84,7 +84,7 @@ def unacknowledged(sock: Any) -> int:
     """Return the bytes that lie in a socket's send buffer; 0 if it is closed or the system does not say.
 
     Args:
-        sock: a socket, or what an event loop shows in place of one; None if there is none.
+        sock: a socket, or the object with which an event loop wraps one; None if there is none.
     """
     if sock is None:
         return 0

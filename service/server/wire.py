@@ -134,7 +134,7 @@ class GentleTransport:
             self._wrote(len(data))
 
     def close_now(self) -> None:
-        """Close as soon as what was written has left."""
+        """Close as soon as all written bytes have been sent."""
         self.ended = True
         self._transport.close()
 

@@ -152,8 +152,8 @@ def _beside_released() -> WeightsFile:
 def _torchvision() -> WeightsFile:
     """Return torchvision's file from torch's own cache, or download it there.
 
-    Ask the address a quick question first: torch's download has no timeout, and waits for ever where a
-    firewall drops what is sent.
+    A quick request is sent first, because torch's download has no timeout, and waits for ever behind a
+    firewall that drops packets.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG16_ADDRESS.rpartition("/")[2]
     if not path.exists():

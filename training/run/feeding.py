@@ -109,7 +109,7 @@ class Feeder(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """End the thread, and what it reads from. A thread that hangs in a read ends with the process."""
+        """End the thread, and close its source. A thread that hangs in a read ends with the process."""
         hangs, self._stopped = self._stopped, True
         self._requests.put(None)
         if not hangs:

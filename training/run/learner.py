@@ -140,7 +140,7 @@ class Learner:
         }
 
     def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
-        """Load what a checkpoint holds.
+        """Load the contents of a checkpoint.
 
         Raises:
             CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.

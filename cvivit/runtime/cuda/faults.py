@@ -38,8 +38,8 @@ FORKED: Final = re.compile(r"re-initialize CUDA in forked subprocess|initializat
 def fault_of(error: BaseException, probe: Callable[[], None]) -> Fault:
     """Return the cause of an error.
 
-    Libraries such as cuBLAS report a lost device and a bad argument alike, as a plain RuntimeError. So where
-    the message does not tell, the device is asked: one that still computes is not lost.
+    Libraries such as cuBLAS report a lost device and a bad argument alike, as a plain RuntimeError. If the
+    message does not tell them apart, the device is probed: one that still computes is not lost.
 
     Args:
         error: what was raised.

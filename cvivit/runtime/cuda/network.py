@@ -254,7 +254,7 @@ class PackedNetwork:
 
 
 def _generate_positions(layer: PackedLayer, x: Tensor, places: Tensor) -> Tensor:
-    """Return the rows `x`, of which `places` is the view `b T H W d`, with positions added."""
+    """Return the rows `x` with positions added. `places` is the view `b T H W d` of the rows."""
     if layer.position_weight is None or layer.position_bias is None:
         return x
     out: Tensor = generate_positions(places, layer.position_weight, layer.position_bias)

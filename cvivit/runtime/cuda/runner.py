@@ -239,7 +239,7 @@ class CUDARunner(BaseRunner):
         piece.call.arrived += len(piece.out)
 
     def _give_up(self) -> None:
-        """Forget what is on its way. Other calls whose clips are among it send them again."""
+        """Forget all batches on the device. Other calls whose clips were in them send these again."""
         while self._flight:
             piece = self._flight.pop()
             self._transfers.abandon(piece.ticket.slot)

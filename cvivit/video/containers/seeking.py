@@ -25,7 +25,7 @@ _TRIES: Final = 3
 
 
 def may_seek(video: VideoFile, start: float) -> bool:
-    """Whether a file may be read from its middle without changing the times of its frames.
+    """Return whether a file may be read from its middle without changing the times of its frames.
 
     In MP4 and Matroska a frame's place on the clock is its time stamp less that of the first frame, unless
     stamps contradict each other. An MP4 tells beforehand whether they may: presentation times far from

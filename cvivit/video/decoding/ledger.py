@@ -48,7 +48,7 @@ class Ledger:
         self._doubted.add(stamp.index)
 
     def doubts(self, last: int) -> bool:
-        """Whether one of the last packets gave no frame: PyAV drops their errors when it flushes."""
+        """Return whether one of the last packets gave no frame. PyAV drops their errors when it flushes."""
         return any(index >= last - 4 * MOST_HELD for index in self._doubted)
 
     def forgive(self, stamp: Stamp) -> None:

@@ -86,7 +86,7 @@ def parameter_sets(codec: str, extradata: bytes) -> Iterator[bytes]:
 
 
 def has_fields(parameters: bytes) -> bool:
-    """Whether pictures of H.264 with this parameter set may be coded as fields. Where unsure, they may."""
+    """Return whether pictures of H.264 with this parameter set may be coded as fields. In doubt: yes."""
     try:
         return not _frames_only(_Bits(parameters[1:]))
     except IndexError:

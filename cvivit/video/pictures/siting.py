@@ -34,9 +34,9 @@ def siting_of(frame: VideoFrame, *, stated: bool) -> Siting:
     """Return the siting of a frame's chroma.
 
     FFmpeg knows it, but PyAV does not tell. So a small frame with the properties of `frame` is given a ramp
-    as its chroma, and FFmpeg is asked to spread it over all pixels: what it makes of the ramp tells the
-    siting. FFmpeg takes frames of no siting for centred ones, so a centred ramp counts only where the file is
-    known to have stated a siting.
+    as its chroma, and FFmpeg scales the chroma up to all pixels. The values that come out tell the siting.
+    FFmpeg takes frames of no siting for centred ones, so a centred ramp counts only where the file is known
+    to have stated a siting.
     """
     try:
         small = VideoReformatter().reformat(

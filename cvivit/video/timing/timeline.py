@@ -223,7 +223,7 @@ class Timeline:
         return self._start + period
 
     def _period(self, stamp: Stamp | None) -> Fraction | int:
-        """Return the usual time between two frames, by the frames nearby or by what the file states."""
+        """Return the usual time between two frames, from the frames nearby or from the stated frame rate."""
         near = self._log.usual_gap(stamp.index) if stamp is not None else 0
         stated = self._stated_period
         if near and abs(near - stated) > (1 if stated < 20 else stated / 20):

@@ -143,7 +143,7 @@ class CheckpointStore:
         return final
 
     def newest_sound(self) -> tuple[int | None, list[str]]:
-        """Return the newest sound step, or None without any checkpoint, and what is wrong with newer ones.
+        """Return the newest sound step, or None without any checkpoint, and the faults of newer checkpoints.
 
         Raises:
             CheckpointCorruptError: there are checkpoints, and none is sound.

@@ -31,7 +31,7 @@ NAMES_FILE: Final = "trackers.json"
 
 
 def refuse_absent(trackers: Sequence[str]) -> None:
-    """Raise ConfigError if a tracker is not installed. accelerate would go on without it in silence."""
+    """Raise ConfigError if a tracker is not installed. accelerate would leave it out without an error."""
     present = {str(tracker) for tracker in get_available_trackers()}
     absent = sorted(set(trackers) - present - {"all"})
     if absent:
@@ -94,7 +94,7 @@ class RunTrackers:
                 tracker.log(named, step=step)
 
     def finish(self) -> None:
-        """Let the trackers send what they still hold."""
+        """Let the trackers send their remaining data."""
         for tracker in self._trackers:
             tracker.finish()
 

@@ -97,7 +97,7 @@ def recording(
 ) -> Iterator[list[tuple[Launch, tuple[torch.dtype | int, ...]]]]:
     """Collect the launches of the body, and the types of their arguments, instead of launching them.
 
-    What the kernels would have written stays undefined. This is how kernels are compiled ahead of time: the
+    The results of the kernels stay undefined. This is how kernels are compiled ahead of time: the
     body runs the network, so the list cannot miss what the network launches.
 
     Args:
