@@ -179,7 +179,7 @@ class CUDARunner(BaseRunner):
         return pending
 
     def finish(self, pending: Pending) -> None:
-        """Return once all of a call's clips have arrived."""
+        """Wait until all results of a call are on the host."""
         with self._lock:
             while pending.arrived < len(pending.batch):
                 self._send(pending)

@@ -59,7 +59,7 @@ class Stage:
         return [instruction for instruction in self.instructions if instruction.keyword == keyword]
 
     def last(self, keyword: str) -> Instruction:
-        """Return the instruction that counts where only the last one does.
+        """Return the last instruction of a kind of which only the last one counts.
 
         Raises:
             DockerfileError: there is none.
@@ -87,7 +87,7 @@ def parse(text: str) -> Dockerfile:
     """Read a Dockerfile.
 
     Raises:
-        DockerfileError: an instruction stands before the first FROM that may not, or there is no FROM.
+        DockerfileError: there is no FROM, or an instruction before the first FROM is not allowed there.
     """
     arguments: dict[str, str] = {}
     heads: list[tuple[str, str]] = []

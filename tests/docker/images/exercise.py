@@ -25,7 +25,7 @@ def exercise_service(sandbox: Sandbox, image: Stage, model: str, clip: Path) -> 
     """Start the service, wait for its HEALTHCHECK, tokenize a clip and back, and stop it.
 
     Raises:
-        RuntimeError: something does not hold.
+        RuntimeError: the image does not do what its documentation says.
     """
     port = _free_port()
     binds = list(sandbox.binds)

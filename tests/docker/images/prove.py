@@ -49,10 +49,10 @@ class Builder:
     """Builds the stages of a Dockerfile, each in a folder of its own.
 
     Attributes:
-        context: what COPY takes from.
-        base: the stand-in for every base image.
-        work: where the stages are made.
-        binds: shown to RUN steps.
+        context: the folder that COPY reads from.
+        base: the chroot that replaces every base image.
+        work: the folder in which the stages are made.
+        binds: files that are visible to RUN steps.
         passed: variables for RUN steps alone, as an engine passes its proxy's.
     """
 
@@ -129,7 +129,7 @@ class Builder:
 
 
 def make_base(base: Path) -> None:
-    """Make the stand-in for the base image, unless it is there, with Python where the image has it."""
+    """Make the chroot that replaces the base image, unless it exists, with Python at the same path."""
     if not base.exists():
         suite, packages = STAND_IN
         partial = base.with_name(f"{base.name}.partial")
