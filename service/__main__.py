@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from service.server.startup import end_quietly_on_signals, open_missing_streams
+from service.server.startup import choose_how_threads_wait, end_quietly_on_signals, open_missing_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,12 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     open_missing_streams()
+    choose_how_threads_wait()
     if words[:1] == ["bench"]:
         from service.bench import main as bench
 
         return bench(words[1:])
     end_quietly_on_signals()
-    # Imported here, because the two calls above have to come before anything that takes long to import.
+    # Imported here, because the calls above have to come before anything that takes long to import.
     from service.server.command_line import run
 
     return run(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
@@ -16,6 +16,7 @@ from cvivit.video.containers.kinds import Container
 from cvivit.video.containers.opening import BROKEN, OpenTrack, VideoFile, opened_track
 from cvivit.video.containers.seeking import find_keyframe, may_seek, seek
 from cvivit.video.decoding.decoder import Decoder, OddityError
+from cvivit.video.pictures.framing import Framer
 from cvivit.video.timing.skipping import SkipPlan
 from cvivit.video.timing.stamps import Stamp, StampLog
 from cvivit.video.timing.ticks import Ticks
@@ -51,28 +52,30 @@ class PickedFrame:
     """A frame that one tick or more fall on."""
 
     frame: VideoFrame
-    stream: VideoStream
-    """Where it came from. It changes where a file is read again with one thread."""
+    framer: Framer
+    """What makes pictures of the frames of its stream."""
     ticks: int
 
 
-def pick_frames(video: VideoFile, picking: Picking, *, threads: int) -> Iterator[PickedFrame]:
+def pick_frames(
+    video: VideoFile, picking: Picking, *, threads: int, framers: Callable[[VideoStream], Framer]
+) -> Iterator[PickedFrame]:
     """Yield the frames that ticks fall on. Errors are those of `cvivit.video.read_frames`.
 
     With several threads a file that is not sound in every respect is read again with one. What was given is
-    then passed over.
+    then passed over. `framers` makes the framer of a stream before its first frame is decoded.
     """
     given = 0
     if threads != 1:
         try:
-            for picked in _Picker(video, picking, threads=threads).frames():
+            for picked in _Picker(video, picking, threads=threads, framers=framers).frames():
                 yield picked
                 given += picked.ticks
         except OddityError:
             pass
         else:
             return
-    for picked in _Picker(video, picking, threads=1).frames():
+    for picked in _Picker(video, picking, threads=1, framers=framers).frames():
         repeated = min(given, picked.ticks)
         given -= repeated
         if picked.ticks > repeated:
@@ -82,10 +85,18 @@ def pick_frames(video: VideoFile, picking: Picking, *, threads: int) -> Iterator
 class _Picker:
     """One pass over a file."""
 
-    def __init__(self, video: VideoFile, picking: Picking, *, threads: int) -> None:
+    def __init__(
+        self,
+        video: VideoFile,
+        picking: Picking,
+        *,
+        threads: int,
+        framers: Callable[[VideoStream], Framer],
+    ) -> None:
         self._video = video
         self._picking = picking
         self._threads = threads
+        self._framers = framers
         self._exact = threads == 1
         self._picked = 0
         self._failure: CorruptVideoError | None = None
@@ -120,6 +131,7 @@ class _Picker:
 
     def _pick(self, track: OpenTrack, origin: Fraction | int | None) -> Iterator[PickedFrame]:
         stream, limits = track.stream, self._video.limits
+        framer = self._framers(stream)
         if not self._exact:
             # Damage is an error at once, since threads race to report what they concealed.
             stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
@@ -152,9 +164,10 @@ class _Picker:
             if timeline.mended and plan is not None and not self._exact:
                 # What is left out would depend on how far the threads are ahead of this frame.
                 raise OddityError
-            _check_length(shown.end * time_base, limits.max_seconds)
+            if limits.max_seconds is not None:
+                _check_length(shown.end * time_base, limits.max_seconds)
             if current is not None and (count := ticks.until(shown.start)):
-                yield self._give(current, stream, count)
+                yield self._give(current, framer, count)
                 if ticks.over:
                     return
             current, end = frame, shown.end
@@ -167,7 +180,7 @@ class _Picker:
             if not self._picked and not count and picking.start == 0:
                 count = 1
             if count:
-                yield self._give(current, stream, count)
+                yield self._give(current, framer, count)
         if self._failure is not None:
             raise self._failure
         if not self._picked:
@@ -186,9 +199,9 @@ class _Picker:
             self._failure = error
             yield from decoder.drained()
 
-    def _give(self, frame: VideoFrame, stream: VideoStream, ticks: int) -> PickedFrame:
+    def _give(self, frame: VideoFrame, framer: Framer, ticks: int) -> PickedFrame:
         self._picked += ticks
-        return PickedFrame(frame=frame, stream=stream, ticks=ticks)
+        return PickedFrame(frame=frame, framer=framer, ticks=ticks)
 
 
 def _time_base(track: OpenTrack) -> Fraction:
@@ -221,8 +234,8 @@ def _index_was_too_large(track: OpenTrack) -> bool:
     )
 
 
-def _check_length(end: Fraction | float, limit: float | None) -> None:
-    if limit is not None and end > limit:
+def _check_length(end: Fraction, limit: float) -> None:
+    if end > limit:
         raise VideoTooLargeError(
             f"the video is {float(end):.1f} seconds long or longer, {limit:g} are allowed",
             limit_name="max_seconds",

@@ -4,8 +4,8 @@ Memory holds one decoded frame and one clip, however long the video is.
 
 What is done with what videos hold:
 
-- display rotation and mirroring are applied, and so are the shape of the pixels (sample aspect ratio), frame
-  by frame, and the cropping that a container asks for (PixelCrop of Matroska, `clap` of MP4);
+- display rotation and mirroring are applied, and so are the shape of the pixels (sample aspect ratio),
+  frame by frame, and the cropping that a container asks for (PixelCrop of Matroska, `clap` of MP4);
 - alpha is dropped: the colours underneath are seen, white where a GIF never drew anything;
 - interlaced frames are taken as they are, both fields woven together;
 - pictures of 10 bits and more become 8 bits; high dynamic range (PQ, HLG) is mapped to what a display of
@@ -21,11 +21,11 @@ What is done with what videos hold:
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
-from av.video.stream import VideoStream
 
 from cvivit.errors import EmptyVideoError, VideoTooLargeError
 from cvivit.video.containers.opening import open_video, opened_track
@@ -81,13 +81,9 @@ def read_frames(
     check_span(start, seconds)
     picking = Picking(fps=clip_format.fps, start=start, seconds=seconds, strict=strict)
     with open_video(source, limits, salvage=salvage) as video:
-        framer: Framer | None = None
-        stream: VideoStream | None = None
-        for picked in pick_frames(video, picking, threads=threads):
-            if framer is None or picked.stream is not stream:
-                stream = picked.stream
-                framer = Framer(clip_format, stream)
-            picture = framer.picture(picked.frame)
+        framers = partial(Framer, clip_format)
+        for picked in pick_frames(video, picking, threads=threads, framers=framers):
+            picture = picked.framer.picture(picked.frame)
             for _ in range(picked.ticks):
                 yield picture
 

@@ -53,7 +53,7 @@ VideoQuery = Annotated[VideoParameters, Query()]
 async def check_query_parameters(request: Request) -> None:
     """Refuse a query parameter that the request's route does not take, or that is there twice.
 
-    Every router of the API has this as a dependency.
+    Every route of the API has this as a dependency, except the probes /livez and /readyz.
 
     Raises:
         ParameterError: as said. It names the parameters that the route takes.

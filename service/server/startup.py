@@ -11,6 +11,19 @@ INTERRUPTED = 130
 """Exit code after SIGINT, as shells report it: 128 plus the number of the signal."""
 
 
+def choose_how_threads_wait() -> None:
+    """Let the threads of a matrix product spin for half a millisecond and then sleep, unless the user chose.
+
+    They wait for each other many times. OpenMP reads how in its environment when torch loads it, so this has
+    to come first. If they spin, they keep the decoders and the event loop off the cores, and while one of
+    those runs, all others spin for nothing: one busy decoder made a clip twenty times slower. If they sleep
+    at once, they have to be woken hundreds of times a clip, which made it a fifth slower. libgomp, which
+    torch's own builds use, counts the spinning. Other OpenMP libraries know no such count, and sleep.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 def open_missing_streams() -> None:
     """Open /dev/null in place of each standard stream that whoever started the process has closed.
 

@@ -14,7 +14,13 @@ import pytest
 import torch
 
 from cvivit import CViViT, CViViTConfig, TokenGrid, VideoTokenizer
-from cvivit.errors import ModelMismatchError, UnsupportedMediaError, VideoTooLargeError
+from cvivit.errors import (
+    ConfigError,
+    EmptyVideoError,
+    ModelMismatchError,
+    UnsupportedMediaError,
+    VideoTooLargeError,
+)
 from cvivit.runtime.precision import Precision
 from cvivit.video import ClipFormat, VideoLimits, read_frames, write_video
 from cvivit.weights import save_pretrained
@@ -61,6 +67,17 @@ def test_clips_are_windows_of_the_frames(tokenizer: VideoTokenizer) -> None:
     frames = np.stack(list(read_frames(file, ClipFormat.of(tokenizer.config))))
     padded = np.concatenate((frames, frames[-1:].repeat(3, 0))).reshape(2, 5, 32, 32, 3)
     assert np.array_equal(tokenizer.encode(file).indices, tokenizer.encode_clips(padded))
+
+
+def test_a_part_of_a_video(tokenizer: VideoTokenizer) -> None:
+    frames = np.stack(list(read_frames(video(20), ClipFormat.of(tokenizer.config))))
+    part = tokenizer.encode(video(20), start=0.5, seconds=1.25)
+    assert part.frames == 10
+    assert np.array_equal(part.indices, tokenizer.encode_clips(frames[4:14].reshape(2, 5, 32, 32, 3)))
+    with pytest.raises(EmptyVideoError, match="ends"):
+        tokenizer.encode(video(20), start=10)
+    with pytest.raises(ConfigError, match="seconds"):
+        tokenizer.encode(video(20), seconds=0)
 
 
 def test_paths_bytes_and_files_are_the_same_video(tokenizer: VideoTokenizer, tmp_path: Path) -> None:

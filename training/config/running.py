@@ -53,8 +53,9 @@ class CheckpointConfig(Section):
     """Whether to resume with another number of processes, workers or clips, or with other shards, than the
     run was saved with. Samples of the current epoch are then seen twice or not at all."""
     weights: str | None = None
-    """Weights to start from instead of random ones: anything that `from_pretrained` takes. A checkpoint in
-    the folder comes before them."""
+    """Weights to start from instead of random ones: the folder of a run or of a checkpoint (whose averaged
+    weights are taken), or anything that `from_pretrained` takes. Their clips may have another size, length or
+    rate. A checkpoint in the folder of this run comes before them."""
 
 
 class TrackingConfig(Section):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What each choice about the codebook and the optimizer gives: short runs, each with one choice turned back.
+# Measure what each choice about the codebook and the optimizer gives: short runs, each with one choice reverted.
 #
 #   training/demonstration/ablation.sh WORK
 #

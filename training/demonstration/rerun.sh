@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first steps of the run over again, from its saved configuration, against its log.
+# Repeat the first steps of the run from its saved configuration, and compare them with its log.
 #
 #   training/demonstration/rerun.sh WORK [STEPS]
 #

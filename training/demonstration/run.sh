@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The whole run behind the weights that ship with the package: footage and stills -> shards -> frozen networks ->
-# training -> weights. Killed at any moment, the same command goes on where it was.
+# Make the weights that ship with the package: footage and stills -> shards -> frozen networks -> training ->
+# weights. If it is killed, the same command continues where it stopped.
 #
 #   training/demonstration/run.sh FOOTAGE STILLS HELD_OUT WORK [KEY=VALUE ...]
 #
 # FOOTAGE, STILLS   folders of videos and of pictures to train on
 # HELD_OUT          folder of videos to validate and evaluate on
-# WORK              folder to work in; the weights come to be in WORK/weights
-# KEY=VALUE         settings over those of the preset `demo`, as in loop.compile=true
+# WORK              folder to work in. The weights are written to WORK/weights
+# KEY=VALUE         settings that replace those of the preset `demo`, such as loop.compile=true
 set -euo pipefail
 if [ $# -lt 4 ]; then
     sed -n '2,/^set/{/^#/p}' "$0"

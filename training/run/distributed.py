@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import sys
 import threading
@@ -48,7 +49,11 @@ def join_process_group(*, cpu: bool) -> None:
     store, rank_, size = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     _store = dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-    dist.init_process_group("nccl" if gpu else "gloo", store=_store, rank=rank_, world_size=size)
+    # With its device, NCCL connects at once, and need not guess the device of a barrier.
+    device = torch.device("cuda", torch.cuda.current_device()) if gpu else None
+    dist.init_process_group(
+        "nccl" if gpu else "gloo", store=_store, rank=rank_, world_size=size, device_id=device
+    )
 
 
 def exit_process(code: int) -> NoReturn:
@@ -63,6 +68,10 @@ def exit_process(code: int) -> NoReturn:
     interpreter ends, it would abort the process.
     """
     hangs = any(thread.name == THREAD_NAME for thread in threading.enumerate())
+    if hangs:
+        # Readers outlive a first SIGTERM for half a minute, which Python's own exit would wait for.
+        for reader in multiprocessing.active_children():
+            reader.kill()
     if is_distributed() or hangs:
         atexit._run_exitfuncs()
         sys.stdout.flush()

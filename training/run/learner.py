@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cvivit.errors import ConfigError
 from cvivit.network.model import CViViT
+from cvivit.runtime.cuda.kernels.in_training import use_kernels_where_they_agree
 from training.config.schema import TrainingConfig
 from training.errors import CheckpointMismatchError
 from training.losses.adversarial import DiscriminatorLoss
@@ -45,12 +46,15 @@ def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
     if config.loop.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("loop.device: no CUDA device is available; auto takes the CPU where there is none")
     distributed.join_process_group(cpu=config.loop.device == "cpu")
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=config.loop.device == "cpu",
         mixed_precision="no",  # Otherwise accelerate takes it from its launcher or from the environment.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         **options,
     )
+    if accelerator.device.type == "cuda":
+        use_kernels_where_they_agree(accelerator.device)
+    return accelerator
 
 
 class Learner:

@@ -152,7 +152,10 @@ class TrainingStep:
     def _to_video(self, batch: Batch, step: int, index: int) -> Tensor:
         """Return the micro-batch as `b c t h w` in [0, 1], cropped while the run is at its small crops."""
         loop = self.learner.config.loop
-        video = batch.video.to(self.learner.accelerator.device, non_blocking=True)
+        device, video = self.learner.accelerator.device, batch.video
+        if device.type == "cuda":
+            video = video.pin_memory()  # From other memory the copy would wait for the device.
+        video = video.to(device, non_blocking=True)
         video = rearrange(video, "b t h w c -> b c t h w")
         if loop.crop_size is not None and step < loop.crop_steps:
             seed = hash((loop.seed, step, index, self.learner.accelerator.process_index))

@@ -99,7 +99,7 @@ class Bitstream:
         if self._codec in ("h264", "hevc"):
             wanted = H264_PARAMETERS if self._codec == "h264" else H265_PARAMETERS
             self._read_parameters(
-                unit for unit in self._units(packet) if unit and _nal_type(self._codec, unit) == wanted
+                bytes(unit) for unit in self._units(packet) if unit and _nal_type(self._codec, unit) == wanted
             )
         elif self._codec == "mjpeg":
             self._has_tables &= b"\xff\xdb" in bytes(memoryview(packet)[:2048])
@@ -122,13 +122,15 @@ class Bitstream:
     def has_picture(self, packet: VideoPacket) -> bool:
         """Whether a packet that cannot be decoded should hold a picture. Where unsure, it should."""
         if self._codec in ("h264", "hevc"):
-            units = list(self._units(packet, strict=True))
-            if not units or any(len(unit) < 2 for unit in units):
-                return True
-            types = [_nal_type(self._codec, unit) for unit in units]
-            if self._codec == "h264":
-                return any(kind in _H264_SLICES for kind in types)
-            return any(kind < _H265_PICTURES for kind in types)
+            units = 0
+            for unit in self._units(packet, strict=True):
+                if len(unit) < 2:
+                    return True
+                kind = _nal_type(self._codec, unit)
+                if kind in _H264_SLICES if self._codec == "h264" else kind < _H265_PICTURES:
+                    return True
+                units += 1
+            return units == 0
         if self._codec == "mpeg4":
             data = bytes(packet)
             return not data.startswith(_START_CODE) or b"\x00\x00\x01\xb6" in data
@@ -165,11 +167,13 @@ class Bitstream:
             layers = [highest_temporal_layer(unit) for unit in sets]
             self._highest_layer = None if None in layers else max(layer or 0 for layer in layers)
 
-    def _units(self, packet: VideoPacket, *, strict: bool = False) -> Iterator[bytes]:
-        return nal_units(bytes(packet), self._length_size, strict=strict)
+    def _units(self, packet: VideoPacket, *, strict: bool = False) -> Iterator[bytes | memoryview]:
+        # The demuxer's own buffer is enough where lengths part the units: nothing is copied then.
+        data = bytes(packet) if self._length_size is None else memoryview(packet)
+        return nal_units(data, self._length_size, strict=strict)
 
 
-def _nal_type(codec: str, unit: bytes) -> int:
+def _nal_type(codec: str, unit: bytes | memoryview) -> int:
     return unit[0] & 0x1F if codec == "h264" else unit[0] >> 1 & 0x3F
 
 

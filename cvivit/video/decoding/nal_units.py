@@ -29,10 +29,12 @@ def length_size(codec: str, extradata: bytes) -> int | None:
     return None
 
 
-def nal_units(data: bytes, size: int | None, *, strict: bool = False) -> Iterator[bytes]:
+def nal_units(
+    data: bytes | memoryview, size: int | None, *, strict: bool = False
+) -> Iterator[bytes | memoryview]:
     """Yield the NAL units of a packet. `strict`: yield an empty one where the lengths do not add up."""
     if size is None:
-        starts = data.split(_START, _MOST_UNITS)
+        starts = bytes(data).split(_START, _MOST_UNITS)
         yield from (unit.rstrip(b"\x00") for unit in starts[1:])
         return
     at = 0
@@ -54,7 +56,9 @@ def parameter_sets(codec: str, extradata: bytes) -> Iterator[bytes]:
     if codec == "h264":
         if length_size(codec, extradata) is None:
             yield from (
-                unit for unit in nal_units(extradata, None) if unit and unit[0] & 0x1F == H264_PARAMETERS
+                bytes(unit)
+                for unit in nal_units(extradata, None)
+                if unit and unit[0] & 0x1F == H264_PARAMETERS
             )
             return
         at = 6
@@ -65,7 +69,7 @@ def parameter_sets(codec: str, extradata: bytes) -> Iterator[bytes]:
     elif codec == "hevc":
         if length_size(codec, extradata) is None:
             yield from (
-                unit for unit in nal_units(extradata, None) if unit and unit[0] >> 1 == H265_PARAMETERS
+                bytes(unit) for unit in nal_units(extradata, None) if unit and unit[0] >> 1 == H265_PARAMETERS
             )
             return
         at = 23

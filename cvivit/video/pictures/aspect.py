@@ -22,6 +22,7 @@ class PixelAspects:
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
+        self._usual = plausible_aspect(stream.sample_aspect_ratio)
         self._first = stream.codec_context.sample_aspect_ratio
         self._changes = False
         self._graph: Graph | None = None
@@ -39,7 +40,7 @@ class PixelAspects:
             aspect = self._measure(frame)
             if self._first is None or abs(aspect - self._first) > self._first / _UNIT:
                 return plausible_aspect(aspect)
-        return plausible_aspect(self._stream.sample_aspect_ratio)
+        return self._usual
 
     def _measure(self, frame: VideoFrame) -> Fraction:
         """Return the aspect that a frame carries.

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from cvivit.video.pictures.aspect import PixelAspects
 from cvivit.video.pictures.colours.conversion import Converter
+from cvivit.video.pictures.colours.light import needs_light
 from cvivit.video.pictures.colours.matrices import Colours
 from cvivit.video.pictures.planes import Planes, Unpacker
 from cvivit.video.pictures.resampling import BAND, PlaneResampler, Sampling
@@ -89,12 +90,18 @@ class _Steps:
         height, width = clip_format.image_size
         self._size = (width, height) if plan.transpose else (height, width)
         self._placement = place(cropping.size(*plan.frame), self._size, clip_format.fit, plan.aspect)
+        # Light goes up steeply with the signal: there the smallest differences would be seen.
+        light = needs_light(plan.colours, yuv=planes.model == "yuv", tone_map=clip_format.tone_map)
         self._groups = []
         for part in _alike(planes):
             shared = planes.subsampling if part.start else (1, 1)
             rows, columns = self._samplings(plan.frame, cropping, shared, siting)
             resampler = PlaneResampler(
-                rows[1], columns[1], sample_bits=planes.bits, planes=part.stop - part.start
+                rows[1],
+                columns[1],
+                sample_bits=planes.bits,
+                planes=part.stop - part.start,
+                rounded=not light,
             )
             self._groups.append(_Group(planes=part, window=(rows[0], columns[0]), resampler=resampler))
         self._converter = Converter(

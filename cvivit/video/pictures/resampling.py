@@ -1,8 +1,12 @@
-"""Resizing one plane with the triangle filter, in arithmetic that gives the same bits on every machine.
+"""Resizing planes with the triangle filter, in arithmetic that gives the same bits on every machine.
 
 Weights are integers, and a machine's matrix product may add them up in any order: as long as no partial sum
 needs more bits than the type of float holds, every product and every sum is exact, and so the order of the
-additions, fused or not, does not matter. Nothing is rounded between the two passes either.
+additions, fused or not, does not matter.
+
+Most planes are resized in float32, which holds 24 bits: those of a sample and of the weights of rows, and,
+once the sums of rows are rounded to a sixteenth of a level of a byte, those of the weights of columns. Long
+filters and deep samples leave too few bits for the weights. Then float64 holds all without rounding.
 """
 
 from __future__ import annotations
@@ -18,24 +22,28 @@ import numpy as np
 _FLOAT32_BITS: Final = 24
 _FLOAT64_BITS: Final = 53
 """Bits up to which a float of this size holds every whole number."""
+_KEPT_BITS: Final = 12
+"""Bits of a sum of rows that are kept in float32; the weights of columns have the others."""
+_ROUNDER: Final = np.float32(3 << (22 + _FLOAT32_BITS - _KEPT_BITS))
+"""Adding this and taking it off again rounds a float32 of 24 bits to those that are kept, a half to even."""
 _WIDE_BITS: Final = 20
-"""Bits of the weights of rows that are added up in float64."""
-_MOST_COLUMN_BITS: Final = 24
-"""Bits of the weights of columns at most."""
+_MOST_WIDE_BITS: Final = 24
+"""Bits of the weights of rows in float64, and of those of columns at most."""
+_LEAST_ROW_BITS: Final = 8
+_LEAST_COLUMN_BITS: Final = 6
+"""Bits that the average weight of a sample has at least, before float64 takes over from float32."""
 _ROWS: Final = (8, 4)
 """Rows that one matrix product makes where it shrinks little, and where it shrinks much. With more of them,
 there are fewer products, but more of their weights are zeros."""
 _MUCH: Final = 8.0
 """Samples of the plane for one of the result from which on it shrinks much."""
-_COLUMNS: Final = (32, 8)
+_COLUMNS: Final = (32, 16)
 """Columns that one matrix product makes where it enlarges, and where it does not."""
 BAND: Final = 128
 """Rows of the result that are made at a time: what lies between two steps stays small however large it is."""
 _SINGLE_THREADED: Final = 1 << 18
 """Multiplications up to which OpenBLAS stays on one thread. Above it would wake one for each core, for
 products that take microseconds. (It takes vectors for something else, so no product has a single row.)"""
-_LEAST_WEIGHT_BITS: Final = 8
-"""Bits that the average weight of a sample has at least, before float64 takes over from float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +123,28 @@ class PlaneResampler:
     The results are in units of 2 ** -`bits` of a sample's.
     """
 
-    def __init__(self, rows: Sampling, columns: Sampling, *, sample_bits: int, planes: int) -> None:
+    def __init__(
+        self, rows: Sampling, columns: Sampling, *, sample_bits: int, planes: int, rounded: bool = True
+    ) -> None:
+        """Make room for `planes` whose samples have `sample_bits`; `rounded` is whether float32 is enough."""
         self._rows, self._columns = rows, columns
-        self._dtype, row_bits = _row_arithmetic(rows, sample_bits)
-        column_bits = min(_MOST_COLUMN_BITS, _FLOAT64_BITS - sample_bits - row_bits)
+        self._narrow = rounded and _fits_float32(rows, columns, sample_bits)
+        self._dtype = np.dtype(np.float32 if self._narrow else np.float64)
+        row_bits = _FLOAT32_BITS - sample_bits if self._narrow else _WIDE_BITS
+        column_bits = _FLOAT64_BITS - sample_bits - row_bits
+        column_bits = _FLOAT32_BITS - _KEPT_BITS if self._narrow else min(_MOST_WIDE_BITS, column_bits)
         self.bits = (0 if rows.is_identity else row_bits) + (0 if columns.is_identity else column_bits)
         self._together = _ROWS[rows.scale >= _MUCH]
-        self._row_blocks = _blocks(rows, row_bits, self._together, self._dtype)
         self._beside = _COLUMNS[columns.scale >= 1]
-        self._column_blocks = _blocks(columns, column_bits, self._beside, np.dtype(np.float64))
+        self._row_blocks = _blocks(rows, row_bits, self._together, self._dtype)
+        self._column_blocks = _blocks(columns, column_bits, self._beside, self._dtype)
         self._low = min(block.low for block in self._column_blocks)
         self._high = max(block.high for block in self._column_blocks)
         tall = max(block.high - block.low for block in self._row_blocks)
         height, width = min(BAND, len(self._row_blocks) * self._together), self._high - self._low
         self._samples = np.zeros((tall, planes, width), self._dtype)
         self._sums = np.zeros((height, planes, width), self._dtype)
-        self._shrunk = np.zeros((planes, height, width))
-        self._result = np.zeros((planes, height, len(self._column_blocks) * self._beside))
+        self._result = np.zeros((height, planes, len(self._column_blocks) * self._beside), self._dtype)
         # Slicing takes longer than some of the products, so all slices are made once.
         self._row_products = [self._products_of_rows(block) for block in self._row_blocks]
         self._column_products = [
@@ -147,23 +160,23 @@ class PlaneResampler:
         return [(block.weights, samples[:, piece], into[:, piece]) for piece in pieces]
 
     def _products_of_columns(self, block: _Block) -> list[_Product]:
-        shrunk = self._shrunk.reshape(-1, self._shrunk.shape[-1])
-        samples = shrunk[:, block.low - self._low : block.high - self._low]
-        into = self._result.reshape(len(shrunk), -1)[:, block.start : block.start + self._beside]
+        sums = self._sums.reshape(-1, self._sums.shape[-1])
+        samples = sums[:, block.low - self._low : block.high - self._low]
+        into = self._result.reshape(len(sums), -1)[:, block.start : block.start + self._beside]
         step = max(2, _SINGLE_THREADED // (self._beside * samples.shape[1]))
-        pieces = [slice(top, top + step) for top in range(0, len(shrunk), step)]
+        pieces = [slice(top, top + step) for top in range(0, len(sums), step)]
         return [(samples[piece], block.weights.T, into[piece]) for piece in pieces]
 
     def resize(self, planes: Sequence[np.ndarray], top: int = 0) -> np.ndarray:
-        """Return up to BAND rows of the results from `top` on: (planes, rows, columns) of whole float64.
+        """Return up to BAND rows of the results from `top` on: (planes, rows, columns) of whole numbers.
 
         `top` is a multiple of BAND. The next call writes over what this one returned.
         """
         count = min(BAND, self._rows.count - top)
         columns = slice(self._low, self._high)
         if self._rows.is_identity:
-            for plane, shrunk in zip(planes, self._shrunk, strict=True):
-                shrunk[:count] = plane[top : top + count, columns]
+            for index, plane in enumerate(planes):
+                self._sums[:count, index] = plane[top : top + count, columns]
         else:
             blocks = slice(top // self._together, (top + BAND) // self._together)
             for block, products in zip(self._row_blocks[blocks], self._row_products[blocks], strict=True):
@@ -171,25 +184,24 @@ class PlaneResampler:
                     self._samples[: block.high - block.low, index] = plane[block.low : block.high, columns]
                 for weights, samples, into in products:
                     np.matmul(weights, samples, out=into)
-            self._shrunk[...] = self._sums.swapaxes(0, 1)
+            if self._narrow:
+                self._sums += _ROUNDER
+                self._sums -= _ROUNDER
         if self._columns.is_identity:
-            return self._shrunk[:, :count]
+            return self._sums[:count].swapaxes(0, 1)
         for samples, weights, into in self._column_products:
             np.matmul(samples, weights, out=into)
-        return self._result[:, :count, : self._columns.count]
+        return self._result[:count, :, : self._columns.count].swapaxes(0, 1)
+
+
+def _fits_float32(rows: Sampling, columns: Sampling, sample_bits: int) -> bool:
+    """Return whether float32 leaves the weights enough bits."""
+    row_room = _FLOAT32_BITS - sample_bits - _LEAST_ROW_BITS
+    column_room = _FLOAT32_BITS - _KEPT_BITS - _LEAST_COLUMN_BITS
+    enough = 2 * rows.support <= 2.0**row_room and 2 * columns.support <= 2.0**column_room
+    return enough and sample_bits <= _KEPT_BITS
 
 
 # On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
 # not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
 np.matmul(np.ones((4, 64)), np.ones((64, 64)))
-
-
-def _row_arithmetic(rows: Sampling, sample_bits: int) -> tuple[np.dtype[np.floating], int]:
-    """Return the type to add up rows in, and the bits of their weights.
-
-    float32 is twice as fast, but leaves deep samples or long filters too few bits for their weights.
-    """
-    bits = _FLOAT32_BITS - sample_bits
-    if 2 * rows.support <= 2.0 ** (bits - _LEAST_WEIGHT_BITS):
-        return np.dtype(np.float32), bits
-    return np.dtype(np.float64), _WIDE_BITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
 from statistics import median_low
 from typing import Final
@@ -43,9 +44,10 @@ class SkipPlan:
         self._look_around(stamp.index)
         if not self._calm:
             return False
-        following = next((time for time in self._times if time > stamp.pts), None)
-        if following is None or last < self._times[0]:
+        position = bisect_right(self._times, stamp.pts)
+        if position == len(self._times) or last < self._times[0]:
             return False
+        following = self._times[position]
         return self._ticks.before(stamp.pts - origin) == self._ticks.before(following - origin)
 
     def _look_around(self, index: int) -> None:

@@ -76,6 +76,7 @@ class Timeline:
         rules = rules or TimeRules()
         self._log = log
         self._stated_period = 1 / (rate * time_base) if rate else Fraction(0)
+        self._no_doubt = int(3 * self._stated_period)
         self._longest_gap = rules.longest_gap / time_base if rules.longest_gap is not None else None
         self._doubtful_gap = _DOUBTFUL_GAP / time_base
         self._wrap = rules.wrap
@@ -138,10 +139,12 @@ class Timeline:
         last = origin + last_start
         time = self._unwrapped(time, last)
         step = time - last
-        if 0 < step <= self._stated_period:
+        if 0 < 2 * step <= self._no_doubt:
             self._guessed = 0
             return time - origin
-        later = sorted(self._unwrapped(other, last) for other in self._log.times_after(stamp.index))
+        later = self._log.times_after(stamp.index)
+        if self._wrap is not None:
+            later = sorted(self._unwrapped(other, last) for other in later)
         if time == self._stuck or (step == 0 and later[:_STUCK] == [time] * _STUCK):
             self._stuck = time
             return self._guess(stamp, last, later)
@@ -154,7 +157,8 @@ class Timeline:
                 return self._join(stamp, time)
             return self._guess(stamp, last, later)
         # One period after the last frame is where a frame belongs, so the others are wrong then.
-        if 2 * step > 3 * self._period(stamp) and any(last < other < time for other in later):
+        between = any(last < other < time for other in later)
+        if between and 2 * step > 3 * self._period(stamp):
             return self._guess(stamp, last, later)
         too_long = self._longest_gap is not None and step > self._longest_gap
         if too_long or (step > self._doubtful_gap and self._decoding_denies(stamp, step)):

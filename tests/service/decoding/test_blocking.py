@@ -56,3 +56,6 @@ def test_a_tokenizer_takes_it(reader: IsolatedReader, tiny: CViViTConfig, tmp_pa
     own, isolated = tokenizer.encode(data), tokenizer.encode(data, read=reader.read_clips)
     assert np.array_equal(own.indices, isolated.indices)
     assert own.frames == isolated.frames
+    part = tokenizer.encode(data, start=0.5, seconds=1, read=reader.read_clips)
+    assert part == tokenizer.encode(data, start=0.5, seconds=1)
+    assert part.frames == 8

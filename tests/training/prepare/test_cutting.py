@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from cvivit.video import encode_video
+from tests.barcodes import plain_bars
 from tests.training.prepare.conftest import textured
 from tests.videos import make_video
 from training.prepare.cutting import cut_source
@@ -53,3 +56,23 @@ def test_a_video_that_needs_too_much_memory_is_rejected(
     (tmp_path / "v.mp4").write_bytes(b"any")
     record = cut(tmp_path / "v.mp4", tmp_path / "spool")
     assert (record.reason, record.message) == ("memory", "needs more memory than there is")
+
+
+def test_damage_in_frames_that_no_clip_needs_is_for_strict_preparation(tmp_path: Path) -> None:
+    data = plain_bars("mov prores", 120)
+    with av.open(io.BytesIO(data), "r") as container:
+        packets = [bytes(packet) for packet in container.demux() if packet.size]
+    path = tmp_path / "video.mov"
+    path.write_bytes(data.replace(packets[20], b"\xa5" * len(packets[20])))
+    assert cut(path, tmp_path / "spool").reason == ""
+    strict = cut(path, tmp_path / "spool", strict=True)
+    assert (strict.reason, strict.message) == ("corrupt_video", "the video is damaged at second 0.8")
+
+
+@pytest.mark.parametrize("offsets", [1, 3])
+def test_pictures_that_stand_still_are_counted(offsets: int, tmp_path: Path) -> None:
+    path = tmp_path / "slides.mkv"
+    path.write_bytes(make_video(list(textured(6, 1)), muxer="matroska", fps=1))
+    assert cut(path, tmp_path / "spool", offsets=offsets).repeats == pytest.approx(7 / 8, abs=0.03)
+    path.write_bytes(make_video(list(textured(64, 1)), muxer="matroska", fps=8 * offsets))
+    assert cut(path, tmp_path / "spool", offsets=offsets).repeats == 0

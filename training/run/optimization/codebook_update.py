@@ -81,6 +81,7 @@ class CodebookTraining:
         self._counts = torch.zeros_like(book.cluster_size[0])
         self._sums = torch.zeros_like(book.embed_avg[0])
         self._tokens: Tensor | None = None
+        self._is_started = False
         self._step_counts = torch.zeros_like(self._counts)
 
     def __call__(self, features: Tensor, *, quantize: bool = True) -> Quantized:
@@ -153,7 +154,8 @@ class CodebookTraining:
         """Return the codes `n d` of unit vectors `n d`, and count them."""
         book = self.vq._codebook
         indices = nearest_codes(unit, book.embed[0])
-        self._counts += torch.bincount(indices, minlength=len(self._counts))
+        # `bincount` would wait for the device, to learn the largest index.
+        self._counts.index_add_(0, indices, torch.ones_like(indices, dtype=self._counts.dtype))
         self._sums.index_add_(0, indices, unit)
         self._tokens = unit
         codes: Tensor = book.embed[0][indices]
@@ -169,7 +171,9 @@ class CodebookTraining:
     def _has_codes(self, unit: Tensor) -> bool:
         """Return whether there are codes to look up. If not, collect `unit`, and start the codes when due."""
         book = self.vq._codebook
-        if book.initted:
+        # Reading the flag waits for the device. Once it is set, nothing unsets it.
+        if self._is_started or book.initted:
+            self._is_started = True
             return True
         self._first_tokens.append(unit)
         own = sum(map(len, self._first_tokens))

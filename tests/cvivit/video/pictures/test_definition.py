@@ -107,7 +107,7 @@ def samples_of(frame: av.VideoFrame) -> list[np.ndarray]:
     return arrays
 
 
-def assert_alike(ours: np.ndarray, defined: np.ndarray, most: int = 1, mean: float = 0.2) -> None:
+def assert_alike(ours: np.ndarray, defined: np.ndarray, most: int = 1, mean: float = 0.25) -> None:
     """Allow for values that lie so close to a half that they are rounded the other way."""
     errors = np.abs(ours.astype(int) - defined)
     assert errors.max() <= most

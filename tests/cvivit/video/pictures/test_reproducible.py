@@ -17,8 +17,8 @@ from cvivit.video.pictures.framing import Framer
 
 CITY = Path(__file__).parents[3] / "data" / "city.mp4"
 
-VIDEO = "1104de3381179e145595b85f844144ffe43a559d5f7e10fdb2f3681a5a44bff8"
-HDR = "908354be67756876a1f093abf013c2a9e282d2ee7c1817408eabfaae57d71e97"
+VIDEO = "ea32c498c3f2cc15ba1ff2c6922bf2fcfccb2a43cd59b904172f8a4aff59b634"
+HDR = "c19d1e0cb2f508b099495b90ee97910169c802ca84446970cfd46273c3232331"
 """Fingerprints of pictures. They change only where what a picture is changes."""
 
 

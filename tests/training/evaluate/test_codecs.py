@@ -1,62 +1,18 @@
-from __future__ import annotations
+"""H.264 and AV1 on the same clips."""
 
-from pathlib import Path
+from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tests.training.evaluate.moving_clips import moving
 from training.evaluate import codecs
 from training.evaluate.clips import EvaluationClip
-from training.evaluate.codebook import CodeCounts
 from training.evaluate.codecs import VideoCodec, available_codecs, code_clips
 from training.evaluate.measuring import PerceptualNetworks, measure_clip
-from training.evaluate.pictures import comparison, contact_sheet
-from training.evaluate.sample import EvenSample
 from training.losses.lpips import LPIPS
-
-
-def moving(seed: int, frames: int = 5) -> EvaluationClip:
-    blobs = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), dtype=np.uint8)
-    scene = np.asarray(Image.fromarray(blobs).resize((96, 64), Image.Resampling.BICUBIC))
-    shown = np.stack([scene[:, 2 * number : 2 * number + 64] for number in range(frames)])
-    return EvaluationClip(key=f"clip {seed}", frames=shown, real=frames)
-
-
-def test_use_and_perplexity_of_a_codebook() -> None:
-    counts = CodeCounts(8)
-    assert (counts.use, counts.perplexity) == (0, 1)
-    counts.add(np.array([[0, 1], [2, 3]], np.uint16))
-    assert counts.use == 0.5
-    assert counts.perplexity == pytest.approx(4)
-    counts.add(np.zeros((10_000, 100), np.int64))
-    assert counts.use == 0.5
-    assert 1 < counts.perplexity < 1.01
-
-
-@pytest.mark.parametrize("seen", [0, 1, 5, 6, 100, 1000])
-def test_an_even_sample_spans_the_stream(seen: int) -> None:
-    sample: EvenSample[int] = EvenSample(6)
-    for item in range(seen):
-        sample.add(item)
-    chosen = sample.take(5)
-    assert len(chosen) == min(5, seen)
-    assert chosen == sorted(set(chosen))
-    if seen >= 5:
-        assert chosen[0] == 0
-        assert chosen[-1] >= seen / 2
-        assert max(np.diff(chosen)) <= seen / 2.5
-    assert sample.take(0) == []
-
-
-def test_frames_that_pad_a_clip_are_not_measured() -> None:
-    clip = moving(0)
-    broken = clip.frames.copy()
-    broken[3:] = 0
-    padded = EvaluationClip(key="padded", frames=clip.frames, real=3)
-    assert measure_clip(padded, broken, PerceptualNetworks()).mse == 0
-    assert measure_clip(clip, broken, PerceptualNetworks()).mse > 0
 
 
 @pytest.mark.parametrize("codec", available_codecs(), ids=lambda codec: str(codec.name))
@@ -115,26 +71,3 @@ def test_an_original_goes_through_lpips_once_for_all_rates() -> None:
     assert (
         measure_clip(clip, clip.frames[::-1].copy(), PerceptualNetworks(lpips=network), wanted=known) == anew
     )
-
-
-def test_clips_go_to_where_the_networks_are() -> None:
-    """The device "meta" computes nothing, and refuses to be mixed with another."""
-    meta, clip = torch.device("meta"), moving(1)
-    networks = PerceptualNetworks(lpips=LPIPS().eval().to(meta), device=meta)
-    video = torch.from_numpy(clip.frames)[None]
-    distance = networks.distance(video, video, networks.wanted(clip))
-    assert distance is not None
-    assert (distance.device, distance.shape) == (meta, (1,))
-
-
-def test_pictures_hold_every_clip(tmp_path: Path) -> None:
-    pairs = [(moving(seed).frames, 255 - moving(seed).frames) for seed in range(3)]
-    contact_sheet(tmp_path / "sheet.png", pairs)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.width == 5 * 64 + 4 * 4
-        assert sheet.height == 3 * (2 * 64 + 4) + 2 * 12
-    for suffix in ("gif", "webp"):
-        comparison(tmp_path / f"c.{suffix}", pairs, fps=8)
-        with Image.open(tmp_path / f"c.{suffix}") as animation:
-            assert getattr(animation, "n_frames", 1) == 5
-            assert animation.size == (2 * (2 * 64 + 2) + 12, 2 * 64 + 4)
