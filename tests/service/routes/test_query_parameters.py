@@ -117,10 +117,9 @@ def test_decode_takes_no_parameters(client: TestClient) -> None:
     assert response.json()["detail"] == 'this route has no query parameter "fit"; it takes none'
 
 
-@pytest.mark.parametrize("path", ["/docs", "/", "/livez", "/readyz"])
-def test_a_page_or_a_probe_may_have_any_parameter(client: TestClient, path: str) -> None:
-    """Sites add parameters such as `utm_source` to links, and monitors add some against caches."""
-    assert client.get(f"{path}?utm_source=x&t=1").status_code == 200
+def test_a_page_may_have_any_parameter(client: TestClient) -> None:
+    """Sites add parameters of their own to a link, such as `utm_source`."""
+    assert client.get("/docs?utm_source=x").status_code == 200
 
 
 def test_the_document_lists_the_parameters(client: TestClient) -> None:
