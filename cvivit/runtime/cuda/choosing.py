@@ -1,4 +1,4 @@
-"""Which CUDA device to use: the freest of those that torch has kernels for and that have room."""
+"""Choose the CUDA device with the most free memory among those that torch supports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the runner needs of a CUDA device: streams, events, pinned memory and graphs.
+"""The operations of a CUDA device that the runner uses: streams, events, pinned memory and graphs.
 
-It is one small class, so that tests can put a simulated device in its place, on which copies and computations
-happen as late as their order allows.
+They are gathered in one small class, so that tests can replace the device by a simulated one, on which copies
+and computations happen as late as their order allows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Stream(Protocol):
-    """A queue of work on a device, done in order. Streams wait for each other only where told to."""
+    """A queue of work that a device does in order. A stream waits for another only after `wait_for`."""
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Queue `work`, which launches kernels, and return what it returns without waiting."""

@@ -1,7 +1,7 @@
-"""What an error on a CUDA device means: too little memory, a lost device, or a mistake of ours.
+"""Find the cause of an error on a CUDA device: too little memory, a lost device, or a bug.
 
 Only a lost device ends the process. Too little memory halves a batch. A bad argument or a missing kernel is
-neither, and is raised as it is, so that somebody mends it.
+neither, and is raised unchanged, so that the bug is noticed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whether the Triton kernels compute, or the plain modules where the kernels are missing or wrong.
+"""Choose the Triton kernels, or the plain modules if the kernels are missing or wrong.
 
 The kernels were written for devices that their authors did not have at hand, and run on compilers and drivers
-of many versions. So before they compute anyone's clips they are compared with the plain modules on the device
-itself. Whatever goes wrong with them is said in the log, and the plain modules compute instead.
+of many versions. So they are compared with the plain modules on the device itself before they compute a
+user's clips. If anything goes wrong, the log says so, and the plain modules compute instead.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _has_compiler() -> bool:
 
 
 class KernelSelection:
-    """Chooses once for a runner.
+    """Chooses between kernels and plain modules, once for each runner.
 
     Args:
         choice: "auto", or "plain" for the plain modules.

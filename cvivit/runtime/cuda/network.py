@@ -1,4 +1,4 @@
-"""The network on packed weights: the products are cuBLAS's, everything between them is one kernel."""
+"""The network on packed weights. cuBLAS computes the products, and one kernel each step between them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PackedNetwork:
         self.config = config = model.config
         self.device, self.dtype = device, dtype
         self.token_dtype = token_type(config.codebook_size)
-        """The type in which tokens cross the bus."""
+        """The type in which tokens are copied between device and host."""
         self._lookup, self._fused = lookup, fused_feed_forward
         packer = Packer(device, dtype)
         aligned = config.temporal_peg == "aligned"
@@ -137,7 +137,7 @@ class PackedNetwork:
 
     @torch.inference_mode()
     def encode(self, clips: Tensor) -> Tensor:
-        """Return the tokens of clips, uint8 `b t h w c` on the device to `b T H W` of `token_dtype`."""
+        """Encode clips, uint8 `b t h w c` on the device, to tokens `b T H W` of `token_dtype`."""
         config = self.config
         b, frames, height, width, _ = clips.shape
         (p1, p2), pt = config.patch_size, config.temporal_patch_size
@@ -159,7 +159,7 @@ class PackedNetwork:
 
     @torch.inference_mode()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Return the clips of tokens, integers `b T H W` on the device to uint8 `b t h w c`."""
+        """Decode tokens, integers `b T H W` on the device, to clips, uint8 `b t h w c`."""
         config = self.config
         b, T, H, W = tokens.shape
         grid = (T, H, W)

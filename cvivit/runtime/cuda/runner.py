@@ -90,7 +90,7 @@ class CUDARunner(BaseRunner):
 
     @property
     def kernels(self) -> Kernels:
-        """What computes between the products. The first batch decides it, by a comparison."""
+        """Which kernels compute between the products. A comparison before the first batch decides it."""
         return self._selection.kernels
 
     def _prepare(self, model: CViViT) -> CViViT:

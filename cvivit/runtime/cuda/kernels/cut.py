@@ -1,4 +1,4 @@
-"""Pixels to rows of patches: one read of the bytes, one write of the products' operand."""
+"""Cut pixels into rows of patches: the kernel reads the bytes once and writes the products' operand once."""
 
 from __future__ import annotations
 

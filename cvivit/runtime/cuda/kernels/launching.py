@@ -1,4 +1,4 @@
-"""How a kernel is launched: its constants, its number of programs, and the size of a program."""
+"""Launch a kernel with its constants, its number of programs, and the size of a program."""
 
 from __future__ import annotations
 
