@@ -46,6 +46,12 @@ FitOption = Annotated[
         help="How frames become square: crop to the middle, pad with black, or stretch.",
     ),
 ]
+StartOption = Annotated[
+    float, typer.Option("--start", min=0, help="Seconds to skip after the first frame of the video.")
+]
+SecondsOption = Annotated[
+    float | None, typer.Option("--seconds", help="Seconds to read from there on; all of them by default.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 InputArgument = Annotated[Path, typer.Argument(help="The file to read, or a pipe such as /dev/stdin.")]
 OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suffix says in which form.")]

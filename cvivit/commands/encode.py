@@ -12,6 +12,8 @@ from cvivit.commands.common import (
     OutputArgument,
     PrecisionOption,
     RevisionOption,
+    SecondsOption,
+    StartOption,
     check_paths,
     load_tokenizer,
     report_written,
@@ -27,13 +29,16 @@ def encode(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     fit: FitOption = "crop",
+    start: StartOption = 0.0,
+    seconds: SecondsOption = None,
 ) -> None:
     """Encode a video as tokens, in a .safetensors or .json file."""
     suffix = output.suffix.lower()
     if suffix not in (".safetensors", ".json"):
         raise typer.BadParameter("tokens are written as .safetensors or .json", param_hint="OUTPUT")
     check_paths(source, output)
-    grid = load_tokenizer(model, revision, device, precision).encode(source, fit=fit)
+    tokenizer = load_tokenizer(model, revision, device, precision)
+    grid = tokenizer.encode(source, fit=fit, start=start, seconds=seconds)
     if suffix == ".json":
         with replacing(output) as file:
             file.write(grid.to_json().encode("ascii"))

@@ -12,6 +12,8 @@ from cvivit.commands.common import (
     OutputArgument,
     PrecisionOption,
     RevisionOption,
+    SecondsOption,
+    StartOption,
     check_paths,
     container_of,
     load_tokenizer,
@@ -27,6 +29,8 @@ def reconstruct(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     fit: FitOption = "crop",
+    start: StartOption = 0.0,
+    seconds: SecondsOption = None,
 ) -> None:
     """Encode and decode a video, and write the original on the left and the reconstruction on the right.
 
@@ -41,8 +45,9 @@ def reconstruct(
     tokenizer = load_tokenizer(model, revision, device, precision)
     # The video is read twice: once to encode it and once to show it. A pipe can be read only once.
     video: Path | bytes = source if source.is_file() else source.read_bytes()
-    grid = tokenizer.encode(video, fit=fit)
-    originals = read_frames(video, ClipFormat.of(tokenizer.config, fit=fit))
+    grid = tokenizer.encode(video, fit=fit, start=start, seconds=seconds)
+    clip_format = ClipFormat.of(tokenizer.config, fit=fit)
+    originals = read_frames(video, clip_format, start=start, seconds=seconds)
     pairs = zip(originals, tokenizer.decode_stream(grid), strict=True)
     frames = (np.concatenate(pair, axis=1) for pair in pairs)
     write_video(frames, output, fps=grid.fps, container=container)

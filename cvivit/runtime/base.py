@@ -97,19 +97,34 @@ class BaseRunner(ABC):
 
     def encode_clips(self, clips: Clips, /) -> Clips:
         """Return the tokens `n T H W` of uint8 clips `n f h w c`, as `Runner.encode_clips` describes."""
+        batch, out = self._encoding(clips)
+        self._run(self._encode, batch, out)
+        return self._tokens_like(clips, out)
+
+    def _encoding(self, clips: Clips) -> tuple[Tensor, Tensor]:
+        """Check clips, and return them as a tensor, and one for their tokens."""
         if (kind := type_of(clips, "clips")) != "uint8":
             raise ValueError(f"clips must be uint8, not {kind}")
         batch = as_tensor(clips)
         frames, height, width = self._check_clips(batch)
         rows, columns = height // self.config.patch_size[0], width // self.config.patch_size[1]
         out = torch.empty((len(batch), self.config.latent_frames(frames), rows, columns), dtype=torch.int64)
-        self._run(self._encode, batch, out)
+        return batch, out
+
+    def _tokens_like(self, clips: Clips, out: Tensor) -> Clips:
+        """Return tokens as `encode_clips` does: an array for an array, a tensor for a tensor."""
         if isinstance(clips, Tensor):
             return out
         return out.numpy().astype(np.uint16 if self.config.codebook_size <= 2**16 else np.uint32)
 
     def decode_clips(self, indices: Clips, /) -> Clips:
         """Return the uint8 clips `n f h w c` of tokens `n T H W`, as `Runner.decode_clips` describes."""
+        batch, out = self._decoding(indices)
+        self._run(self._decode, batch, out)
+        return self._clips_like(indices, out)
+
+    def _decoding(self, indices: Clips) -> tuple[Tensor, Tensor]:
+        """Check tokens, and return them as a tensor, and one for their clips."""
         if not INTEGER.fullmatch(kind := type_of(indices, "tokens")):
             raise ValueError(f"tokens must be integers, not {kind}")
         # torch takes uint8 indices for a mask, and implements few operations for the other unsigned types.
@@ -119,8 +134,10 @@ class BaseRunner(ABC):
         self._check_indices(batch)
         frames, (p1, p2) = self.config.frames(batch.shape[1]), self.config.patch_size
         shape = (len(batch), frames, batch.shape[2] * p1, batch.shape[3] * p2, self.config.channels)
-        out = torch.empty(shape, dtype=torch.uint8)
-        self._run(self._decode, batch, out)
+        return batch, torch.empty(shape, dtype=torch.uint8)
+
+    def _clips_like(self, indices: Clips, out: Tensor) -> Clips:
+        """Return clips as `decode_clips` does: an array for an array, a tensor for a tensor."""
         return out if isinstance(indices, Tensor) else out.numpy()
 
     def _check_clips(self, clips: Tensor) -> tuple[int, int, int]:

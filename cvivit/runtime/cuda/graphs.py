@@ -29,6 +29,7 @@ class Graphs:
         self._device, self._stream = device, stream
         self._captured: dict[tuple[str, tuple[int, ...]], tuple[Tensor, Tensor, Callable[[], None]]] = {}
 
+    @torch.inference_mode()
     def capture(self, name: str, operation: Operation, example: Tensor) -> None:
         """Capture `operation` for inputs like `example`, a tensor on the device.
 
@@ -43,6 +44,7 @@ class Graphs:
         result, replay = self._device.capture(self._stream, lambda: operation(fixed))
         self._captured[key] = fixed, result, replay
 
+    @torch.inference_mode()
     def run(self, name: str, operation: Operation, batch: Tensor) -> Tensor:
         """Compute `operation` of a batch on the device, by its graph if there is one.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from cvivit.errors import DeviceError, DeviceLostError, DeviceMemoryError
 from cvivit.network import CViViT
+from cvivit.runtime.arrays import Clips
 from cvivit.runtime.base import LOST, BaseRunner, Kernels, KernelsChoice, Operation
 from cvivit.runtime.cuda.comparing import Network
 from cvivit.runtime.cuda.device import CudaDevice, Device
@@ -19,7 +22,7 @@ from cvivit.runtime.cuda.faults import Fault, fault_of
 from cvivit.runtime.cuda.graphs import Graphs
 from cvivit.runtime.cuda.kernel_choice import KernelSelection
 from cvivit.runtime.cuda.plain import PlainNetwork
-from cvivit.runtime.cuda.transfers import Ticket, Transfers
+from cvivit.runtime.cuda.transfers import Pending, Piece, Transfers
 from cvivit.runtime.forking import note_computing_thread
 from cvivit.runtime.memory import smaller_batch_sizes
 from cvivit.runtime.precision import PrecisionChoice, arithmetic
@@ -38,42 +41,6 @@ FORKED: Final = (
     "CUDA cannot be used in a process that was forked after CUDA was used: "
     "start processes with the method 'spawn'"
 )
-
-
-@dataclass(eq=False)
-class _Piece:
-    """A batch that was sent to the device, and the place for its results."""
-
-    ticket: Ticket
-    out: Tensor
-    call: Pending
-
-
-class Pending:
-    """Clips that a device computes. `wait` returns once all results are on the host.
-
-    Args:
-        runner: the one that computes them.
-        operation: what it computes.
-        batch: the clips or tokens, on the host.
-        out: where the results go.
-    """
-
-    def __init__(self, runner: CUDARunner, operation: Operation, batch: Tensor, out: Tensor) -> None:
-        self._runner = runner
-        self.operation, self.batch, self.out = operation, batch, out
-        self.submitted = 0
-        """How many clips are on their way or have arrived."""
-        self.arrived = 0
-
-    def wait(self) -> None:
-        """Send what has not been sent, and wait until every result is in `out`.
-
-        Raises:
-            DeviceMemoryError: a single clip does not fit, or in "exact" a batch.
-            DeviceLostError: the device failed.
-        """
-        self._runner.finish(self)
 
 
 class CUDARunner(BaseRunner):
@@ -119,7 +86,7 @@ class CUDARunner(BaseRunner):
         except RuntimeError as error:
             raise self._translated(error) from error
         self._selection = KernelSelection(kernels, model, device, self.precision, self._dtype)
-        self._flight: deque[_Piece] = deque()
+        self._flight: deque[Piece] = deque()
 
     @property
     def kernels(self) -> Kernels:
@@ -166,11 +133,30 @@ class CUDARunner(BaseRunner):
                 # there.
                 self._halve(size)
 
+    def submit_encode(self, clips: Clips, /) -> Callable[[], Clips]:
+        """Send clips to the device, and return what waits for their tokens: `encode_clips` in two halves.
+
+        With two batches sent before the first is waited for, the device never waits for Python.
+        """
+        batch, out = self._encoding(clips)
+        pending = self.submit(self._encode, batch, out)
+        return partial(self._result, pending, partial(self._tokens_like, clips, out))
+
+    def submit_decode(self, indices: Clips, /) -> Callable[[], Clips]:
+        """Send tokens to the device, and return what waits for their clips: `decode_clips` in two halves."""
+        batch, out = self._decoding(indices)
+        pending = self.submit(self._decode, batch, out)
+        return partial(self._result, pending, partial(self._clips_like, indices, out))
+
+    def _result(self, pending: Pending, like: Callable[[], Clips]) -> Clips:
+        self.finish(pending)
+        return like()
+
     def submit(self, operation: Operation, batch: Tensor, out: Tensor) -> Pending:
         """Send as many clips to the device as it takes at once, and return without waiting."""
         if batch.dtype != torch.uint8:
             batch = batch.to(self._plain.token_dtype)  # a quarter of the bytes of int64 to copy
-        pending = Pending(self, operation, batch, out)
+        pending = Pending(operation, batch, out)
         with self._lock:
             note_computing_thread()
             self._check_process()
@@ -179,14 +165,24 @@ class CUDARunner(BaseRunner):
         return pending
 
     def finish(self, pending: Pending) -> None:
-        """Wait until all results of a call are on the host."""
-        with self._lock:
-            while pending.arrived < len(pending.batch):
+        """Wait until all results of a call are on the host.
+
+        The lock is free while the device computes, so that another thread can send its clips meanwhile.
+        """
+        while True:
+            with self._lock:
+                if pending.arrived == len(pending.batch):
+                    return
                 self._send(pending)
-                self._collect_oldest()
+                oldest = self._flight[0]
+            with suppress(RuntimeError):  # collecting it raises the error again
+                oldest.ticket.arrived.wait()
+            with self._lock:
+                if self._flight and self._flight[0] is oldest:  # otherwise another thread was faster
+                    self._collect_oldest()
 
     def _run(self, operation: Operation, batch: Tensor, out: Tensor) -> None:
-        self.submit(operation, batch, out).wait()
+        self.finish(self.submit(operation, batch, out))
 
     def _compute(self, operation: Operation, piece: Tensor, size: int, out: Tensor) -> None:
         raise NotImplementedError("batches are sent and collected")  # by `submit` and `finish`
@@ -226,7 +222,7 @@ class CUDARunner(BaseRunner):
             self._give_up()
             raise self._translated(error, fault) from error
         pending.submitted += len(piece)
-        self._flight.append(_Piece(ticket, out, pending))
+        self._flight.append(Piece(ticket, out, pending))
         return True
 
     def _collect_oldest(self) -> None:

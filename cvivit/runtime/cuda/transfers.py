@@ -46,6 +46,29 @@ class Ticket:
     arrived: Event
 
 
+@dataclass(eq=False)
+class Pending:
+    """Clips on their way through a device, in one or several batches."""
+
+    operation: Callable[[Tensor], Tensor]
+    batch: Tensor
+    """The clips or tokens, on the host."""
+    out: Tensor
+    """Where the results go."""
+    submitted: int = 0
+    """How many clips are on their way or have arrived."""
+    arrived: int = 0
+
+
+@dataclass(eq=False)
+class Piece:
+    """One batch of those, and where its results go."""
+
+    ticket: Ticket
+    out: Tensor
+    call: Pending
+
+
 class Transfers:
     """Sends batches to a device and collects their results, with up to `DEPTH` on their way.
 

@@ -55,6 +55,7 @@ def every(count: int, fps: int, first: int = 0) -> list[int]:
         ("ts_jump_back.ts", every(30, 30, 100) + every(30, 30)),
         ("mp4_pts_spike_nob.mp4", every(60, 24)),
         ("mkv_jitter.mkv", every(120, 30)),
+        ("timelapse_exif_jpeg.avi", list(range(8))),
         ("nonkey_vp9.mkv", every(60, 30, 30)),
         ("empty_track.mkv", list(range(16))),
         ("two_tracks_small_default.mkv", list(range(16))),

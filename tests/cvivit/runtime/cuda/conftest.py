@@ -48,8 +48,9 @@ def make(config: CViViTConfig) -> CViViT:
     return model
 
 
+@pytest.fixture
 def interpreter() -> None:
-    """Skip where there is no Triton, or where it would compile for a device instead of interpreting."""
+    """Skip where Triton would compile for a device instead of interpreting on the CPU."""
     triton = pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
     if not triton.knobs.runtime.interpret:
         pytest.skip("Triton's interpreter is off: there is a device, which the tests marked gpu use")

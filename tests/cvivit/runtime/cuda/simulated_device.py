@@ -8,6 +8,7 @@ thousand runs.
 from __future__ import annotations
 
 import random
+import threading
 from collections import deque
 from collections.abc import Callable
 
@@ -74,6 +75,7 @@ class SimulatedDevice:
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
+        self._lock = threading.Lock()
         self._streams: list[SimulatedStream] = []
         self.trace: list[str] = []
         """What was queued, and where the host waited, in order."""
@@ -86,12 +88,15 @@ class SimulatedDevice:
             raise self.failure
 
     def run_until(self, done: Callable[[], bool]) -> None:
-        while not done():
-            self.use()
-            able = [stream for stream in self._streams if stream.queue and stream.queue[0][0]()]
-            assert able, "the host waits for what no stream can do any more"
-            with torch.inference_mode():  # results are tensors of that mode, which only it may write to
-                self._random.choice(able).queue.popleft()[1]()
+        while True:
+            with self._lock:  # several threads may wait
+                if done():
+                    return
+                self.use()
+                able = [stream for stream in self._streams if stream.queue and stream.queue[0][0]()]
+                assert able, "the host waits for what no stream can do any more"
+                with torch.inference_mode():  # results are tensors of that mode, which only it may write to
+                    self._random.choice(able).queue.popleft()[1]()
 
     def stream(self) -> SimulatedStream:
         self._streams.append(SimulatedStream(self))

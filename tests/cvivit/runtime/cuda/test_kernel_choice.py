@@ -23,6 +23,8 @@ from tests.cvivit.runtime.cuda.simulated_device import SimulatedDevice
 pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
 from cvivit.runtime.cuda.network import PackedNetwork
 
+pytestmark = pytest.mark.usefixtures("interpreter")
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
 

@@ -12,6 +12,8 @@ from tests.cvivit.runtime.cuda.conftest import VARIANTS, make
 pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
 from cvivit.runtime.cuda.network import PackedNetwork, why_unsupported
 
+pytestmark = pytest.mark.usefixtures("interpreter")
+
 # The interpreter multiplies bfloat16 wrongly, so whole networks run in float32 here. The check at warm-up
 # compares them in bfloat16 on a device.
 CPU, FLOAT32 = torch.device("cpu"), torch.float32
