@@ -123,7 +123,7 @@ def _load_other(source: str | Path) -> LoadedWeights:
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
         raise type(error)(
             f"there is no run, checkpoint or file of weights called {source} on this machine, and no "
-            f"repository of the Hub gave weights: {error}"
+            f"repository of the Hub gave weights: {error.__cause__ or error}"
         ) from error
 
 

@@ -49,7 +49,9 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
         files = hub.download(source, revision)
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
         # `owner/name` also looks like a path. So the error also says that no such folder exists.
-        raise type(error)(f"there is no file or folder {source!a} here. {error}") from error
+        raise type(error)(
+            f"there is no file or folder {source!a} here, and the Hub gave none: {error}"
+        ) from error
     return Located(files.weights, files.config, files.name, files.sha256)
 
 

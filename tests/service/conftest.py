@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import logging
 import socket
 import threading
 import time
@@ -36,6 +37,14 @@ PATIENCE_SECONDS = 60.0
 def _bystanders() -> None:
     """What earlier tests left running is not this one's."""
     remember_bystanders()
+
+
+@pytest.fixture(autouse=True)
+def _log_level_stays() -> Iterator[None]:
+    """Put the level of the root logger back. An app that starts in a test sets it for the whole process."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
