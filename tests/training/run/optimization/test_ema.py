@@ -20,5 +20,5 @@ def test_frozen_parameters_keep_their_bits_over_many_updates() -> None:
         with torch.no_grad():
             model.bias.add_(1)
         update_average(average, model)
-    assert torch.equal(average.module.weight.view(torch.int32), before)
-    assert bool((average.module.bias < model.bias).all())
+    assert torch.equal(average.module.get_parameter("weight").view(torch.int32), before)
+    assert bool((average.module.get_parameter("bias") < model.bias).all())
