@@ -206,5 +206,5 @@ class CViViTConfig(BaseModel):
         return 1 + (latent_frames - 1) * self.temporal_patch_size
 
     def clips(self, frames: int) -> int:
-        """Return how many clips `frames` frames take, of which the last may be padded."""
+        """Return how many clips `frames` frames fill. The last clip may be padded."""
         return -(-frames // self.clip_frames)

@@ -32,9 +32,9 @@ class VideoTokenizer:
     Args:
         weights: the result of `cvivit.weights.load_weights`, which `from_pretrained` calls for you.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "exact" is float32 without TF32, and a clip's tokens do not depend on what shares its
-            batch. "fast" is bfloat16 outside the quantizer's lookup. "auto" is fast where the hardware has
-            bfloat16, and else exact.
+        precision: "exact" is float32 without TF32, and a clip's tokens do not depend on the other clips of
+            its batch. "fast" is bfloat16 outside the quantizer's lookup. "auto" is fast where the hardware
+            has bfloat16, and else exact.
         kernels: "auto" lets Triton kernels compute on a CUDA device where they agree with the plain modules,
             and "plain" does not. A CPU has no such choice.
     """
@@ -129,8 +129,8 @@ class VideoTokenizer:
             start: where reading begins, in seconds after the first frame.
             seconds: how much is read from there, at most. By default it is everything.
             limits: the limits of what is read. By default no video is too large.
-            read: the function that opens the video. By default this process decodes it. For videos of
-                strangers, pass a function that decodes in another process, such as
+            read: the function that opens the video. By default this process decodes it. For untrusted videos,
+                pass a function that decodes in another process, such as
                 `service.decoding.blocking.IsolatedReader.read_clips`.
 
         Raises:

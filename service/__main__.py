@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     Args:
-        arguments: those after the command's name; from `sys.argv` if None.
+        arguments: the arguments after the command's name; from `sys.argv` if None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     open_missing_streams()

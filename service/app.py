@@ -1,4 +1,4 @@
-"""The application: one list of middleware, the routes, and what starts and stops with them."""
+"""Build the application: its middleware, its routes, and the objects that start and stop with it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def create_app(
             does.
 
     Raises:
-        ConfigError: a setting names a file that does not serve, or contradicts the routes.
+        ConfigError: a setting names a file that cannot be used, or contradicts the routes.
     """
     settings = settings or Settings()
     _check_prefix(settings.root_path)
@@ -82,7 +82,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         separate_input_output_schemas=False,
-        redirect_slashes=False,  # such a redirect would lead to whatever host the client named
+        redirect_slashes=False,  # such a redirect would lead to the host that the client named
     )
     app.state.app_state = app_state
     app.state.api_keys = keys

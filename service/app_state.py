@@ -1,4 +1,4 @@
-"""Everything that lives as long as the app and works behind the routes: model, engine, decoders, threads."""
+"""The objects that the routes use and that live as long as the app: model, engine, decoders, threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class AppState:
     """Everything that lives as long as the app. Entering it as a context starts it, and leaving it stops it.
 
     Args:
-        settings: of the app.
+        settings: the settings of the app.
         tokenizers: already loaded, one per device. They are used in place of `settings.model`.
         in_background: whether entering returns before the start is complete. `failure` then keeps its error.
     """
@@ -50,7 +50,7 @@ class AppState:
         self.failure: Exception | None = None
         """The error that ended the start, if it has failed."""
         self.sizes = Sizes.of(settings)
-        """What follows from the machine's cores and memory, where the settings leave it open."""
+        """The sizes that follow from the machine's cores and memory where the settings do not give them."""
         self.metrics = Metrics()
         self.lifecycle = Lifecycle(max_requests=settings.max_requests, backlog_seconds=self.backlog_seconds)
         self._pool: DecodingPool | None = None

@@ -1,4 +1,4 @@
-"""Which environment variables are settings, and which only look like them."""
+"""Tell the environment variables that are settings from those that only look like settings."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def unknown_variables(environment: Mapping[str, str], settings: Collection[str])
     """Return the variables with our prefix that set nothing, in alphabetical order.
 
     Args:
-        environment: of the process.
+        environment: the environment variables of the process.
         settings: names of the settings, in lower case and without the prefix.
     """
     known = {name.upper() for name in settings}

@@ -38,7 +38,8 @@ class Lifecycle:
 
     Args:
         max_requests: how many requests may be in flight; more are refused.
-        backlog_seconds: returns how long the queued work will take. A refused client is told to wait so long.
+        backlog_seconds: returns how long the queued work will take. A refused client gets this as its
+            `Retry-After`.
     """
 
     def __init__(self, *, max_requests: int, backlog_seconds: Callable[[], float] = lambda: 0.0) -> None:
@@ -77,7 +78,8 @@ class Lifecycle:
     def become(self, phase: Phase) -> None:
         """Move on to `phase`. A phase that is already behind is ignored.
 
-        So a failure wins over a drain, and a model that is warm only after a signal to stop changes nothing.
+        So a failure is not replaced by a drain, and a model that becomes warm after a signal to stop changes
+        nothing.
         """
         order = list(Phase)
         if order.index(phase) > order.index(self.phase):
@@ -179,7 +181,7 @@ class Lifecycle:
 
         The first call spares streams, which see it at their next item. A stream whose client reads nothing is
         stuck in sending and never asks for the next item; a second call cancels it. The second call spares
-        what the first has cancelled: those requests are about to be answered.
+        the requests that the first has cancelled, because they are about to be answered.
         """
         spared = self._dropped if self._dropping else self._streams
         for task in self._tasks - spared:

@@ -1,4 +1,4 @@
-"""How origins, prefixes of paths and addresses of proxies are written: one form each, or a clear refusal."""
+"""Bring origins, prefixes of paths and addresses of proxies into one form, or refuse them with a reason."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 ANY = "*"
 UNIX = "unix"
-"""Among trusted proxies: whoever connects over the Unix socket, which has no address."""
+"""The entry of the trusted proxies that means every peer on the Unix socket, which has no address."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?\.?")

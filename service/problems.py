@@ -1,7 +1,7 @@
 """Turns errors into answers: RFC 9457 problem+json with the status and title of the error's class.
 
 Errors of the service carry status and title themselves (`service.errors`). Those of the codec are in the
-table `CODEC_ANSWERS`. An error of neither kind is a bug, and its answer says nothing but that.
+table `CODEC_ANSWERS`. An error of neither kind is a bug, and its answer says only that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class CodecAnswer:
-    """How an error of the codec is answered: the codec itself knows no HTTP."""
+    """The status and title that answer an error of the codec, which has neither itself."""
 
     status: int
     title: str
@@ -101,7 +101,7 @@ class ProblemAnswer:
 def status_of(kind: type[BaseException]) -> int | None:
     """Return the status of an error class. A class without one has that of its nearest ancestor with one.
 
-    Returns None where there is none: clients are told nothing of such an error.
+    Returns None if there is none. Such an error is not shown to clients.
     """
     if issubclass(kind, ServiceError):
         return getattr(kind, "status", None)
@@ -134,7 +134,7 @@ def answer(error: BaseException, path: str, root_path: str = "") -> ProblemAnswe
 
     Args:
         error: why the request failed.
-        path: of the request, as its client sees it.
+        path: the path of the request, as its client sees it.
         root_path: the prefix that a proxy adds to every path. Links begin with it.
     """
     shown: CViViTError
@@ -202,7 +202,9 @@ def _from_http(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     translated: ServiceError
     if error.status_code == HTTPStatus.NOT_FOUND:
-        translated = errors.NotFoundError("there is nothing here; /docs lists the routes", headers=headers)
+        translated = errors.NotFoundError(
+            "there is no route at this path; /docs lists the routes", headers=headers
+        )
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"  # see service.middleware.head

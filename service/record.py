@@ -1,4 +1,4 @@
-"""What is known about one request while it is answered: for its log line, the metrics and a header."""
+"""The record of one request while it is answered, for its log line, the metrics and a header."""
 
 from __future__ import annotations
 

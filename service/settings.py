@@ -61,7 +61,7 @@ class Settings(BaseSettings):
 
     kernels: Literal["auto", "plain"] = Field(
         default="auto",
-        description="`auto` is Triton kernels on CUDA if they agree with the plain modules; `plain` is none.",
+        description="`auto` uses Triton kernels on CUDA if they agree with the plain modules; `plain` never.",
     )
 
     # The socket
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
     half_close: Literal["drop", "answer"] = Field(
         default="drop",
-        description="What the end of a client's sending means while its request is being worked on. "
+        description="What to do when a client stops sending while its request is being worked on. "
         "`drop`: the client has left, so the work stops. `answer`: it may still read (`nc -N`), so the work "
         "is finished, also for clients that have left. Over TLS it is always `drop`.",
     )
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         default=None,
         description="Folder for bodies longer than `spool_bytes`; the system's temporary folder if unset.",
     )
-    stall_seconds: Seconds = Field(default=10, description="Time in which no byte of an upload arrives.")
+    stall_seconds: Seconds = Field(default=10, description="Longest time without a byte of an upload.")
     upload_seconds: Seconds = Field(default=120, description="Time for a whole body to arrive.")
 
     # Videos

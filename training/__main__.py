@@ -141,7 +141,7 @@ def main() -> None:
     except CViViTError as error:
         typer.echo(f"{error.code}: {error}", err=True)
         _end(1)
-    except SystemExit as end:  # typer ends every command so, whether it succeeded or not
+    except SystemExit as end:  # typer ends every command like this, whether it succeeded or not
         _end(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
@@ -164,7 +164,7 @@ def spread_sets(arguments: Sequence[str]) -> list[str]:
 
 
 def _end(code: int) -> NoReturn:
-    if "torch" in sys.modules:  # processes of a run have to end in a way of their own
+    if "torch" in sys.modules:  # processes of a run end by `distributed.exit_process`
         from training.run import distributed
 
         distributed.exit_process(code)

@@ -204,7 +204,7 @@ def _words(card: Path, name: str | None, license: str | None) -> str | None:  # 
     ):
         if missing:
             raise OutputMismatchError(
-                f"{card} is there and has not the {option} {value}: "
+                f"{card} does not have the {option} {value}: "
                 "write it on the card, or delete the card for a new one"
             )
     return text

@@ -1,4 +1,4 @@
-"""`cvivit agreement`: whether tokens depend on what shares a batch, and on the precision."""
+"""`cvivit agreement` counts tokens that depend on the other clips of a batch, or on the precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def agreement(
     clips: Annotated[int, typer.Option(min=1, help="The most clips to take from the videos.")] = 64,
     as_json: JsonOption = False,
 ) -> None:
-    """Count the tokens that depend on what shares their batch, and those that depend on the precision.
+    """Count the tokens that depend on the other clips of a batch, and those that depend on the precision.
 
     In exact, random batches of the clips are encoded, and each token is compared with that of the clip
     alone. If any differs, the exit status is 1. In fast, all clips are encoded once and compared with exact.

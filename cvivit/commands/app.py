@@ -1,4 +1,4 @@
-"""The `cvivit` command: its commands, and how errors become one line and an exit status."""
+"""The `cvivit` command. It joins the subcommands, and turns errors into one line and an exit status."""
 
 from __future__ import annotations
 

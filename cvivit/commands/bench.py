@@ -1,4 +1,4 @@
-"""`cvivit bench`: how fast this machine encodes and decodes."""
+"""`cvivit bench` measures how fast this machine encodes and decodes."""
 
 from __future__ import annotations
 

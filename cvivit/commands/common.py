@@ -1,4 +1,4 @@
-"""What several commands share: their options, checks of paths, the progress bar, and the report of a file."""
+"""The parts that commands share: options, checks of paths, the progress bar, and the final line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def container_of(output: Path) -> VideoContainer:
     """Return the container that the suffix of an output names.
 
     Raises:
-        typer.BadParameter: the suffix is none of a video.
+        typer.BadParameter: the suffix does not name a video container.
     """
     try:
         return VIDEO_CONTAINERS[output.suffix.lower()]

@@ -1,4 +1,4 @@
-"""`cvivit decode`: tokens become a video."""
+"""`cvivit decode` turns tokens into a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvivit encode`: a video becomes a token file."""
+"""`cvivit encode` turns a video into a token file."""
 
 from __future__ import annotations
 

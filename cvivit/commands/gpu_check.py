@@ -1,4 +1,4 @@
-"""`cvivit gpu-check`: whether everything runs and agrees on this GPU, how fast, and where the time goes."""
+"""`cvivit gpu-check` checks that everything runs and agrees on this GPU, and measures its speed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def gpu_check(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a CUDA device: whether all runs and agrees with the CPU, how fast, and where the time goes.
+    """Check that everything runs on a CUDA device and agrees with the CPU, and measure its speed.
 
-    The network has the released size and random weights, so nothing is downloaded. Each stage fails alone.
-    The exit status is 1 if a stage failed or found something wrong.
+    The network has the released size and random weights, so nothing is downloaded. If a stage fails, the
+    others still run. The exit status is 1 if a stage failed or found something wrong.
     """
     from cvivit.runtime.cuda.check.report import run
     from cvivit.runtime.cuda.check.stages import Check

@@ -1,4 +1,4 @@
-"""`cvivit info`: what weights are."""
+"""`cvivit info` describes weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvivit reconstruct`: a video beside its reconstruction."""
+"""`cvivit reconstruct` writes a video beside its reconstruction."""
 
 from __future__ import annotations
 

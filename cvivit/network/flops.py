@@ -1,4 +1,4 @@
-"""How much arithmetic a clip takes, by which measured speeds are compared with that of the hardware."""
+"""Count the arithmetic of a clip, to compare measured speeds with the speed of the hardware."""
 
 from __future__ import annotations
 

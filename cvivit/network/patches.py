@@ -1,4 +1,4 @@
-"""Pixels to patch embeddings and back.
+"""Convert pixels to patch embeddings and back.
 
 The first frame of a clip becomes one latent frame, and each later group of frames another.
 """

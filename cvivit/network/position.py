@@ -72,7 +72,7 @@ class SpatialBias(nn.Module):
     def forward(self, rows: int, columns: int) -> Tensor:
         """Return the bias `(heads, H W, H W)` of a grid of H x W patches, float32 whatever the weights are.
 
-        The offsets' logarithms and what is computed from them would each be rounded in bfloat16.
+        In bfloat16, the logarithms of the offsets and all values computed from them would be rounded.
         """
         weight = self.net[2].weight
         assert isinstance(weight, Tensor)

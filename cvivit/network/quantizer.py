@@ -1,4 +1,4 @@
-"""Features to codes and back: the quantizer of vector-quantize-pytorch, with a lookup of our own."""
+"""Convert features to codes and back: the quantizer of vector-quantize-pytorch, with a lookup of our own."""
 
 from __future__ import annotations
 

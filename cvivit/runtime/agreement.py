@@ -1,4 +1,4 @@
-"""Whether the tokens of real clips depend on what shares their batch and on the precision."""
+"""Measure whether the tokens of clips depend on the other clips of their batch, and on the precision."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def measure_agreement(
     compared with those of each clip alone.
 
     Args:
-        model: the network. Unlike for its speed, its weights matter.
+        model: the network, with the weights to measure.
         clips: uint8 `n f h w c`, n >= 1.
         device: "auto", "cpu" or "cuda:N".
         compositions: how many random batches to encode in "exact".
         largest: the most clips in a composition.
-        seed: of the random draws.
-        progress: told after each composition how many are done and how many there are.
+        seed: the seed of the random draws.
+        progress: called after each composition with the number done and the number of all.
 
     Returns:
         A dict that JSON can hold: `device`, `clips`, `compositions`; `compared_tokens` and

@@ -1,4 +1,4 @@
-"""What the runners share: checks of arguments, batches cut into pieces, and errors of the device."""
+"""The base of all runners: it checks arguments, cuts batches into pieces, and handles device errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ KernelsChoice = Literal["auto", "plain"]
 
 @dataclass(frozen=True)
 class Kernels:
-    """What computes, on a CUDA device, between the products of the network."""
+    """Which kernels compute the steps between the matrix products on a CUDA device."""
 
     name: Literal["triton", "plain"]
     reason: str | None = None
@@ -60,7 +60,7 @@ class BaseRunner(ABC):
 
     @property
     def kernels(self) -> Kernels | None:
-        """None: there is nothing to choose."""
+        """None, because only CUDA devices have a choice of kernels."""
         return None
 
     def __init__(self, model: CViViT, *, device: torch.device, precision: PrecisionChoice) -> None:

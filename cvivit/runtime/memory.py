@@ -1,4 +1,4 @@
-"""Memory of a device: how a lack of it is recognised, and how freed memory is kept for the next batch."""
+"""Recognise that a device is out of memory, and keep freed memory for the next batch."""
 
 from __future__ import annotations
 

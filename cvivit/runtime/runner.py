@@ -38,7 +38,7 @@ class Runner(Protocol):
 
     @property
     def kernels(self) -> Kernels | None:
-        """What computes between the products on a CUDA device, as `warm_up` has chosen it, or None."""
+        """Which kernels `warm_up` chose for the steps between the products on a CUDA device, or None."""
 
     def warm_up(self) -> None:
         """Run every batch size once in each direction, so that no later call pays for it.

@@ -22,7 +22,7 @@ MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 """The side of the square matrices whose product is the yardstick."""
 
 Progress = Callable[[int, int], None]
-"""Told after each step how many are done and how many there are."""
+"""Called after each step with the number of steps done and the number of all steps."""
 
 
 def benchmark(
@@ -43,7 +43,7 @@ def benchmark(
         model: the network. The values of its weights do not change its speed.
         device: "auto", "cpu" or "cuda:N".
         precisions: the precisions to time.
-        batches: how many clips to hand over at once.
+        batches: how many clips to pass in one call.
         repeats: how many timings to take the median of.
         published: also time the network as it was published: float32, layer by layer, its spatial bias
             computed anew on all pairs of patches at every call.

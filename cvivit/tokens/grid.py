@@ -206,7 +206,7 @@ class TokenGrid:
             grid = cls(indices=indices, **fields)
         except TokenRangeError:
             if config is not None:
-                _check_range(indices, config.codebook_size)  # this error names the codebook's own range
+                _check_range(indices, config.codebook_size)  # this error names the range of the codebook
             raise
         if config is None:
             grid._check_model(model, tokens_of)

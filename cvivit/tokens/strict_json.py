@@ -1,4 +1,4 @@
-"""Read JSON from strangers: every document has one meaning, or raises an error of ours."""
+"""Read untrusted JSON: every document has one meaning, or raises one of our own errors."""
 
 from __future__ import annotations
 

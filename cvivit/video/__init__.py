@@ -1,4 +1,4 @@
-"""Video files in and out: pictures on the clip's clock, clips of them, and files again. No torch in here."""
+"""Read videos as pictures at a fixed rate and as clips, and write videos. Nothing here imports torch."""
 
 from cvivit.video.reading import ClipReader, ReadClips, display_size, read_clips, read_frames
 from cvivit.video.settings import ClipFormat, Fit, VideoLimits

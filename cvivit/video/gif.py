@@ -1,4 +1,4 @@
-"""Pictures for a GIF: 256 colours each, and times in hundredths of a second."""
+"""Convert pictures for a GIF: 256 colours each, and times in hundredths of a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames of a video on the clip's clock: which one each tick shows, decoding no more than needed."""
+"""Pick the frame of a video that is on screen at each tick of a clip, and decode no more than needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RULES: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Picking:
-    """Which pictures are asked for."""
+    """The pictures to read: their rate, and the part of the video."""
 
     fps: float
     start: float = 0.0
@@ -49,11 +49,11 @@ class Picking:
 
 @dataclass(frozen=True, kw_only=True)
 class PickedFrame:
-    """A frame that one tick or more fall on."""
+    """A frame that is on screen at one tick or more."""
 
     frame: VideoFrame
     framer: Framer
-    """What makes pictures of the frames of its stream."""
+    """Turns the frames of its stream into pictures."""
     ticks: int
 
 
@@ -62,8 +62,8 @@ def pick_frames(
 ) -> Iterator[PickedFrame]:
     """Yield the frames that ticks fall on. Errors are those of `cvivit.video.read_frames`.
 
-    With several threads a file that is not sound in every respect is read again with one. What was given is
-    then passed over. `framers` makes the framer of a stream before its first frame is decoded.
+    With several threads, a damaged file is read again with one thread, and the frames that were already
+    yielded are skipped. `framers` makes the framer of a stream before its first frame is decoded.
     """
     given = 0
     if threads != 1:
@@ -115,7 +115,7 @@ class _Picker:
             raise CorruptVideoError(TRUNCATED)
 
     def _start_place(self) -> tuple[Fraction | int, int] | None:
-        """Return the time stamp of the first frame, and where to seek for the part that is asked for."""
+        """Return the time stamps of the first frame and of the keyframe from which reading starts."""
         with opened_track(self._video, threads=1) as track:
             time_base = _time_base(track)
             log = StampLog()
@@ -133,7 +133,7 @@ class _Picker:
         stream, limits = track.stream, self._video.limits
         framer = self._framers(stream)
         if not self._exact:
-            # Damage is an error at once, since threads race to report what they concealed.
+            # With several threads any damage is an error at once, because the order of their reports varies.
             stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         rate = stream.average_rate or stream.guessed_rate
         time_base = _time_base(track)
@@ -190,7 +190,7 @@ class _Picker:
             )
 
     def _sound(self, decoder: Decoder) -> Iterator[tuple[VideoFrame, Stamp | None]]:
-        """Yield frames up to where the video is damaged, and note how."""
+        """Yield the frames up to the place where the video is damaged, and note the damage."""
         try:
             yield from decoder
         except CorruptVideoError as error:
@@ -226,7 +226,7 @@ def _check_end(track: OpenTrack, decoder: Decoder) -> None:
 
 
 def _index_was_too_large(track: OpenTrack) -> bool:
-    """Whether an MP4 claims frames, and so many that FFmpeg may have had no memory for their index."""
+    """Return whether an MP4 claims so many frames that FFmpeg may have had no memory for their index."""
     return (
         track.source.kind is Container.ISO
         and track.stream.frames > _INDEX_FRAMES

@@ -1,8 +1,8 @@
-"""Reading a video as a stream: file -> frames -> pictures on the clip's clock -> clips.
+"""Read a video as a stream: from the file to frames, to pictures at the clip's rate, to clips.
 
 Memory holds one decoded frame and one clip, however long the video is.
 
-What is done with what videos hold:
+The contents of videos are treated as follows:
 
 - display rotation and mirroring are applied, and so are the shape of the pixels (sample aspect ratio),
   frame by frame, and the cropping that a container asks for (PixelCrop of Matroska, `clap` of MP4);
@@ -12,7 +12,7 @@ What is done with what videos hold:
   standard range shows, unless `ClipFormat.tone_map` is False;
 - sound, subtitles and all but one video stream are ignored: the largest is read, of equally large ones the
   default one, and never one without a packet;
-- time stamps that cannot be right are mended (see `cvivit.video.timing.timeline`);
+- time stamps that cannot be right are corrected (see `cvivit.video.timing.timeline`);
 - frames that no picture needs and that no other frame refers to are not decoded. Damage in them is not
   looked for, unless reading is `strict`;
 - damage in frames that are decoded is an error, except in transport streams, which lose packets on their way.
@@ -48,22 +48,22 @@ def read_frames(
     salvage: bool = False,
     strict: bool = False,
 ) -> Generator[np.ndarray, None, None]:
-    """Yield the pictures of a video on the clip's clock, uint8 (h w 3).
+    """Yield the pictures of a video at the clip's frame rate, uint8 (h w 3).
 
-    The k-th is the frame that is on screen start + k / fps seconds after the first appeared; a frame shown
-    longer is yielded again (the same array), and the last counts until its duration is over. There is one
-    at least.
+    Picture k is the frame that is on screen start + k / fps seconds after the first frame appeared. A frame
+    that is shown for longer is yielded again (the same array). The last frame counts until its duration is
+    over. At least one picture is yielded.
 
     Args:
         source: a path, bytes, or a binary file object, which is read from its beginning.
         clip_format: size, rate and fit; those of the released model by default.
-        limits: what the video may cost; nothing is limited by default.
-        start: seconds after the first frame appeared, where reading begins. What lies before is passed over
-            as far as the index of the file allows.
-        seconds: how much is read from there on, at most. None is to the end.
-        threads: that the decoder may use; 0 is one for each core. The outcome does not depend on it.
-        salvage: yield what there is of a file whose end is missing, too, before CorruptVideoError is raised.
-            Otherwise it is raised at once.
+        limits: the limits of the video; nothing is limited by default.
+        start: seconds after the first frame appeared, where reading begins. The part before it is not
+            decoded, as far as the index of the file allows.
+        seconds: how much is read from there on, at most. None means to the end.
+        threads: how many threads the decoder may use; 0 is one for each core. They do not change the result.
+        salvage: if the end of the file is missing, yield the pictures that are there, and then raise
+            CorruptVideoError. Otherwise it is raised at once.
         strict: decode every frame, also those that no picture needs, so that damage in any of them is found.
 
     Raises:
@@ -73,7 +73,7 @@ def read_frames(
         CorruptVideoError: truncated, broken halfway, or without usable time stamps. Pictures from before the
             break were yielded.
         ResolutionChangedError: frames of another size than the first one's.
-        VideoTooLargeError: a limit was passed.
+        VideoTooLargeError: a limit was exceeded.
         ConfigError: (a ValueError) `start` or `seconds` is out of range.
         OSError: a path that cannot be opened.
     """
@@ -145,7 +145,7 @@ class ClipReader(Iterator[np.ndarray]):
 
 
 class Clips(Protocol):
-    """What reading in clips gives: an iterator that is closed, and tells its frames at its end."""
+    """An iterator over clips that can be closed, and that knows the number of frames at its end."""
 
     @property
     def frames(self) -> int:
@@ -167,7 +167,7 @@ class Clips(Protocol):
 
 
 class ReadClips(Protocol):
-    """What reads a video in clips: `read_clips`, or something that does it elsewhere."""
+    """A function that reads a video in clips: `read_clips`, or one that decodes in another process."""
 
     def __call__(
         self,

@@ -1,4 +1,4 @@
-"""What is asked of a video: the form of its clips, and the limits that it must keep."""
+"""The form of the clips to read, and the limits that a video must keep."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ClipFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoLimits:
-    """What a video may cost. None is no limit. Passing one raises VideoTooLargeError with its name.
+    """Limits of a video. None means no limit. A video that exceeds one raises VideoTooLargeError.
 
     Raises:
         ConfigError: (a ValueError) a limit is not positive.
@@ -86,6 +86,6 @@ def check_span(start: float, seconds: float | None) -> None:
         ConfigError: (a ValueError) the start is negative, or the length not positive.
     """
     if not 0 <= start < inf:
-        raise ConfigError(f"start: {start} is not a moment of a video, in seconds from its beginning")
+        raise ConfigError(f"start: {start} is not a time of 0 seconds or more")
     if seconds is not None and not 0 < seconds < inf:
-        raise ConfigError(f"seconds: {seconds} is not a length")
+        raise ConfigError(f"seconds: {seconds} is not a positive number of seconds")

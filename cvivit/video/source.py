@@ -1,4 +1,4 @@
-"""A video's bytes, whatever they come as: a path, bytes, or a file object that may not even seek."""
+"""Open the bytes of a video: a path, bytes, or a file object, which may be unable to seek."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def _spooled(file: BinaryIO) -> Iterator[BinaryIO]:
 
 
 class NamelessFile:
-    """The reading half of a file, without its name: FFmpeg would take a name for a hint, or for a URL.
+    """A file that can only be read, and has no name, which FFmpeg would take for a hint or for a URL.
 
-    What is no Exception but interrupts, as Ctrl-C does, PyAV would drop where the file is written in Python,
-    and FFmpeg would take it for the end of the video. It is kept here, for whoever reads to raise it.
+    PyAV drops an interruption such as KeyboardInterrupt that is raised by a file object written in Python,
+    and FFmpeg takes it for the end of the video. So it is stored here, and the code that reads the video
+    raises it.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Writing pictures as a video that plays everywhere: MP4, WebM or GIF.
+"""Write pictures as a video that plays everywhere: MP4, WebM or GIF.
 
 MP4 is H.264 with its index in front, so that a browser plays it while it loads; WebM is VP9. Both are
 yuv420p, BT.709 and limited range, and say so. The same pictures give the same bytes on every machine,
@@ -79,8 +79,8 @@ def write_video(
         frames: uint8 (t h w 3), or an iterable of (h w 3) that is read as it is encoded.
         destination: a path, which appears when the video is complete and not before, or a binary file object.
             A pipe or a device at the path is written to, not replaced.
-        fps: pictures a second. A GIF counts in hundredths of a second and shows each picture for two of them
-            at least, for eleven minutes at most: where `fps` asks for more than 50, it leaves pictures out.
+        fps: pictures a second. A GIF shows each picture for 0.02 s to eleven minutes, in steps of 0.01 s.
+            Where `fps` is more than 50, it leaves pictures out.
         container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
         crf: constant rate factor of MP4 (0 to 51, by default 18) or WebM (0 to 63, by default 24): lower is
             better and larger. A GIF has none.
@@ -169,7 +169,7 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: st
         write = _write_gif if name == "gif" else _write_yuv
         try:
             write(output, stream, first.shape, itertools.chain([first], pictures), rate)
-        except (av.ArgumentError, av.ExternalError) as error:  # what encoders say of sizes beyond theirs
+        except (av.ArgumentError, av.ExternalError) as error:  # an unsupported size
             height, width = first.shape[:2]
             raise ValueError(f"frames of {height}x{width} cannot be written as {name}") from error
 

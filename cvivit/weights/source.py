@@ -48,7 +48,7 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
     try:
         files = hub.download(source, revision)
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
-        # `owner/name` also looks like a path. Whoever meant a folder should read that it does not exist.
+        # `owner/name` also looks like a path. So the error also says that no such folder exists.
         raise type(error)(f"there is no file or folder {source!a} here. {error}") from error
     return Located(files.weights, files.config, files.name, files.sha256)
 
@@ -72,5 +72,5 @@ def _missing(name: str) -> str:
     """Return the message for a path that does not exist."""
     message = f"there is no file or folder {name!a}"
     if os.sep in name or name.endswith(FILE_SUFFIXES):
-        return message  # plainly a path
+        return message  # certainly a path, and no name of a repository
     return f"{message}, and it is not the name of a repository of the Hub, which is owner/name"

@@ -94,7 +94,7 @@ def load(
     precision: PrecisionName = "auto",
     output: Output = None,
 ) -> None:
-    """Many clients that send one clip each, compared with the engine called directly."""
+    """Measure many clients that send one clip each, and compare them with the engine called directly."""
 
     async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
         return await throughput(
@@ -114,7 +114,7 @@ def mixed_command(
     precision: PrecisionName = "auto",
     output: Output = None,
 ) -> None:
-    """Requests of one clip, with and without a ten-minute video beside them."""
+    """Measure requests of one clip, with and without a ten-minute video beside them."""
 
     async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
         encode, _ = one_clip_request(tokenizer, "encode")
@@ -134,7 +134,7 @@ def soak_command(
     precision: PrecisionName = "auto",
     output: Output = None,
 ) -> None:
-    """The server's memory over thousands of requests."""
+    """Measure the server's memory over thousands of requests."""
 
     async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
         kinds = _every_kind(tokenizer)

@@ -1,4 +1,4 @@
-"""The same work without HTTP: the engine called directly, and each stage of a request on its own."""
+"""Measure the work of requests without HTTP: in the engine called directly, and stage by stage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OperationName = Literal["encode", "decode"]
 async def engine_clips_per_second(
     tokenizer: VideoTokenizer, operation: OperationName, clip: np.ndarray, *, clients: int, seconds: float
 ) -> float:
-    """Return the clips per second of an engine whose clients put one clip at a time from memory."""
+    """Return the clips per second of an engine whose clients each submit one clip at a time from memory."""
     engine = Engine([tokenizer.runner])
     engine.start()
     await engine.wait_ready()

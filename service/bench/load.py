@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 900.0
 
 @dataclass(frozen=True, kw_only=True)
 class RequestKind:
-    """One kind of request."""
+    """One kind of request that clients send repeatedly, such as encoding a clip."""
 
     path: str
     body: bytes

@@ -29,7 +29,7 @@ async def mixed(
     """Measure the latency of short requests with and without a long one beside them.
 
     Args:
-        url: of the server.
+        url: the URL of the server.
         short: the request that the clients repeat.
         long_video: a file whose encoding takes longer than a round.
         clients: how many short requests are in progress at once.

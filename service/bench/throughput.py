@@ -23,7 +23,7 @@ async def throughput(
     """Measure each operation.
 
     Args:
-        url: of a server that serves the model of `tokenizer` on the same device.
+        url: the URL of a server that serves the model of `tokenizer` on the same device.
         tokenizer: for the engine called directly, in this process.
         operations: which ones to measure.
         clients: how many requests are in progress at once.

@@ -31,8 +31,8 @@ async def archive_clips(
     The files are stored, since MP4 does not compress further. Memory holds one of them at a time.
 
     Args:
-        app_state: of the app.
-        record: of the request.
+        app_state: the state of the app.
+        record: the record of the request.
         clips: uint8 (t h w 3) each. They are closed in the end.
         fps: frames a second of the videos.
 
@@ -66,7 +66,7 @@ async def _write(app_state: AppState, record: RequestRecord, clip: ClipFrames, f
 
 
 class _Window(io.BytesIO):
-    """A file of which only the end is kept, so that an archive can be sent while it is written.
+    """A file of which only the last part is kept, so that an archive can be sent while it is written.
 
     `zipfile` seeks back to a file's header when it knows the file's size and checksum, but never into an
     earlier file. (On a stream that cannot seek, it would write size and checksum after the content. A program

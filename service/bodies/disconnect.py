@@ -25,7 +25,7 @@ async def while_connected(
     Args:
         request: its body must have been read: from then on the next message can only be the disconnect.
         work: what the client waits for.
-        discard: is given a result that comes too late to be returned.
+        discard: called with a result that comes too late to be returned.
 
     Raises:
         ClientGoneError: the client left first.

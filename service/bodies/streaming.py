@@ -36,7 +36,7 @@ async def start_stream(
         request: its body must have been read.
         app_state: whose lifecycle ends the stream when the server stops.
         chunks: the body. They are closed in the end.
-        media_type: of the body.
+        media_type: the media type of the body.
         headers: further headers of the response.
         last_chunk: returns a last chunk that tells the client of an error.
 

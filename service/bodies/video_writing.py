@@ -31,11 +31,11 @@ async def write_clips(
     """Return a file object that holds the video of `clips`, one after the other. The caller closes it.
 
     Args:
-        app_state: of the app.
-        record: of the request.
+        app_state: the state of the app.
+        record: the record of the request.
         clips: uint8 (t h w 3) each.
         fps: frames a second of the video.
-        container: of the video.
+        container: the container format of the video.
 
     Raises:
         StageTimeoutError: the encoder took longer than `writing_seconds` after the last clip.
@@ -61,7 +61,7 @@ async def write_clips(
     try:
         async for clip in clips:
             await queue.put(clip)
-            if writing.done():  # it failed: awaiting it below raises why
+            if writing.done():  # it failed: awaiting it below raises the error
                 break
         queue.end()
         with record.stage("write"):

@@ -63,7 +63,7 @@ class Reconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSummary:
-    """What a stream of tokens says at its end: the fields of a TokenGrid besides the tokens."""
+    """The last line of a stream of tokens: the fields of a TokenGrid besides the tokens."""
 
     model: str
     frames: int
@@ -117,7 +117,7 @@ def check_type(response: httpx.Response, expected: str) -> None:
     """Check that a successful answer is of the type that was asked for.
 
     Raises:
-        UnexpectedAnswerError: it is of another.
+        UnexpectedAnswerError: it is of another type.
     """
     if essence(response.headers.get("content-type", "")) != expected:
         raise UnexpectedAnswerError(
@@ -155,7 +155,7 @@ def read_pixels(response: httpx.Response, body: bytearray) -> np.ndarray:
 
 
 def read_reconstruction(response: httpx.Response, body: bytes) -> Reconstruction:
-    """Return what an answer to `/reconstruct` holds."""
+    """Return the contents of an answer to `/reconstruct`."""
     check_type(response, MP4)
     try:
         psnr, ssim = float(response.headers["x-psnr"]), float(response.headers["x-ssim"])
@@ -165,7 +165,7 @@ def read_reconstruction(response: httpx.Response, body: bytes) -> Reconstruction
 
 
 def read_info(body: bytes) -> ServerInfo:
-    """Return what an answer to `/info` holds."""
+    """Return the contents of an answer to `/info`."""
     try:
         return ServerInfo.model_validate_json(body)
     except ValidationError as error:

@@ -75,7 +75,7 @@ def decode_call(grid: TokenGrid, *, form: Form) -> Call:
 
 
 def form_of(destination: object, form: Form | None) -> Form:
-    """Return what to decode to: `form`, or what the suffix of a path says, or MP4 for a file object.
+    """Return the form to decode to: `form`, or that of the suffix of a path, or MP4 for a file object.
 
     Raises:
         ValueError: it is not known.
@@ -95,7 +95,7 @@ def form_of(destination: object, form: Form | None) -> Form:
 
 
 def check_client_settings(url: str, *, timeout: float, retries: int) -> None:
-    """Check what a client is made with.
+    """Check the settings of a client.
 
     Raises:
         ValueError: a value is out of range.

@@ -50,7 +50,7 @@ class Client:
     `service.client.retrying`. An answer that has begun is not asked for again.
 
     Args:
-        url: of the server, with a path prefix if it has one.
+        url: the URL of the server, with a path prefix if it has one.
         api_key: for a server that asks for keys.
         timeout: seconds that the server may be silent. For `encode` and `reconstruct` it is silent until the
             work is done, so choose the timeout for your longest video.
@@ -79,7 +79,7 @@ class Client:
         )
 
     def info(self) -> ServerInfo:
-        """Return what the server says of its model and its limits."""
+        """Return the model that the server serves, and its limits."""
         with self._answer(INFO) as response:
             return read_info(bytes(self._body(response)))
 
@@ -97,7 +97,7 @@ class Client:
         Args:
             video: a path, the file's bytes, a binary file object (which is sent from its position on), or
                 chunks of bytes. An iterator is not sent again once it has begun.
-            fit: how frames come to the model's square: "crop" the middle, "pad" with black, or "stretch".
+            fit: how frames become square: "crop" to the middle, "pad" with black, or "stretch".
             start: seconds of the video to skip.
             seconds: how much to read from there. None reads to the end.
             progress: is called with the bytes sent so far, and their total or None.
@@ -185,7 +185,7 @@ class Client:
 
     @contextmanager
     def _answer(self, call: Call) -> Iterator[httpx.Response]:
-        """Send a request and give its answer, of which the head has come; or raise the error that it is."""
+        """Send a request, and yield its answer once the headers have come. Raise an error of the server."""
         request = self._http.build_request(
             call.method,
             call.path,

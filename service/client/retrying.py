@@ -1,4 +1,4 @@
-"""When the client sends a request again, and how long it waits before."""
+"""Decide when the client sends a request again, and how long it waits before that."""
 
 from __future__ import annotations
 

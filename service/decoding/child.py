@@ -23,7 +23,7 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
     """Do the jobs that come over a socket, until it closes or until a video has used up the memory.
 
     Args:
-        descriptor: of the socket.
+        descriptor: the descriptor of the socket.
         memory_bytes: limit of the address space.
         file_bytes: limit of a written file.
         cpu_seconds: limit of a core's time for each job.
@@ -45,7 +45,7 @@ def main(descriptor: int, memory_bytes: int, file_bytes: int, cpu_seconds: float
             except MemoryError as error:
                 channel.send(pack_error(error))
                 return  # FFmpeg may have kept some of the memory: a new process is safer
-            except Exception as error:  # whatever it is, it concerns only this video
+            except Exception as error:  # any error concerns only this video
                 channel.send(pack_error(error))
             else:
                 channel.send(pack({"end": 1}))

@@ -1,4 +1,4 @@
-"""How much the decoding processes may use."""
+"""The limits of the decoding processes."""
 
 from __future__ import annotations
 

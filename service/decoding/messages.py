@@ -73,7 +73,7 @@ def unpack(message: bytes) -> dict[str, Any]:
     except ValueError:
         data = None
     if not isinstance(data, dict):
-        raise DecoderCrashedError("the decoder died over this video")
+        raise DecoderCrashedError("the decoding process died while it read this video")
     return data
 
 
@@ -92,11 +92,11 @@ def pack_error(error: BaseException) -> bytes:
 
 
 def unpack_error(data: Any, *, memory_bytes: int) -> CViViTError:
-    """Return the error of a process's message.
+    """Return the error that a process reports in a message.
 
     Args:
         data: the value of `error` in the message.
-        memory_bytes: the memory limit of the process, which the server knows better.
+        memory_bytes: the memory limit of the process, which is not taken from the message.
     """
     name = data.get("type") if isinstance(data, dict) else None
     if name == "MemoryError":
@@ -105,14 +105,14 @@ def unpack_error(data: Any, *, memory_bytes: int) -> CViViTError:
         return DecodingStorageError("there is no room for the clips of the video")
     kind = getattr(errors, name, None) if isinstance(name, str) else None
     if not (isinstance(kind, type) and issubclass(kind, VideoError)):
-        return DecoderCrashedError("the decoder died over this video")
+        return DecoderCrashedError("the decoding process died while it read this video")
     text = str(data.get("text"))[:_TEXT_CHARACTERS]
     if not issubclass(kind, VideoTooLargeError):
         return kind(text)
     limit, actual = _number(data.get("limit")), _number(data.get("actual"))
     limit_name = data.get("limit_name")
     if limit is None or limit_name not in _LIMITS:
-        return DecoderCrashedError("the decoder died over this video")
+        return DecoderCrashedError("the decoding process died while it read this video")
     return kind(text, limit_name=limit_name, limit=limit, actual=actual)
 
 

@@ -138,7 +138,7 @@ class DecodingPool:
             source: a file object at any position. It must stay open. If it has a descriptor, the file is read
                 through another descriptor of the same file; if not, its contents are copied.
             clip_format: the clips wanted.
-            limits: of the video; the library's defaults if None.
+            limits: the limits of the video; the library's defaults if None.
             start: seconds after the first frame appeared, where reading begins.
             seconds: how much to read from there on; all if None.
 
@@ -252,7 +252,7 @@ class DecodingPool:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the cause, for the counts, of replacing a process whose job ended with `error`."""
+    """Return the cause under which the replacement of a process is counted, whose job ended with `error`."""
     causes = {"DecodingMemoryError": "memory", "DecodingTimeoutError": "timeout", "TimeoutError": "timeout"}
     if isinstance(error, DecodingError | TimeoutError):
         return causes.get(type(error).__name__, "crash")

@@ -1,4 +1,4 @@
-"""A decoding process as the server sees it: how it is started, given jobs and killed."""
+"""The server's side of a decoding process: starting it, sending it jobs, and killing it."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class DecodingProcess:
             log.warning("a decoder was killed from outside, as the kernel does when memory runs out")
         if code == -signal.SIGXCPU:
             raise DecodingTimeoutError("the video takes too long to decode", limit=self._limits.cpu_seconds)
-        raise DecoderCrashedError("the decoder died over this video")
+        raise DecoderCrashedError("the decoding process died while it read this video")
 
     async def end(self) -> int:
         """Wait for the end of a process that has closed its socket, and return its exit code."""

@@ -144,7 +144,7 @@ class DecodedClips:
                     clips != self._written + 1
                     or not (clips - 1) * clip_frames < frames <= clips * clip_frames
                 ):
-                    raise DecoderCrashedError("the decoder died over this video")
+                    raise DecoderCrashedError("the decoding process died while it read this video")
                 self._written, self.frames = clips, frames
                 self._news.set()
                 return False
@@ -156,14 +156,14 @@ class DecodedClips:
                 if isinstance(self._failure, DecoderCrashedError | DecodingMemoryError):
                     raise self._failure
                 return True
-        raise DecoderCrashedError("the decoder died over this video")
+        raise DecoderCrashedError("the decoding process died while it read this video")
 
     def _clip(self, index: int) -> npt.NDArray[np.uint8]:
         assert self._clips is not None
         size = math.prod(self._shape)
         clip = np.empty(self._shape, np.uint8)
         if os.preadv(self._clips.fileno(), [clip.data], index * size) != size:
-            raise DecoderCrashedError("the decoder died over this video")
+            raise DecoderCrashedError("the decoding process died while it read this video")
         return clip
 
 

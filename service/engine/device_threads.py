@@ -78,7 +78,7 @@ class DeviceThreads:
         index: the position of the runner among those of the engine.
         runner: the device.
         shared: the batcher of the engine.
-        observer: is told of each batch.
+        observer: its hooks are called for each batch.
         on_warm: called once the runner is warm.
         on_failure: called with the error that ended a thread. Nothing runs on this device afterwards.
         stall_seconds: a batch that runs for longer counts as hung, and fails the device.

@@ -40,7 +40,7 @@ class Engine:
     Args:
         runners: one per device. All of them run the same network. Each gets two threads.
         limits: how much the engine holds at most.
-        observer: is told of batches, refused requests and dropped clips.
+        observer: its hooks are called for batches, refused requests and dropped clips.
 
     Call the methods from one event loop, unless their description says otherwise.
     """
@@ -144,8 +144,8 @@ class Engine:
     def _fail(self, cause: BaseException) -> None:
         """Stop the engine and fail all of its requests. Runs on the thread that has ended with `cause`."""
         with self._shared.lock:
-            # The first failure is the cause; the threads that end because of it add nothing. After `stop`
-            # a thread may still fail, but nobody is left who could be told.
+            # The first failure is the cause; the errors of threads that end because of it are ignored. After
+            # `stop` a thread may still fail, but no caller is left to get its error.
             if self.failure is not None or self._stopped:
                 return
             self.failure = cause

@@ -1,4 +1,4 @@
-"""What a request may get instead of its result from the engine, as one branch of the error tree.
+"""The errors that a request may get from the engine, as one branch of the error tree.
 
 ::
 

@@ -1,4 +1,4 @@
-"""How much the engine holds at most, and how long a batch may take."""
+"""Limits of the engine: how many clips it holds, and how long a batch may take."""
 
 from __future__ import annotations
 

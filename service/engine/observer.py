@@ -1,4 +1,4 @@
-"""What the engine reports to whoever measures it. The engine itself knows no metrics library."""
+"""The events that the engine reports to an observer, so that the engine itself needs no metrics library."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class EngineObserver:
     """Hooks that do nothing. The engine's threads call them, so they must be quick and thread-safe."""
 
     def batch_done(self, report: BatchReport) -> None:
-        """A device has run a batch."""
+        """Called when a device has run a batch."""
 
     def request_refused(self, operation: Operation, code: str) -> None:
-        """A request was refused with the error of this code."""
+        """Called when a request was refused with the error of this code."""
 
     def clips_dropped(self, operation: Operation, count: int) -> None:
-        """Queued clips were dropped: their client left, their time ran out, or their request failed."""
+        """Called when queued clips were dropped: the client left, time ran out, or the request failed."""

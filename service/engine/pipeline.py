@@ -110,7 +110,7 @@ async def run_clips(
 
     Args:
         app_state: holds the engine.
-        record: of the request. It is told the clips done, and the time spent waiting and computing.
+        record: the record of the request. It counts the clips done, and the time spent waiting and computing.
         operation: what to do with the clips.
         clips: (t h w c) to encode, or (T H W) to decode.
         count: how many clips there are, if that is known.

@@ -35,10 +35,10 @@ class Listener(Protocol):
     """The holder of a request. It is called on any thread and must return at once."""
 
     def on_room(self) -> None:
-        """There is room again for a clip that was refused."""
+        """Called when there is room again for a clip that was refused."""
 
     def on_results(self, results: Sequence[ClipResult]) -> None:
-        """Some of the request's clips are done."""
+        """Called when some of the request's clips are done."""
 
 
 class EngineRequest:
@@ -60,7 +60,7 @@ class EngineRequest:
         self.finished = False
         """Whether it will put no more clips."""
         self.closed = False
-        """Whether nobody waits for its results any more."""
+        """Whether its client has stopped waiting for results."""
         self.in_circle = False
         """Whether it is among the requests that take turns."""
 

@@ -43,8 +43,8 @@ class Session:
 
     `Engine.open` makes it. Leaving its `async with` block in any way drops the clips that are still queued at
     once, and gives their room to others. Clips are put either by `feed`, or by `put` and `finish` in another
-    task than the one that iterates: the engine holds at most `EngineLimits.clips_per_request` of them, so
-    one task that first put them all would wait for itself.
+    task than the one that iterates: the engine holds at most `EngineLimits.clips_per_request` of them, so a
+    single task that first puts all clips and then iterates would wait for ever.
 
     Iterating raises the error that ended the request:
         DeadlineExceededError: its time ran out.

@@ -1,1 +1,1 @@
-"""What every request passes before its route and every answer after it: one file for each concern."""
+"""The middleware that requests pass before their route, and answers after it, with one file for each."""

@@ -1,4 +1,4 @@
-"""Who may call: requests to routes that are not open need a key, and a key's own limits hold for work."""
+"""Check API keys: requests to routes that are not open need one, and a key may have limits of its own."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class AccessMiddleware:
     """Lets requests with a known key through, and those that read an open path.
 
     Args:
-        app: what answers.
-        keys: those that are known.
+        app: the next application.
+        keys: the keys that are accepted.
         opened: paths that need no key, as `open_paths` returns them.
     """
 

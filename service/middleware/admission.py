@@ -13,7 +13,7 @@ WORK_PATHS = frozenset({"/encode", "/decode", "/reconstruct"})
 
 
 def is_work(scope: Scope) -> bool:
-    """Return whether a request is work for the model, which is what the limits on requests count."""
+    """Return whether a request is work for the model. Only such requests count for the limits."""
     return scope["type"] == "http" and scope["method"] == "POST" and route_path(scope) in WORK_PATHS
 
 
@@ -21,8 +21,8 @@ class AdmissionMiddleware:
     """Holds one of the places for requests in flight while a request is worked on.
 
     Args:
-        app: what answers.
-        lifecycle: what counts the places.
+        app: the next application.
+        lifecycle: counts the requests in flight.
     """
 
     def __init__(self, app: ASGIApp, *, lifecycle: Lifecycle) -> None:
@@ -30,7 +30,7 @@ class AdmissionMiddleware:
         self.lifecycle = lifecycle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or raise what `Lifecycle.admit` raises where there is no place."""
+        """Pass the request on, or raise what `Lifecycle.admit` raises if there is no place."""
         if is_work(scope):
             with self.lifecycle.admit(asyncio.current_task()):
                 await self.app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The keys that are let in: read again when their file changes, with a count of what each owner uses."""
+"""The accepted API keys, which are read again when their file changes, and the use of each owner."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class ApiKeys:
         return len(self._keys)
 
     def find(self, key: bytes) -> ApiKey | None:
-        """Return what is known of a key as a client sent it, or None if it is not let in.
+        """Return the name and limits of a key that a client sent, or None if the key is unknown.
 
-        The time that this takes says nothing of the keys: what is looked up is a digest, of which a
-        client cannot choose the bytes.
+        The time that this takes reveals nothing about the keys, because a digest is looked up, and a client
+        cannot choose the bytes of a digest.
         """
         return self._keys.get(digest_of(key))
 

@@ -14,7 +14,7 @@ from service.middleware.observation import tell
 
 
 class CrossOriginMiddleware(CORSMiddleware):
-    """Starlette's middleware, with one change: it refuses a preflight in plain text, and this in JSON."""
+    """Starlette's middleware with one change: a refused preflight is answered in JSON, not in plain text."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Return the answer to a preflight."""

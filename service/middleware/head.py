@@ -9,7 +9,7 @@ class HeadMiddleware:
     """Passes HEAD on as GET. The server leaves the body out, and no route has to declare HEAD.
 
     Args:
-        app: what answers.
+        app: the next application.
     """
 
     def __init__(self, app: ASGIApp) -> None:

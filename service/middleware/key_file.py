@@ -39,12 +39,12 @@ class ApiKey:
 
     @property
     def shown(self) -> str:
-        """What logs and metrics say in place of the key."""
+        """The name that logs and metrics show in place of the key."""
         return self.name or UNNAMED
 
     @property
     def owner(self) -> str | bytes:
-        """Whom the limits count for: all keys of one name together, or a key without a name alone."""
+        """The owner whose use is limited: all keys of one name together, or a single key without a name."""
         return self.digest if self.name is None else self.name
 
 

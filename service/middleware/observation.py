@@ -1,4 +1,4 @@
-"""See every request through: keep its record, log it, count it, and answer its error with a problem."""
+"""Record, log and count every request, and answer its error with a problem."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class ObserveMiddleware:
 
     Args:
         app: what answers.
-        metrics: where requests are counted.
-        routes: paths that are routes. Any other is counted as "other", so that nobody can make up new series.
+        metrics: the metrics that count requests.
+        routes: paths that are routes. Any other path is counted as "other", so that clients cannot create new
+            series.
     """
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, routes: Collection[str]) -> None:
@@ -106,10 +107,10 @@ class ObserveMiddleware:
 
 
 class ProblemMiddleware:
-    """Answers whatever is raised below it, with the status that `service.problems` has for it.
+    """Answers every error of the next application with a problem, as `service.problems` describes it.
 
     Args:
-        app: what answers, or raises.
+        app: the next application.
     """
 
     def __init__(self, app: ASGIApp) -> None:

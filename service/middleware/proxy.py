@@ -1,4 +1,4 @@
-"""Serve behind a proxy: a prefix before every path, and what a trusted proxy says of the client's request."""
+"""Serve behind a proxy: handle a prefix of every path, and the headers that a trusted proxy adds."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ class ProxyMiddleware:
         if host and HOST.fullmatch(host[0]):
             others = [(name, value) for name, value in scope["headers"] if name != b"host"]
             scope["headers"] = [(b"host", host[0].encode("ascii")), *others]
-        # Each proxy appends whom it heard from. Whoever is first from the right and no proxy is the client.
+        # Each proxy appends whom it heard from. The first from the right that is not a trusted proxy is the
+        # client.
         for hop in reversed(_values(headers, "x-forwarded-for")):
             address = _address(hop.strip("[]"))
             if address is None:

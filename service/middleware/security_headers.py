@@ -28,9 +28,9 @@ class SecurityHeadersMiddleware:
     """Adds the headers to every answer.
 
     Args:
-        app: what answers.
-        frame_ancestors: who may show a page in a frame, as sources of the policy; nobody if empty. Routes
-            write a policy that lets nobody, and this takes the place of that part of it.
+        app: the next application.
+        frame_ancestors: the origins that may show a page in a frame, as sources of the policy; none if empty.
+            The policies that routes write allow no origin, and this replaces that part of them.
     """
 
     def __init__(self, app: ASGIApp, *, frame_ancestors: Sequence[str] = ()) -> None:

@@ -1,1 +1,1 @@
-"""What the OpenAPI document says besides what FastAPI derives from the routes themselves."""
+"""The parts of the OpenAPI document that FastAPI cannot derive from the routes."""

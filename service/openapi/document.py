@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI writes it from the routes, and this completes it."""
+"""The OpenAPI document. FastAPI writes it from the routes, and this module completes it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe(
     """Add to the app's OpenAPI document what FastAPI does not know.
 
     Args:
-        app: with its routes.
+        app: the application, with all its routes.
         open_paths: the paths that need no API key, or None where no path needs one.
         tokenizer: returns the model that is served, or raises NotReadyError. The examples are tokens for it.
     """

@@ -49,7 +49,7 @@ class PageFile:
 
     def answer(self, request: Request, **headers: str) -> Response:
         """Return the file, or 304 without it where the browser's copy is the same."""
-        # A copy is asked about each time, so that after an upgrade no old script meets a new page.
+        # Browsers check their copy each time, so that after an upgrade no page runs with an old script.
         headers = {"ETag": self.etag, "Cache-Control": "no-cache", **headers}
         if self.etag in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
             return Response(status_code=304, headers=headers)

@@ -1,4 +1,4 @@
-"""POST /reconstruct: a video beside what its tokens keep of it."""
+"""POST /reconstruct: a video beside its reconstruction from tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 connections that do not wait for ever: uvicorn's, with deadlines where it has none.
+"""uvicorn's HTTP/1.1 connections, with deadlines where uvicorn would wait for ever.
 
 This relies on the inside of uvicorn, whose minor version pyproject.toml pins for that reason:
 
@@ -11,7 +11,7 @@ This relies on the inside of uvicorn, whose minor version pyproject.toml pins fo
   `disconnected` and `message_event`. Setting the last two tells the application that its client has gone.
 - It closes a connection by `transport.close()` and writes by `transport.write()`, and by nothing else.
 
-tests/service/server/test_uvicorn.py holds all of this.
+tests/service/server/test_uvicorn.py tests all of this.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ DELIVERY_CHECK_SECONDS: Final = 1.0
 class GuardedProtocol(H11Protocol):
     """A connection with deadlines: for headers, for taking an answer, for the end of a refused body.
 
-    uvicorn starts no clock before a request's headers are whole, nor while a client does not read. What it
-    refuses by itself it answers in plain text and does not record; here that is a problem, logged and
-    counted. And it closes on clients that are still sending, which then never see their answer; here they
-    have a moment. The deadlines of a body are kept where the body is read, in `service.bodies.uploads`.
+    uvicorn starts no clock before a request's headers are whole, nor while a client does not read. It answers
+    requests that it refuses by itself in plain text, and does not record them. Here they are answered with a
+    problem, logged and counted. uvicorn also closes the connection of a client that is still sending, which
+    then never sees its answer. Here such a client has a few seconds to stop. The deadlines of a body are kept
+    where the body is read, in `service.bodies.uploads`.
     """
 
     settings: Settings
@@ -101,7 +102,7 @@ class GuardedProtocol(H11Protocol):
             self._stop_clock()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Decide what the end of the client's sending means. Returns whether the connection stays open.
+        """Return whether the connection stays open when the client has stopped sending.
 
         A client that leaves and one that only has nothing more to send (`nc -N`, some proxies) look alike
         until something is written to them. So the setting `half_close` decides.
@@ -143,7 +144,7 @@ class GuardedProtocol(H11Protocol):
             limit = self.settings.max_header_bytes
             self._refuse(HeadersTooLargeError("the request has too many bytes of headers", limit=limit))
         else:
-            self._refuse(MalformedRequestError("the request is not HTTP/1.1 as it should be"))
+            self._refuse(MalformedRequestError("the request is not valid HTTP/1.1"))
 
     def undelivered(self) -> int:
         """Return the bytes of answers that have not reached the client."""
@@ -181,7 +182,7 @@ class GuardedProtocol(H11Protocol):
             self._wire.close_now()
 
     def _set_clock(self, seconds: float) -> None:
-        """Cut the connection after `seconds`, in place of what the clock was set to before."""
+        """Set the clock to cut the connection after `seconds`. The time that was set before is dropped."""
         self._stop_clock()
         self._clock = self.loop.call_later(seconds, self._abort)
 

@@ -1,4 +1,4 @@
-"""Where the server listens: TCP addresses or a Unix socket, with a certificate for HTTPS or without."""
+"""Open the sockets that the server listens on: TCP or a Unix socket, with or without HTTPS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UnixListener(socket.socket):
     """A Unix socket to listen on, which knows its file even after it was closed.
 
     Args:
-        path: of the file, which is made.
+        path: the path of the file, which is made.
 
     Raises:
         OSError: there is something else at `path`, another process listens there, or the system refuses.
@@ -96,7 +96,7 @@ def url_of(listener: socket.socket, *, tls: bool) -> str:
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Return what the server encrypts with, or None if it speaks plain HTTP.
+    """Return the TLS context of the server, or None if it speaks plain HTTP.
 
     Raises:
         ConfigError: certificate or key cannot be read, or do not belong together.
@@ -123,12 +123,14 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
             target.load_cert_chain(certificate, key, password=_no_password)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"tls_certificate: {certificate} and its key do not serve: {reason}") from error
+            raise ConfigError(
+                f"tls_certificate: {certificate} and its key cannot be used: {reason}"
+            ) from error
 
 
 def _no_password() -> str:
     """Fail instead of asking on the terminal for the password of an encrypted key."""
-    raise ValueError("the key is encrypted, and nobody is there to type its password")
+    raise ValueError("the key is encrypted, and the server cannot ask for its password")
 
 
 def _tcp_listeners(host: str, port: int) -> list[socket.socket]:

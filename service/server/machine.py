@@ -1,4 +1,4 @@
-"""What the process needs of its machine, checked before it serves: open files, a folder, short integers."""
+"""Prepare the process before it serves: limit integers, raise the open files, and check a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_FILES: Final = 64
 
 
 def prepare_machine(settings: Settings) -> None:
-    """Raise the limits that may be raised, and fail now for what would fail every request later.
+    """Set the limits of the process, and fail now if every request would fail later.
 
     Raises:
         ConfigError: `max_connections` and the rest need more open files than the system allows, or nothing

@@ -24,7 +24,7 @@ class SendProgress:
     """Watches the bytes of one connection that were written and have not reached the client.
 
     Args:
-        transport: of the connection.
+        transport: the transport of the connection.
         seconds: time without progress after which the client is cut.
         cut: called then.
     """
@@ -84,7 +84,7 @@ def unacknowledged(sock: Any) -> int:
     """Return the bytes that lie in a socket's send buffer; 0 if it is closed or the system does not say.
 
     Args:
-        sock: a socket, or what an event loop shows in place of one; None if there is none.
+        sock: a socket, or the object with which an event loop wraps one; None if there is none.
     """
     if sock is None:
         return 0

@@ -25,8 +25,9 @@ def refusal(error: ServiceError, metrics: Metrics, record: RequestRecord | None)
 
     Args:
         error: why the request is refused.
-        metrics: where it is counted.
-        record: of the request, if the application already works on it: then `ObserveMiddleware` reports it.
+        metrics: the metrics that count the refusal.
+        record: the record of the request, if the application already works on it: then `ObserveMiddleware`
+            reports it.
     """
     correlation_id.set((record and record.request_id) or uuid4().hex)
     told = answer(error, "")

@@ -1,4 +1,4 @@
-"""The server process: uvicorn, with its signals turned into a drain and its exit code into what happened.
+"""The server process. It runs uvicorn, drains on signals, and says by its exit code what happened.
 
 This relies on the inside of uvicorn's `Server`, whose minor version pyproject.toml pins for that reason:
 
@@ -8,7 +8,7 @@ This relies on the inside of uvicorn's `Server`, whose minor version pyproject.t
   given `config`, `server_state`, `app_state` and `_loop`. `server_state.connections` holds them.
 - `shutdown` closes `servers`, waits for the connections, and ends the lifespan unless `force_exit` is set.
 
-tests/service/server/test_uvicorn.py holds all of this.
+tests/service/server/test_uvicorn.py tests all of this.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ class Server(uvicorn.Server):
 
     Args:
         app: made by `create_app`.
-        settings: those of the same app.
+        settings: the settings of the same app.
 
     Raises:
-        ConfigError: the certificate does not serve.
+        ConfigError: the certificate cannot be used.
     """
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:

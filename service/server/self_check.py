@@ -1,4 +1,4 @@
-"""`--check`, for a deployment to run before it takes traffic: one clip through all but the socket."""
+"""`--check` runs one clip through everything but the socket, to test a deployment before it takes traffic."""
 
 from __future__ import annotations
 

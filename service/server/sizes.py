@@ -60,16 +60,16 @@ class Sizes:
         """Return the sizes that `settings` ask for, or that follow from the machine.
 
         Args:
-            settings: of the server.
-            cores: that the process may use; read from the system if None.
-            memory_bytes: that the process may use; read from the system if None.
+            settings: the settings of the server.
+            cores: the cores that the process may use; read from the system if None.
+            memory_bytes: the memory in bytes that the process may use; read from the system if None.
         """
         cores = usable_cores() if cores is None else cores
         memory_bytes = usable_memory() if memory_bytes is None else memory_bytes
         share = int(DECODERS_SHARE * memory_bytes)
         decoders, decoder_memory = settings.decoders, settings.decoder_memory_bytes
         if decoders is None:
-            # Rather one decoder that can read every video than two that cannot.
+            # One decoder that can read every video is better than two that cannot.
             each = decoder_memory or decoder_bytes(settings.max_pixels)
             fitting = share // max(1, each - NEVER_RESIDENT_BYTES)
             decoders = max(1, min(fitting, max(LEAST_DECODERS, cores // CORES_PER_DECODER)))
@@ -95,7 +95,7 @@ class Sizes:
 
         Args:
             server_bytes: memory that the server uses with its model loaded and warm.
-            max_pixels: of the settings.
+            max_pixels: the limit `max_pixels` of the settings.
             all_end: whether the kernel kills all processes if memory runs out; read from the system if None.
         """
         warnings = []
@@ -155,7 +155,7 @@ def limit_compute_threads(sizes: Sizes) -> None:
 
 
 def _compute_threads(cores: int) -> int:
-    """Return what OMP_NUM_THREADS asks for ("4", or "4,2" for nested levels), or else the number of cores."""
+    """Return the number in OMP_NUM_THREADS ("4", or "4,2" for nested levels), or else the number of cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(asked) if asked.isdecimal() and int(asked) > 0 else cores
 

@@ -1,4 +1,4 @@
-"""What the process does first, before it imports anything large: its standard streams and its signals."""
+"""The first steps of the process, before it imports anything large: its standard streams and signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_how_threads_wait() -> None:
 
 
 def open_missing_streams() -> None:
-    """Open /dev/null in place of each standard stream that whoever started the process has closed.
+    """Open /dev/null in place of each standard stream that was closed when the process started.
 
     The system gives each new file the lowest free number. Were number 2 free, a socket could get it: then an
     error message of a library would be sent to a client, and libuv, under the event loop, aborts the process

@@ -1,7 +1,7 @@
-"""Below the protocol: reading HTTP/1.1 strictly, and closing connections without losing the last answer.
+"""Read HTTP/1.1 strictly, and close connections without losing the last answer.
 
 This relies on h11: on `next_event`, which `StrictConnection` extends, on the public `trailing_data`, and on
-the attribute `error_status_hint` of its errors. tests/service/server/test_uvicorn.py holds what is relied on.
+the attribute `error_status_hint` of its errors. tests/service/server/test_uvicorn.py tests what is relied on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class StrictConnection(h11.Connection):
             return event
         names = {name for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
-            raise h11.RemoteProtocolError("a body of two lengths")
+            raise h11.RemoteProtocolError("the headers state two lengths of the body")
         if not event.target.lower().startswith(ABSOLUTE):
             return event
         # A server also has to take a whole URL in place of a path (RFC 9112, 3.2.2). We ignore its host.
@@ -100,7 +100,7 @@ class GentleTransport:
     the system resets the connection, and the client loses the answer, which it has not read yet.
 
     Args:
-        transport: the event loop's.
+        transport: the transport of the event loop.
         hang_up: called in place of closing; it closes when the client has had time to read its answer.
         wrote: called with the size of each piece that is written.
     """
@@ -134,7 +134,7 @@ class GentleTransport:
             self._wrote(len(data))
 
     def close_now(self) -> None:
-        """Close as soon as what was written has left."""
+        """Close as soon as all written bytes have been sent."""
         self.ended = True
         self._transport.close()
 

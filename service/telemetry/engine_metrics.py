@@ -75,7 +75,7 @@ class EngineMetrics(EngineObserver):
 
 
 class LiveState(Collector):
-    """Gauges that are read when `/metrics` is: of the engine, the decoding pool and the memory of devices.
+    """Gauges that are computed when `/metrics` is read: engine, decoding pool and memory of devices.
 
     Args:
         engine: returns what the engine holds, or None if there is no engine yet.

@@ -1,4 +1,4 @@
-"""The files under docker/, read."""
+"""Fixtures with the contents of the files in docker/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""compose.yaml: every container is locked in, and its numbers agree with the service's settings."""
+"""Test that every container of compose.yaml is locked down, and that its numbers fit the service's
+settings."""
 
 from __future__ import annotations
 

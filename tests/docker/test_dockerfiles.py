@@ -1,4 +1,4 @@
-"""What the images promise: pinned bases, no root, no secrets, and sources that exist."""
+"""Test the promises of the images: pinned bases, no root, no secrets, and sources that exist."""
 
 from __future__ import annotations
 

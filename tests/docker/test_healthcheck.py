@@ -1,4 +1,4 @@
-"""The image's HEALTHCHECK, run as the engine runs it, against real sockets."""
+"""Test the image's HEALTHCHECK against real sockets, as the container engine runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Kubernetes manifest: locked in, and its numbers and paths are those of the service and its image."""
+"""Test that the Kubernetes manifest is locked down, and fits the service and its image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tools that know these files best, where they are installed: hadolint, check-jsonschema, promtool."""
+"""Run hadolint, check-jsonschema and promtool on the files, where they are installed."""
 
 from __future__ import annotations
 

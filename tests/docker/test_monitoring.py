@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana are told to look at is what the real service shows them."""
+"""Test that Prometheus and Grafana use metrics that the real service exposes, and all of them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class LossesConfig(Section):
     i3d_start: NonNegativeInt = 0
     """Optimizer step from which the loss of I3D counts. On small crops it costs much and sees little."""
     commitment: NonNegativeFloat = 0.1
-    """Weight of the commitment loss, which already holds the factor `quantizer.commitment_weight`."""
+    """Weight of the commitment loss, which already includes the factor `quantizer.commitment_weight`."""
     adversarial: NonNegativeFloat = 0
     """Weight of the generator's hinge loss against the discriminator. 0 leaves the discriminator out."""
     adversarial_start: NonNegativeInt = 0
@@ -62,13 +62,13 @@ class QuantizerConfig(Section):
     """How the codebook learns."""
 
     decay: Decay = 0.8
-    """Decay of the moving averages of the tokens, which the codes are."""
+    """Decay of the moving averages of tokens, from which the codes are computed."""
     commitment_weight: NonNegativeFloat = 0.25
     """Factor of the squared distance between a unit feature and its code, before `losses.commitment`."""
     gradient: Literal["straight_through", "rotation"] = "straight_through"
     """How gradients pass the lookup: unchanged, or rotated and scaled as the code is (arXiv 2410.06424)."""
     statistics: Literal["all_ranks", "rank_zero"] = "all_ranks"
-    """Whose tokens move the codes. Released: rank_zero, because nothing was synchronised."""
+    """The processes whose tokens move the codes. Released: rank_zero, because nothing was synchronised."""
     update: Literal["step", "micro_batch"] = "step"
     """How often the codes move when gradients are accumulated. Released: micro_batch."""
     bypass_steps: NonNegativeInt = 0

@@ -1,4 +1,4 @@
-"""Reading a run's configuration from presets, files and `--set`, and saving what came of it."""
+"""Read the configuration of a run from presets, files and `--set`, and save the result."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The page SETTINGS.md: every setting with its type, its default and its meaning.
 
-It is made from the configuration itself, and a test holds the page up to date::
+It is made from the configuration itself, and a test fails if the page is out of date::
 
     python -m training.config.page > training/SETTINGS.md
 """

@@ -41,7 +41,7 @@ class LoopConfig(Section):
 
 
 class CheckpointConfig(Section):
-    """What is kept of a run, and how it starts."""
+    """Which checkpoints of a run are kept, and how a run starts."""
 
     directory: str = "runs/cvivit"
     """Folder of the run: its checkpoints, its resolved configuration and its log."""
@@ -64,7 +64,7 @@ class CheckpointConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where figures go besides `log.jsonl` in the folder of the run, which is always written."""
+    """The trackers that get the figures. `log.jsonl` in the folder of the run is written in any case."""
 
     trackers: Trackers = ()
     """One tracker or a list of them."""

@@ -1,4 +1,4 @@
-"""What the sections of the configuration share: their base class and the types of their fields."""
+"""The base class of the configuration's sections, and the types of their fields."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class BadSamples:
         self._skipped: list[SkippedSample] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the ceiling depends on, as plain values."""
+        """Return the state that the ceiling depends on, as plain values."""
         return {"in_epoch": self._in_epoch, "had_good": self._had_good}
 
     def add(self, error: CViViTError, source: str) -> None:
@@ -82,7 +82,7 @@ class BadSamples:
             self._in_epoch, self._had_good = 0, False
 
     def refuse_empty_epoch(self) -> None:
-        """Stop after an epoch in which nothing could be used: the next one would be no better.
+        """Stop after an epoch in which nothing could be used, since the next one would be no better.
 
         Raises:
             TooManyBadSamplesError: no sample was good since the last `next_epoch` that began to count again.

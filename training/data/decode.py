@@ -39,7 +39,7 @@ class DecodedClip:
 def decode_clip(sample: RawSample) -> DecodedClip:
     """Return all frames of a video.
 
-    The file is opened as the library opens any stranger's: it can refer to no other file, and only the
+    The file is opened as the library opens any untrusted file: it cannot refer to another file, and only the
     containers and codecs of `cvivit.video.containers.kinds` are read.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether two lists of shards hold the same data, wherever the files are.
+"""Tell whether two lists of shards hold the same data, wherever the files are.
 
 A position in the data says nothing about other data, even if its shards have the same names, as those of
 every dataset that `prepare` writes. So a checkpoint keeps the names of the shards, and samples of their

@@ -30,7 +30,7 @@ from training.errors import CheckpointMismatchError, DataError
 from training.run.batch import Batch
 
 SAME_NAMES = "shards of the same names"
-"""How the contents of shards are called in the topology, and in the error that says that they differ."""
+"""The name of the contents of shards in the topology, and in the error that says that they differ."""
 _WORKER_DIED = re.compile(r"DataLoader worker \(pid.*(exited unexpectedly|killed by signal)")
 """How torch says that a worker died: it has no type of error for it."""
 
@@ -86,7 +86,7 @@ class ClipLoader:
         )
         for message in _messages(stream, self._workers, self._prefetch, self._context):
             batch = _batch(message)
-            # Before the yield: whoever saves the position now has taken this batch.
+            # Before the yield, because a position that is saved after it must count this batch as taken.
             self._states[message.worker] = message.state
             self._next = (message.worker + 1) % len(self._states)
             yield batch
@@ -110,7 +110,7 @@ class ClipLoader:
         theirs = state["topology"]
         differing = {name for name, ours in self._topology.items() if not _agree(theirs.get(name), ours)}
         if "shards" in differing:
-            differing.discard(SAME_NAMES)  # of other names: that their contents differ goes without saying
+            differing.discard(SAME_NAMES)  # other names always have other contents
         if not differing:
             self._next = state["next"]
             self._states = list(state["workers"])
@@ -187,7 +187,7 @@ class ClipEpoch:
         )
 
     def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the epoch's batches, the same each time, and what could not be used where it was found.
+        """Yield the epoch's batches, the same each time, with a SkippedSample for each that cannot be used.
 
         Raises:
             TooManyBadSamplesError: a worker passed `max_bad_samples`.

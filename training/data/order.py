@@ -1,4 +1,4 @@
-"""Which reader reads what, and in which order: pure functions of the seed, the epoch and the reader.
+"""Decide what each reader reads, and in which order, by the seed, the epoch and the reader alone.
 
 A reader is one worker of one rank. In every epoch the shards are permuted and dealt to the readers, so that
 all readers together read everything once. If there are fewer shards than readers, each shard is dealt in

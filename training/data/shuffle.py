@@ -30,7 +30,7 @@ from training.errors import ShardError
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
-    """Where a reader is. The top of this file explains the fields."""
+    """The position of a reader. The top of this file explains the fields."""
 
     epoch: int = 0
     part: int = 0
@@ -52,9 +52,9 @@ class ShuffledSamples:
     """The samples of one reader. `position` is that of the next sample.
 
     Args:
-        shards: of all readers, in the order that the user gave.
-        suffixes: of the files in a sample that are wanted.
-        seed: of every order.
+        shards: the shards of all readers, in the order that the user gave.
+        suffixes: the suffixes of the files in a sample that are read.
+        seed: the seed of every random order.
         buffer: samples in a block.
         reader: which reader this is.
         bad: counts the shards that cannot be read.
@@ -113,7 +113,7 @@ class ShuffledSamples:
             )
             self._refilling = False
             for index in order[self.position.taken :]:
-                # Before the yield: whoever saves the position after this sample has taken it.
+                # Before the yield, because a position that is saved after it must count this sample as taken.
                 self.position = replace(self.position, taken=self.position.taken + 1)
                 yield block[index].sample
             last = block[-1]

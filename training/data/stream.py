@@ -1,4 +1,4 @@
-"""What one worker does: read, shuffle, decode and augment clips, and make batches that carry its position."""
+"""The work of one worker: read, shuffle, decode and augment clips, and make batches with its position."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RATE_TOLERANCE: Final = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings:
-    """What the batches are made of. It is the same for every worker of every rank."""
+    """The settings that batches depend on. They are the same for every worker of every rank."""
 
     clips: tuple[str, ...]
     stills: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class StreamSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerMessage:
-    """What a worker sends: a batch with its position after it, an error that ended it, or its farewell."""
+    """A message of a worker: a batch with the position after it, the error that ended it, or its end."""
 
     worker: int
     video: torch.Tensor | None = None
@@ -74,7 +74,7 @@ class ClipStream(IterableDataset[WorkerMessage]):
         states: the position of each worker, from `WorkerMessage.state`, or None to start.
         first: the worker whose turn it is. Loaders ask workers in turn, beginning with their own first.
         once: whether to end after the epoch, with a last batch that may be smaller.
-        status: where workers say what they read.
+        status: the place where workers note what they read.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class _BatchMaker:
         )
 
     def _check_rate(self, sample: RawSample, stated: float | None) -> None:
-        """Refuse a clip that was cut at another rate than the model's: the shards are, and not one sample."""
+        """Refuse a clip of another rate than the model's, because then its whole shard has that rate."""
         wanted = self._settings.fps
         if wanted is None or stated is None or abs(stated - wanted) <= RATE_TOLERANCE * wanted:
             return

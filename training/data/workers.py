@@ -84,9 +84,9 @@ class ReadingStatus:
         ]
 
     def write(self, reader: int, text: str) -> None:
-        """Say what a reader is about to read."""
+        """Note the source that a reader is about to read."""
         self._slots[reader].value = text.encode(errors="replace")[: SLOT_BYTES - 1]
 
     def read(self, reader: int) -> str:
-        """Return what a reader said last, or an empty text."""
+        """Return the source that a reader noted last, or an empty text."""
         return self._slots[reader].value.decode(errors="replace")

@@ -34,7 +34,7 @@ class EvaluationClip:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationInputs:
-    """The files that a user named to measure on, each of them once."""
+    """The files to measure on, without duplicates."""
 
     shards: tuple[str, ...]
     """Shards of clips."""
@@ -44,7 +44,7 @@ class EvaluationInputs:
 
 
 def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> EvaluationInputs:
-    """Find the files that a user named, before anything is downloaded or computed: a name may be misspelt.
+    """Find the files that a user named, before anything is computed, so that a misspelt name fails early.
 
     Args:
         names: shards (see `expand_shards`), and folders, globs, lists and files of videos. A folder may hold
@@ -81,11 +81,11 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
 def read_evaluation_clips(
     inputs: EvaluationInputs, config: CViViTConfig, *, limit: int | None = None
 ) -> Iterator[EvaluationClip | SkippedSample]:
-    """Yield the clips of shards, then those of videos, and what could not be read where it was found.
+    """Yield the clips of shards, then those of videos, with a SkippedSample for each that cannot be read.
 
     Args:
-        inputs: where the clips are.
-        config: of the network, whose form the clips get.
+        inputs: the files that hold the clips.
+        config: the network, which decides the size, length and rate of the clips.
         limit: the most clips to yield: the first ones.
 
     Raises:
@@ -98,7 +98,7 @@ def read_evaluation_clips(
 def read_evaluation_stills(
     inputs: EvaluationInputs, config: CViViTConfig, *, limit: int | None = None
 ) -> Iterator[EvaluationClip | SkippedSample]:
-    """Yield the stills of shards as clips of one frame, and what could not be read where it was found.
+    """Yield the stills of shards as clips of one frame, with a SkippedSample for each that cannot be read.
 
     Arguments and errors are those of `read_evaluation_clips`.
     """

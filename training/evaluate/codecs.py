@@ -127,7 +127,7 @@ def code_clips(
 
 
 class _Trials:
-    """One codec on one clip at several rate factors.
+    """The trials of one codec on one clip, at several rate factors.
 
     The features of the original that LPIPS needs are computed once for all of them.
     """

@@ -26,11 +26,11 @@ FILES = (
 
 
 def refuse_foreign(output: Path) -> None:
-    """Raise OutputMismatchError if files would be replaced or deleted that no evaluation wrote."""
+    """Raise OutputMismatchError if files that no evaluation wrote would be replaced or deleted."""
     there = [name for name in FILES if (output / name).exists()]
     if there and not is_report(output / "report.json"):
         raise OutputMismatchError(
-            f"{output / there[0]} is there, of no report, and would be lost: choose another folder"
+            f"{output / there[0]} belongs to no report, and would be lost: choose another folder"
         )
 
 

@@ -182,7 +182,7 @@ def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
 
 
 def clip_bits(config: CViViTConfig) -> float:
-    """Return the bits of a clip's tokens, if each takes as many as the size of the codebook needs."""
+    """Return the bits of a clip's tokens, if each token takes log2(codes of the codebook) bits."""
     return config.tokens_per_clip * float(np.log2(config.codebook_size))
 
 

@@ -34,7 +34,7 @@ def build_report(
 
     Args:
         weights: what was measured: source, checkpoint, fingerprint, device, precision.
-        config: of the network.
+        config: the configuration of the network.
         measures: figures of the clips.
         stills: figures of the stills, if there were any beside the clips.
         codecs: figures of the codecs, on a sample of the clips.

@@ -25,8 +25,8 @@ _weights_wanted = True
 def inputs_only() -> Iterator[None]:
     """Leave out the gradients of weights and biases in the backward passes of the block.
 
-    `torch.autograd.grad` of the inputs alone cannot tell a Function that is written in Python what is wanted
-    of it. The flag is a plain global, because on a GPU the backward pass runs in another thread.
+    A Function that is written in Python does not learn that `torch.autograd.grad` wants only the gradients of
+    inputs. The flag is a plain global, because on a GPU the backward pass runs in another thread.
     """
     global _weights_wanted
     before, _weights_wanted = _weights_wanted, False

@@ -53,14 +53,14 @@ class WeightsFile(NamedTuple):
 
     path: Path
     sha256: str | None
-    """What the file must hash to, where that is known."""
+    """The sha256 that the file must have, if it is known."""
 
 
 class Place(NamedTuple):
     """A place that may have the weights of a frozen network."""
 
     name: str
-    """What the error calls it."""
+    """The name of the place in error messages."""
     find: Callable[[], WeightsFile]
     """Returns the file, after downloading it if need be."""
 
@@ -152,8 +152,8 @@ def _beside_released() -> WeightsFile:
 def _torchvision() -> WeightsFile:
     """Return torchvision's file from torch's own cache, or download it there.
 
-    Ask the address a quick question first: torch's download has no timeout, and waits for ever where a
-    firewall drops what is sent.
+    A quick request is sent first, because torch's download has no timeout, and waits for ever behind a
+    firewall that drops packets.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG16_ADDRESS.rpartition("/")[2]
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Which part of a picture a clip shows, and how it is resampled. Boxes may lie between pixels."""
+"""Choose the part of a picture that a clip shows, and resample it. Boxes may lie between pixels."""
 
 from __future__ import annotations
 

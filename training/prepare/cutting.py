@@ -30,7 +30,7 @@ UNKNOWN_KIND = "unknown_kind"
 
 @dataclass(kw_only=True)
 class _CutProgress:
-    """What is known of a source after its pieces were cut."""
+    """The facts about a source that are known after its pieces were cut."""
 
     seconds: float = 0.0
     pictures: int = 0

@@ -31,11 +31,11 @@ class Source:
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
-    """Return the files that `inputs` mean, each of them once, sorted by path.
+    """Return the files that `inputs` name, without duplicates, sorted by path.
 
     Files of a folder or a glob are told apart by suffix. A file that was named is a video, unless its suffix
-    is that of a still. Files and folders that cannot be read are returned as well: whoever reads them reports
-    why.
+    is that of a still. Files and folders that cannot be read are returned as well: the code that reads them
+    reports why.
 
     Args:
         inputs: folders (searched to any depth, through links, without hidden files), globs, files, and lists.

@@ -1,4 +1,4 @@
-"""What is done so far: a journal of the sources, and a file with the clips of each, before they are packed.
+"""Keep track of finished work: a journal of the sources, and a file with the clips of each before packing.
 
 ::
 
@@ -33,7 +33,7 @@ UNREADABLE = "unreadable"
 
 @dataclass(frozen=True, kw_only=True)
 class FileStamp:
-    """What a file looked like, to notice if it has changed since it was cut."""
+    """The size and time of a file, to notice if it has changed since it was cut."""
 
     path: str
     size: int
@@ -51,7 +51,7 @@ class FileStamp:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOutcome:
-    """What became of one source."""
+    """The result of cutting one source."""
 
     stamp: FileStamp
     digest: str = ""

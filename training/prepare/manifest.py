@@ -33,7 +33,7 @@ def is_own(path: str, output: Path) -> bool:
 
 
 def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
-    """Return a digest of the files to cut as they are now, in any order."""
+    """Return a digest of the present files to cut, which does not depend on their order."""
     digest = hashlib.blake2b(digest_size=16)
     for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
         digest.update(line.encode(errors="surrogateescape"))
@@ -72,7 +72,7 @@ def summarize(
     """Return the manifest.
 
     Args:
-        settings: with which the clips were cut.
+        settings: the settings with which the clips were cut.
         inputs: from `fingerprint_inputs`.
         splits: the split of each source, by digest.
         used: sources that gave clips or stills. One with a reason gave only a part.

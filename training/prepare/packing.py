@@ -111,6 +111,6 @@ def _member(record: SourceOutcome, kind: PieceKind, index: int) -> str:
 
 
 def sample_prefix(record: SourceOutcome) -> str:
-    """Return what the keys of a source's samples begin with."""
+    """Return the prefix of the keys of a source's samples."""
     slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(record.stamp.path).stem).strip("_")[:_SLUG_LENGTH] or "source"
     return f"{slug}-{record.digest[:_DIGEST_LENGTH]}"

@@ -1,4 +1,4 @@
-"""From videos and stills to a folder of shards: many processes cut, and one process writes."""
+"""Turn videos and stills into a folder of shards: many processes cut, and one process writes."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _without_duplicates(records: Sequence[SourceOutcome]) -> tuple[list[SourceOu
 def _cut_all(
     sources: Mapping[FileStamp, Source], settings: PrepareSettings, spool: WorkFolder, processes: int
 ) -> Iterator[SourceOutcome]:
-    """Yield what became of each source when it is done. One that hangs or crashes is rejected."""
+    """Yield the result of each source when it is done. A source that hangs or crashes is rejected."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([cut_source.__module__])
     waiting = iter(sources.items())
@@ -169,7 +169,7 @@ def _cut_all(
 
 
 def result_of(future: Future[SourceOutcome], stamp: FileStamp, settings: PrepareSettings) -> SourceOutcome:
-    """Return what became of a source, also if it took too long or its process died."""
+    """Return the result of a source, also if it took too long or its process died."""
     try:
         return future.result()
     except TimeoutError:

@@ -76,7 +76,7 @@ def read_still(path: str) -> np.ndarray:
 
 
 def _brands(path: str) -> set[bytes]:
-    """Return what a file of the family of MP4 says it is: none where it is of another family."""
+    """Return the brands that a file of the family of MP4 states, or none if it is of another family."""
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
     if head[4:8] != b"ftyp":

@@ -15,7 +15,7 @@ IsCut = Callable[[Frame, Frame], bool]
 def cut_windows(
     frames: Iterable[Frame], settings: PrepareSettings, is_cut: IsCut | None
 ) -> Iterator[np.ndarray]:
-    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames, and keep only unfinished ones.
+    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames. Memory holds only unfinished clips.
 
     A clip begins at the first frame, every `settings.step` frames after it, and again after every cut. Frames
     before a cut or the end that are too few for a clip are dropped.

@@ -1,4 +1,4 @@
-"""What passes between the data and the loop: batches, and sources of batches that can be resumed."""
+"""The batches that the data passes to the loop, and sources of batches that can be resumed."""
 
 from __future__ import annotations
 

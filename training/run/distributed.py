@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other. In a run of one process, each function returns at once."""
+"""Communication between the processes of a run. In a run of one process, each function returns at once."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def locked_by_first_process(directory: Path) -> Iterator[None]:
 
 
 class StopRequests:
-    """Whether this process or another one was asked to stop, also while others wait for their data.
+    """Finds out whether any process was asked to stop, also while other processes wait for their data.
 
     A process that waits for data takes part in no collective, and one that is in a collective runs no signal
     handlers. So a request goes through the store, which every process can read while it waits.

@@ -1,4 +1,4 @@
-"""Wait for data on the side, so that waiting can be seen and stopped.
+"""Wait for data on a thread, so that a long wait can be reported and stopped.
 
 A batch may take long to come: a server of shards is down, or a disk is slow. Python runs signal handlers on
 the main thread only, so a main thread that blocks in a read can neither say what it waits for nor stop. Here
@@ -36,9 +36,9 @@ class StoppedWaiting(Exception):  # noqa: N818 - nothing went wrong
 class Feeder(Generic[T]):
     """Takes items from an iterator on a thread, each one only when it is asked for.
 
-    The thread never reads ahead. A source that counts what was taken from it therefore stands exactly after
-    the last item that `take` returned, unless a `take` raised StoppedWaiting: then the thread may still move
-    it, so note the position before the `take`.
+    The thread never reads ahead, so the position of the source is exactly after the last item that `take`
+    returned. There is one exception: if a `take` raised StoppedWaiting, the thread may still advance the
+    source. So note the position before each `take`.
 
     Args:
         items: what to take from. It is used on the thread alone.
@@ -109,7 +109,7 @@ class Feeder(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """End the thread, and what it reads from. A thread that hangs in a read ends with the process."""
+        """End the thread, and close its source. A thread that hangs in a read ends with the process."""
         hangs, self._stopped = self._stopped, True
         self._requests.put(None)
         if not hangs:
@@ -119,7 +119,7 @@ class Feeder(Generic[T]):
         while True:
             self._requests.get()
             if self._stopped:
-                # Here rather than whenever it is collected: that could be while the interpreter ends.
+                # Here, because the garbage collector could end it while the interpreter exits.
                 if isinstance(self._items, Generator):
                     self._items.close()
                 return

@@ -150,7 +150,7 @@ class Learner:
         }
 
     def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
-        """Load what a checkpoint holds.
+        """Load the contents of a checkpoint.
 
         Raises:
             CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.
@@ -159,7 +159,7 @@ class Learner:
             if name not in modules:
                 what, setting = _ORIGINS[name]
                 raise CheckpointMismatchError(
-                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and goes on so"
+                    f"the checkpoint holds no {what}: it was saved with {setting}=0, and needs that again"
                 )
             try:
                 module.load_state_dict(modules[name])

@@ -1,4 +1,4 @@
-"""Time a training step against a plain one: float32, losses one by one, and nothing fused or folded."""
+"""Time a training step, and in turn a plain step: float32, each loss by itself, and nothing fused."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def benchmark(config: TrainingConfig, *, repeats: int = 3) -> dict[str, Any]:
 
 
 def plain_step(learner: Learner, batch: Batch) -> None:
-    """Take one step as one would first write it: with VectorQuantize's own update, and losses one by one."""
+    """Take one step in its simplest form: with VectorQuantize's own update, and each loss by itself."""
     config, model, losses = learner.config.losses, learner.model, learner.losses
     video = rearrange(batch.video.to(learner.accelerator.device), "b t h w c -> b c t h w").float() / 255
     features = model.features(video)

@@ -1,4 +1,4 @@
-"""How fast a run is: clips a second, and its share of the machine's rate of matrix products."""
+"""Measure the speed of a run: clips a second, and its share of the machine's rate of matrix products."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Throughput:
 
     Args:
         config: the run.
-        device: of this process.
+        device: the device of this process.
         world_size: processes, which are assumed to be alike.
     """
 

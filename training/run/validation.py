@@ -37,7 +37,7 @@ class HeldOutClips(Protocol):
     """The held-out clips of one process, which can be iterated again and again."""
 
     def __iter__(self) -> Iterator[Batch | SkippedSample]:
-        """Yield the clips in batches, and what could not be used."""
+        """Yield the clips in batches, with a SkippedSample for each that cannot be used."""
         ...
 
 
@@ -83,9 +83,9 @@ def validate(
         clips: uint8 batches of this process, and between them what could not be used, as `ClipEpoch`
             yields them.
         config: how many clips, and which figures.
-        device: of the model and the frozen networks.
-        lpips: where `config.lpips`.
-        i3d: where `config.fvd`; it sees [-1, 1].
+        device: the device of the model and the frozen networks.
+        lpips: the network, if `config.lpips` is set.
+        i3d: the network, if `config.fvd` is set. It takes pixels in [-1, 1].
         stop: whether the run was asked to stop, which ends the validation without a result.
 
     Returns:

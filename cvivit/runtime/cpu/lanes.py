@@ -96,7 +96,7 @@ def _work(tasks: queue.SimpleQueue[_Task | None], threads: int, ready: Future[No
             future.set_exception(error)
         else:
             future.set_result(None)
-        del task, future, work, piece  # the next task may be long in coming; this frees the memory now
+        del task, future, work, piece  # frees the memory now, because the next task may come much later
 
 
 def _end(tasks: queue.SimpleQueue[_Task | None], lanes: int) -> None:

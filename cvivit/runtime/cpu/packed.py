@@ -178,7 +178,7 @@ def _batched_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> 
 
 
 def _mask(n: int, bias: Tensor | None, causal: bool, like: Tensor) -> Tensor | None:
-    """Return what is added to the scores, if anything: the bias, and minus infinity for later places."""
+    """Return the sum of the bias and of minus infinity for later places, or None if there is neither."""
     if causal:
         later = torch.ones(n, n, dtype=torch.bool, device=like.device).triu(1)
         bias = torch.zeros(1, n, n, device=like.device) if bias is None else bias

@@ -1,7 +1,7 @@
 """Compile the kernels of a network ahead of time, for any generation of devices and without one.
 
 `python -m cvivit.runtime.cuda.ahead --capability 90` fills Triton's cache (`TRITON_CACHE_DIR`), so that a
-service that starts later finds its kernels there, and prints what each of them uses of a processor.
+service that starts later finds its kernels there, and prints the registers and memory that each of them uses.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PRESETS: Final = ("released", "demo", "paper", "lucidrains")
 
 @dataclass(frozen=True)
 class Compiled:
-    """One kernel's machine code, and what it uses of a processor."""
+    """The machine code of one kernel, and the registers and memory that it uses."""
 
     kernel: str
     capability: int
@@ -51,7 +51,7 @@ class Compiled:
 
 
 class _Target(DriverBase):  # type: ignore[misc]  # Triton has no types
-    """Stands in for the driver of a device that is not here, as far as the compiler asks for one."""
+    """Replaces the driver of an absent device, with the methods that the compiler calls."""
 
     def __init__(self, capability: int) -> None:
         self._capability = capability
@@ -92,7 +92,7 @@ def _compiling_for(capability: int) -> Iterator[None]:
 def launches(config: CViViTConfig, capability: int) -> list[tuple[Launch, tuple[torch.dtype | int, ...]]]:
     """Return the different launches of encoding and decoding a clip in bfloat16, and their arguments' types.
 
-    Depth changes no kernel, so the network that is run for this has one layer each.
+    The number of layers changes no kernel, so the network that runs here has one layer of each kind.
     """
     shallow = config.model_copy(update={"spatial_depth": 1, "temporal_depth": 1})
     network = PackedNetwork(CViViT(shallow).eval(), torch.device("cpu"))

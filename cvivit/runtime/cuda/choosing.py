@@ -1,4 +1,4 @@
-"""Which CUDA device to use: the freest of those that torch has kernels for and that have room."""
+"""Choose the CUDA device with the most free memory among those that torch supports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def why_unsupported(capability: tuple[int, int], architectures: list[str]) -> st
     code (compute_80) on every newer one.
 
     Args:
-        capability: of the device, such as (9, 0).
+        capability: the capability of the device, such as (9, 0).
         architectures: what the build was compiled for, as `torch.cuda.get_arch_list` says it.
     """
     major, minor = capability
@@ -48,7 +48,7 @@ def choose_cuda(needed_bytes: int = 0) -> torch.device | None:
         if reason is None:
             try:
                 free[index] = torch.cuda.mem_get_info(index)[0]
-            except RuntimeError:  # used by another process alone, or broken
+            except RuntimeError:  # another process uses it exclusively, or it is broken
                 reason = "it is unavailable"
             else:
                 if free[index] < needed_bytes:

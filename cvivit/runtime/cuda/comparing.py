@@ -1,4 +1,4 @@
-"""The kernels against the plain modules, on the device itself, before they compute anyone's clips."""
+"""Compare the kernels with the plain modules on the device itself, before they compute a user's clips."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIXELS_MORE: Final = 0.5
 
 
 class Network(Protocol):
-    """What encodes and decodes batches on a device."""
+    """A network that encodes and decodes batches on a device."""
 
     def encode(self, clips: Tensor) -> Tensor:
         """Map uint8 `b t h w c` to tokens `b T H W`."""
@@ -37,7 +37,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How far two networks are from a third, in float32."""
+    """How much the kernels and the plain modules each differ from the network in float32."""
 
     tokens: float
     """Share of tokens in which the kernels differ from float32."""
@@ -75,7 +75,7 @@ def example(config: CViViTConfig, device: torch.device) -> Tensor:
 
 
 def compare(kernels: Network, plain: Network, exact: Network, clips: Tensor) -> Comparison:
-    """Encode and decode clips three ways, and return how far the first two are from the third."""
+    """Encode and decode clips with each network, and return how the first two differ from `exact`."""
     expected = exact.encode(clips).long()
     video = exact.decode(expected).float()
 

@@ -1,7 +1,7 @@
-"""What the runner needs of a CUDA device: streams, events, pinned memory and graphs.
+"""The operations of a CUDA device that the runner uses: streams, events, pinned memory and graphs.
 
-It is one small class, so that tests can put a simulated device in its place, on which copies and computations
-happen as late as their order allows.
+They are gathered in one small class, so that tests can replace the device by a simulated one, on which copies
+and computations happen as late as their order allows.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Result = TypeVar("Result")
 
 
 class Stream(Protocol):
-    """A queue of work on a device, done in order. Streams wait for each other only where told to."""
+    """A queue of work that a device does in order. A stream waits for another only after `wait_for`."""
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Queue `work`, which launches kernels, and return what it returns without waiting."""
+        """Queue `work`, which launches kernels, and return its result without waiting for the device."""
         ...
 
     def copy(self, target: Tensor, source: Tensor) -> None:
@@ -27,7 +27,7 @@ class Stream(Protocol):
         ...
 
     def wait_for(self, event: Event) -> None:
-        """Let what is queued from now on wait for `event`. The host does not wait."""
+        """Let all work that is queued from now on wait for `event`. The host does not wait."""
         ...
 
     def record(self) -> Event:
@@ -44,7 +44,7 @@ class Event(Protocol):
 
 
 class Device(Protocol):
-    """One device, as `cvivit.runtime.cuda.transfers` and `cvivit.runtime.cuda.graphs` see it."""
+    """The operations of a device that transfers and CUDA graphs use."""
 
     def stream(self) -> Stream:
         """Return a new stream."""
@@ -110,7 +110,7 @@ class CudaEvent:
         self.event = event
 
     def wait(self) -> None:
-        """Let the host wait for it."""
+        """Let the host wait for the event."""
         self.event.synchronize()
 
 

@@ -1,7 +1,7 @@
-"""What an error on a CUDA device means: too little memory, a lost device, or a mistake of ours.
+"""Find the cause of an error on a CUDA device: too little memory, a lost device, or a bug.
 
 Only a lost device ends the process. Too little memory halves a batch. A bad argument or a missing kernel is
-neither, and is raised as it is, so that somebody mends it.
+neither, and is raised unchanged, so that the bug is noticed.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ FORKED: Final = re.compile(r"re-initialize CUDA in forked subprocess|initializat
 def fault_of(error: BaseException, probe: Callable[[], None]) -> Fault:
     """Return the cause of an error.
 
-    Libraries such as cuBLAS report a lost device and a bad argument alike, as a plain RuntimeError. So where
-    the message does not tell, the device is asked: one that still computes is not lost.
+    Libraries such as cuBLAS report a lost device and a bad argument alike, as a plain RuntimeError. If the
+    message does not tell them apart, the device is probed: one that still computes is not lost.
 
     Args:
         error: what was raised.

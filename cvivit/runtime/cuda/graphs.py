@@ -1,4 +1,4 @@
-"""CUDA graphs: all launches of a batch as one, for the shapes that a runner serves.
+"""CUDA graphs, which launch all kernels of a batch with one call, for the shapes that a runner serves.
 
 Some 66 launches take the host longer than a small batch takes the device. A graph replays them with one call.
 It reads and writes fixed memory, so that a batch is copied to it and its result is copied away, which takes
@@ -48,7 +48,7 @@ class Graphs:
     def run(self, name: str, operation: Operation, batch: Tensor) -> Tensor:
         """Compute `operation` of a batch on the device, by its graph if there is one.
 
-        It is to be run on the stream. The result is memory of its own: the graph may be replayed before the
+        Call it on the stream. The result has memory of its own, because the graph may be replayed before the
         result has been copied to the host.
         """
         captured = self._captured.get((name, tuple(batch.shape)))

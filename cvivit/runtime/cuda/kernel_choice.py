@@ -1,8 +1,8 @@
-"""Whether the Triton kernels compute, or the plain modules where the kernels are missing or wrong.
+"""Choose the Triton kernels, or the plain modules if the kernels are missing or wrong.
 
 The kernels were written for devices that their authors did not have at hand, and run on compilers and drivers
-of many versions. So before they compute anyone's clips they are compared with the plain modules on the device
-itself. Whatever goes wrong with them is said in the log, and the plain modules compute instead.
+of many versions. So they are compared with the plain modules on the device itself before they compute a
+user's clips. If anything goes wrong, the log says so, and the plain modules compute instead.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def _has_compiler() -> bool:
 
 
 class KernelSelection:
-    """Chooses once for a runner.
+    """Chooses between kernels and plain modules, once for each runner.
 
     Args:
         choice: "auto", or "plain" for the plain modules.
         model: the network. Its weights are copied.
         device: a CUDA device, or the CPU with Triton's interpreter.
-        precision: of the runner.
-        dtype: of the products.
+        precision: the precision of the runner.
+        dtype: the type of the products.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class KernelSelection:
 
                 self._packed = PackedNetwork(model, device, dtype)
                 self._model = copy.deepcopy(model)
-            except Exception as error:  # whatever it is, the plain modules can go on
+            except Exception as error:  # the plain modules compute, whatever the error is
                 self.fall_back(error)
         elif precision == "fast":
             logger.warning("the plain modules compute: %s", self.kernels.reason)
@@ -119,7 +119,7 @@ class KernelSelection:
         """Let the plain modules compute from now on, and say why in the log."""
         self._packed = self._model = None
         if isinstance(reason, Exception):
-            # The reason may be passed on to strangers, and the text of a library may hold a path.
+            # The reason may be shown to clients, and the message of a library may contain a path.
             said = f"the kernels failed with {type(reason).__name__}"
             logger.warning("the plain modules compute: %s: %s", said, reason)
         else:

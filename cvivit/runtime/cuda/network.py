@@ -1,4 +1,4 @@
-"""The network on packed weights: the products are cuBLAS's, everything between them is one kernel."""
+"""The network on packed weights. cuBLAS computes the products, and one kernel each step between them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PackedNetwork:
     Args:
         model: the network. Its weights are copied.
         device: a CUDA device, or the CPU with Triton's interpreter.
-        dtype: of products' operands and of activations.
+        dtype: the type of products' operands and of activations.
         lookup: how the lookup's float32 products are computed.
         fused_feed_forward: whether the first product of the feed-forward block is Triton's, with the gate
             inside, or cuBLAS's, with the gate after it.
@@ -81,7 +81,7 @@ class PackedNetwork:
         self.config = config = model.config
         self.device, self.dtype = device, dtype
         self.token_dtype = token_type(config.codebook_size)
-        """The type in which tokens cross the bus."""
+        """The type in which tokens are copied between device and host."""
         self._lookup, self._fused = lookup, fused_feed_forward
         packer = Packer(device, dtype)
         aligned = config.temporal_peg == "aligned"
@@ -137,7 +137,7 @@ class PackedNetwork:
 
     @torch.inference_mode()
     def encode(self, clips: Tensor) -> Tensor:
-        """Return the tokens of clips, uint8 `b t h w c` on the device to `b T H W` of `token_dtype`."""
+        """Encode clips, uint8 `b t h w c` on the device, to tokens `b T H W` of `token_dtype`."""
         config = self.config
         b, frames, height, width, _ = clips.shape
         (p1, p2), pt = config.patch_size, config.temporal_patch_size
@@ -159,7 +159,7 @@ class PackedNetwork:
 
     @torch.inference_mode()
     def decode(self, tokens: Tensor) -> Tensor:
-        """Return the clips of tokens, integers `b T H W` on the device to uint8 `b t h w c`."""
+        """Decode tokens, integers `b T H W` on the device, to clips, uint8 `b t h w c`."""
         config = self.config
         b, T, H, W = tokens.shape
         grid = (T, H, W)
@@ -254,7 +254,7 @@ class PackedNetwork:
 
 
 def _generate_positions(layer: PackedLayer, x: Tensor, places: Tensor) -> Tensor:
-    """Return the rows `x`, of which `places` is the view `b T H W d`, with positions added."""
+    """Return the rows `x` with positions added. `places` is the view `b T H W d` of the rows."""
     if layer.position_weight is None or layer.position_bias is None:
         return x
     out: Tensor = generate_positions(places, layer.position_weight, layer.position_bias)

@@ -11,7 +11,7 @@ from cvivit.network import CViViT
 
 
 def token_type(codebook_size: int) -> torch.dtype:
-    """Return the smallest type in which tokens can cross the bus."""
+    """Return the smallest type that holds every token, for copies between device and host."""
     if codebook_size <= 2**16:
         return torch.uint16
     return torch.int32 if codebook_size <= 2**31 else torch.int64

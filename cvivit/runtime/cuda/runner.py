@@ -90,7 +90,7 @@ class CUDARunner(BaseRunner):
 
     @property
     def kernels(self) -> Kernels:
-        """What computes between the products. The first batch decides it, by a comparison."""
+        """Which kernels compute between the products. A comparison before the first batch decides it."""
         return self._selection.kernels
 
     def _prepare(self, model: CViViT) -> CViViT:
@@ -155,7 +155,7 @@ class CUDARunner(BaseRunner):
     def submit(self, operation: Operation, batch: Tensor, out: Tensor) -> Pending:
         """Send as many clips to the device as it takes at once, and return without waiting."""
         if batch.dtype != torch.uint8:
-            batch = batch.to(self._plain.token_dtype)  # a quarter of what int64 takes on the bus
+            batch = batch.to(self._plain.token_dtype)  # a quarter of the bytes of int64 to copy
         pending = Pending(operation, batch, out)
         with self._lock:
             note_computing_thread()
@@ -165,7 +165,7 @@ class CUDARunner(BaseRunner):
         return pending
 
     def finish(self, pending: Pending) -> None:
-        """Return once all of a call's clips have arrived.
+        """Wait until all results of a call are on the host.
 
         The lock is free while the device computes, so that another thread can send its clips meanwhile.
         """
@@ -175,7 +175,7 @@ class CUDARunner(BaseRunner):
                     return
                 self._send(pending)
                 oldest = self._flight[0]
-            with suppress(RuntimeError):  # whoever collects it meets the error again
+            with suppress(RuntimeError):  # collecting it raises the error again
                 oldest.ticket.arrived.wait()
             with self._lock:
                 if self._flight and self._flight[0] is oldest:  # otherwise another thread was faster
@@ -235,7 +235,7 @@ class CUDARunner(BaseRunner):
         piece.call.arrived += len(piece.out)
 
     def _give_up(self) -> None:
-        """Forget what is on its way. Other calls whose clips are among it send them again."""
+        """Forget all batches on the device. Other calls whose clips were in them send these again."""
         while self._flight:
             piece = self._flight.pop()
             self._transfers.abandon(piece.ticket.slot)

@@ -1,4 +1,4 @@
-"""Batches on their way to a device and back: copies run beside the computation of other batches.
+"""Copy batches to a device and back while it computes other batches.
 
 Each batch has a slot: pinned memory on the host for its input and for its result, and memory on the device
 for its input. Three streams work on the batches in turn::
@@ -38,7 +38,7 @@ class _Slot:
 
 @dataclass(eq=False)
 class Ticket:
-    """A batch on its way. `Transfers.collect` waits for it."""
+    """A batch that was submitted. `Transfers.collect` waits for it."""
 
     slot: _Slot
     result: Tensor

@@ -1,7 +1,7 @@
-"""The weights of the network as the kernels and products of `cvivit.runtime.cuda` take them.
+"""The weights of the network in the form that the kernels and products of `cvivit.runtime.cuda` take.
 
-Each learned factor goes where it costs nothing: gains and offsets of norms into the product after them, the
-norm of the queries and both scales of attention into one weight and one vector, residuals into the
+Each learned factor is merged into a step that runs anyway: gains and offsets of norms into the product after
+them, the norm of the queries and both scales of attention into one weight and one vector, residuals into the
 convolution and the products, and the projection of the codes into a table.
 """
 
@@ -54,7 +54,7 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedLayer:
-    """One `cvivit.network.transformer.TransformerLayer`."""
+    """The packed weights of one `cvivit.network.transformer.TransformerLayer`."""
 
     position_weight: Tensor | None
     """`(3 3 3) d` float32, one added at the centre for the residual. None: the layer has no position
@@ -76,7 +76,7 @@ class PackedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedTransformer:
-    """One `cvivit.network.transformer.Transformer`."""
+    """The packed weights of one `cvivit.network.transformer.Transformer`."""
 
     layers: tuple[PackedLayer, ...]
     norm: Norm
@@ -87,7 +87,7 @@ class PackedTransformer:
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
-    """One `cvivit.network.patches.patch_embedding`, its pixels in the order (pt p1 p2 c)."""
+    """The packed weights of one `patch_embedding`. Its pixels are in the order (pt p1 p2 c)."""
 
     product: Affine
     norm: Norm | None
@@ -95,7 +95,7 @@ class Embedding:
 
 @dataclass(frozen=True, kw_only=True)
 class PackedCodes:
-    """The quantizer. All float32, but for the table."""
+    """The packed weights of the quantizer. All of them are float32 except the table."""
 
     project: Affine | None
     """`d` to the padded width of a code. None: codes are as wide as the model."""
@@ -110,8 +110,8 @@ class Packer:
 
     Args:
         device: where the weights go.
-        dtype: of the operands of products. Everything that is added or multiplied element by element stays
-            float32.
+        dtype: the type of the operands of products. Everything that is added or multiplied element by element
+            stays float32.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:

@@ -1,1 +1,1 @@
-"""Containers: which are read, whether a file is whole, and which of its tracks is the video."""
+"""Open containers: recognise them, check that a file is complete, and choose the track of the video."""

@@ -1,4 +1,4 @@
-"""Finding boxes in an MP4 without believing what they claim."""
+"""Find boxes in an MP4 without trusting the sizes that they state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_BOXES: Final = 100_000
 def find_boxes(
     file: BinaryIO, within: tuple[int, int], path: tuple[bytes, ...], budget: Iterator[int]
 ) -> Iterator[tuple[int, int]]:
-    """Yield where the contents of the boxes at `path` begin and end. Each box looked at costs budget."""
+    """Yield where the contents of the boxes at `path` begin and end. Each box that is read uses up budget."""
     offset, end = within
     while offset + 8 <= end and next(budget, None) is not None:
         header = read_at(file, offset, 16)

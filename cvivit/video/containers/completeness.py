@@ -1,7 +1,7 @@
-"""Whether a file is all there. FFmpeg reads a file that was cut short as a shorter video, without an error.
+"""Check that a file is complete. FFmpeg reads a truncated file as a shorter video, without an error.
 
-Each kind of container says in its own way how long it is. What it says is believed only where a whole file
-could not say it: a check that cannot tell lets the file through, so that no healthy file is turned away.
+Each kind of container states its length in another way. A file is refused only if no complete file could
+state what it states. In doubt the check passes, so that no complete file is refused.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from cvivit.video.containers.kinds import HEAD_BYTES, ISO_BOXES, Container, tran
 TRUNCATED: Final = "the video is truncated: the end of the file is missing"
 
 _AVI_SLACK: Final = 8
-"""Bytes that sloppy writers of AVI count too many."""
+"""Bytes by which some writers of AVI overstate the length of a file."""
 _MAX_STEPS: Final = 500_000
-"""Boxes, elements or blocks that are walked: half a second. A file of more than these is let through."""
+"""Boxes, elements or blocks that are checked, which takes half a second. A file with more is accepted."""
 _TS_PACKET: Final = 188
 _M2TS_PACKET: Final = 192
-"""With the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) put before every packet."""
+"""Bytes of a packet with the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) add."""
 _PS_PACK: Final = b"\x00\x00\x01\xba"
 _PS_TAIL: Final = 1 << 18
 """Bytes at the end of a program stream that are looked at. A unit of it has 64 KiB at most."""
@@ -30,7 +30,7 @@ _PS_TAIL: Final = 1 << 18
 def check_complete(file: BinaryIO, container: Container) -> None:
     """Raise CorruptVideoError where the file ends before its contents do.
 
-    Reads structure alone, never pictures. The file's position is moved.
+    Only the structure is read, never pictures. The file's position is moved.
     """
     size = file.seek(0, os.SEEK_END)
     whole = {
@@ -51,9 +51,9 @@ def _read(file: BinaryIO, offset: int, count: int) -> bytes:
 
 
 def _iso_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the boxes at the top level; the one with the index, `moov`, must be among them.
+    """Go through the boxes at the top level, among which must be `moov`, the box with the index.
 
-    A recording in fragments says nowhere how many there are: a cut between two of them cannot be seen.
+    A fragmented file does not state how many fragments it has, so a cut between two of them goes unnoticed.
     """
     offset, kind = 0, b""
     seen: set[bytes] = set()
@@ -77,16 +77,15 @@ def _iso_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the elements, inside a segment or cluster that does not say its size, as live recordings."""
+    """Go through the elements, and enter segments and clusters without a size, as live recordings have."""
     offset = 0
     for _ in range(_MAX_STEPS):
         if offset >= size:
             break
         element = parse_element(_read(file, offset, HEADER_BYTES))
         if element is None:
-            return (
-                size - offset >= HEADER_BYTES
-            )  # cut inside a header; or no element, and not for us to judge
+            # If less than a header is left, the file was cut. Otherwise this is no element, and is accepted.
+            return size - offset >= HEADER_BYTES
         identity, header, length = element
         offset += header
         if length is not None:
@@ -99,7 +98,7 @@ def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _avi_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the RIFF chunks; a recording that never learned its length says 0 or the largest number."""
+    """Go through the RIFF chunks. A recording whose length was never written says 0 or the largest number."""
     offset = 0
     while size - offset >= 12:
         header = _read(file, offset, 12)
@@ -111,7 +110,7 @@ def _avi_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _gif_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the blocks to the trailer. Encoders that forget the trailer still end with a whole block."""
+    """Go through the blocks to the trailer. Some encoders omit it, but still end with a whole block."""
     header = _read(file, 0, 13)
     if len(header) < 13:
         return False
@@ -131,7 +130,7 @@ def _gif_is_whole(file: BinaryIO, size: int) -> bool:
                 return False
             offset, inside = offset + 11 + _gif_palette_bytes(block[9]), True
         else:
-            return True  # the trailer; or no block, and not for us to judge
+            return True  # the trailer; or this is no block, and the file is accepted
     return True
 
 
@@ -140,7 +139,7 @@ def _gif_palette_bytes(flags: int) -> int:
 
 
 def _transport_is_whole(file: BinaryIO, size: int) -> bool:
-    """A transport stream is made of packets of one size. A cut between two of them cannot be seen."""
+    """Check that all packets are whole. A cut between two packets goes unnoticed."""
     layout = transport_layout(_read(file, 0, HEAD_BYTES))
     if layout is None:
         return True
@@ -150,7 +149,7 @@ def _transport_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _program_is_whole(file: BinaryIO, size: int) -> bool:
-    """Walk the packs and packets of the tail, from the first place where they follow each other."""
+    """Go through the packs and packets at the end, from the first place where they follow each other."""
     tail = _read(file, max(0, size - _PS_TAIL), _PS_TAIL)
     start = tail.find(_PS_PACK)
     while start >= 0:

@@ -1,4 +1,4 @@
-"""Finding elements in a Matroska file without believing what they claim."""
+"""Find elements in a Matroska file without trusting the sizes that they state."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def find_elements(
 ) -> Iterator[tuple[int, int]]:
     """Yield where the contents of the elements at `path` begin and end.
 
-    Each element that is looked at costs budget. What follows the first cluster is not looked at.
+    Each element that is read uses up budget. Nothing after the first cluster is read.
     """
     offset, end = within
     while offset < end and next(budget, None) is not None:

@@ -1,4 +1,4 @@
-"""Whether the video of a file is encrypted. Decoders make garbage of such samples without an error."""
+"""Find out whether the video of a file is encrypted. Decoders return garbage for it without an error."""
 
 from __future__ import annotations
 

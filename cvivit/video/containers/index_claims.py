@@ -1,4 +1,4 @@
-"""What the index of an MP4 claims, read before FFmpeg believes it.
+"""Read how many frames the index of an MP4 claims, before FFmpeg allocates memory for them.
 
 Its tables are run-length coded: a few hundred bytes may claim 90 million frames, for which FFmpeg allocates
 3 GB before it looks for the first. No option of FFmpeg's stops it.

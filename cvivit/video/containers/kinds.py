@@ -1,7 +1,7 @@
-"""Which containers and codecs are read, and how a container is told by its first bytes.
+"""The containers and codecs that are read, and how a container is recognised by its first bytes.
 
-FFmpeg's own guess is never asked for: it reads playlists, subtitles and scripts as well, and follows what
-they point to. A file is one of the six kinds below, or it is not a video.
+FFmpeg's own detection is not used, because it also accepts playlists, subtitles and scripts, and opens the
+files that they refer to. A file of none of the six kinds below is not read as a video.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _PS_PACK: Final = b"\x00\x00\x01\xba"
 
 
 def sniff(head: bytes) -> Container | None:
-    """Tell the container of a file by its first bytes (`HEAD_BYTES` of them, or all). None: not a video."""
+    """Return the container of a file, given its first `HEAD_BYTES` bytes, or None if it is not a video."""
     if head[4:8] in ISO_BOXES:
         return Container.ISO
     if head.startswith(b"\x1a\x45\xdf\xa3"):

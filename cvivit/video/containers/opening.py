@@ -1,7 +1,8 @@
-"""Opening a video so that it can touch nothing but its own bytes.
+"""Open a video so that FFmpeg reads nothing but its own bytes.
 
-FFmpeg's defaults follow references to other files and to the network, and believe what a header says of its
-size. Here the demuxer is chosen by us, protocols are off, and demuxers and decoders come from short lists.
+By default FFmpeg follows references to other files and to the network, and trusts the sizes in a header. This
+module chooses the demuxer itself, turns protocols off, and allows only the demuxers and decoders of short
+lists.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from cvivit.video.settings import VideoLimits
 from cvivit.video.source import NamelessFile, VideoSource, open_source
 
 ROW_PADDING: Final = 64 * 65_536
-"""Pixels by which FFmpeg may round up a frame before it compares it: rows to 64. We compare exactly."""
+"""Pixels that FFmpeg may add before it compares a frame with its limit: it rounds rows up to 64. We do
+not."""
 
 _MOST_THREADS: Final = 32
-"""Threads that a decoder is given at most. More of them hold more frames than are looked ahead."""
+"""Most threads of a decoder. More threads would hold back more frames than are read ahead."""
 
 BROKEN: Final = "the video is broken: its contents cannot be read"
 
@@ -47,7 +49,7 @@ class VideoFile:
     kind: Container
     limits: VideoLimits
     options: dict[str, str]
-    """What every decoder of it is opened with."""
+    """The options that every decoder of the file is opened with."""
     truncated: bool
     """Whether the end of the file is missing."""
 
@@ -156,7 +158,7 @@ def _opened(video: VideoFile) -> Iterator[InputContainer]:
 
 @contextmanager
 def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
-    """Raise what interrupted the reading of `file`, in place of what came of it."""
+    """Raise the exception that interrupted reading `file`, in place of the error that followed from it."""
     try:
         yield file
     except Exception:

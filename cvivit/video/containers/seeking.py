@@ -1,4 +1,4 @@
-"""Starting late: going to the last keyframe before a moment, where the index of the file is to be trusted."""
+"""Seek to the last keyframe before a moment, if the index of the file can be trusted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MOST_OFFSET: Final = 1
 """Seconds by which showing may differ from decoding in an MP4 that seeking is used for."""
 _MOST_ENTRIES: Final = 1 << 24
 _TRIES: Final = 3
-"""Attempts to find a keyframe that is shown early enough, each before the last."""
+"""Attempts to find a keyframe that is shown early enough. Each seeks further back than the one before."""
 
 
 def may_seek(video: VideoFile, start: float) -> bool:
-    """Whether a file may be read from its middle without changing the times of its frames.
+    """Return whether a file may be read from its middle without changing the times of its frames.
 
     In MP4 and Matroska a frame's place on the clock is its time stamp less that of the first frame, unless
     stamps contradict each other. An MP4 tells beforehand whether they may: presentation times far from
@@ -77,7 +77,7 @@ def _first_packet_time(track: OpenTrack) -> int | None:
 
 
 def _stays_close(file: BinaryIO) -> bool:
-    """Whether the time from decoding to showing varies by less than a second in all of an MP4."""
+    """Return whether the time from decoding to showing varies by less than a second in the whole MP4."""
     budget = iter(range(MAX_BOXES))
     whole = (0, file.seek(0, os.SEEK_END))
     headers = find_boxes(file, whole, _TIMESCALE, budget)

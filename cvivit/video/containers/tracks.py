@@ -1,8 +1,8 @@
-"""Which of the tracks of a file is its video.
+"""Choose the track of a file that is read as its video.
 
-The largest one whose codec is read, by the pixels of its frames; of equally large ones the default one,
-then the one of most frames: an animated AVIF holds its first picture beside them all. A track without a
-packet never wins. Cover pictures do not count.
+It is the largest track, by the pixels of its frames, whose codec is read. Of equally large tracks it is the
+default one, and then the one with the most frames, because an animated AVIF also has a track with its first
+picture alone. A track without packets is never chosen, and cover pictures do not count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the tables of a transport stream say of its video, from its first packet to its last.
+"""Check in the tables of a transport stream that its video is the same from the first packet to the last.
 
 FFmpeg shows the streams that it finds at the beginning. Where recordings were joined, the video may go on
-under another identifier, or in another codec, and FFmpeg would leave that part out without a word.
+under another identifier, or in another codec, and FFmpeg would leave that part out without an error.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ def check_one_video(file: BinaryIO, identifier: int) -> None:
                 others = [table for table in tables.values() if identifier in table]
                 if current is not None and videos and not others:
                     raise UnsupportedMediaError(
-                        "the stream was joined of recordings whose video has different identifiers"
+                        "the stream was joined from recordings whose video has different identifiers"
                     )
             elif current not in (None, kind):
-                raise UnsupportedMediaError("the stream was joined of recordings in different codecs")
+                raise UnsupportedMediaError("the stream was joined from recordings in different codecs")
             else:
                 current = kind
     if 2 * scrambled > packets:

@@ -1,1 +1,1 @@
-"""From the packets of one track to its frames: what is decoded, and what is said of what cannot be."""
+"""Decode the packets of one track to frames, and report the packets that cannot be decoded."""

@@ -1,6 +1,6 @@
-"""What the bytes of a packet tell of its picture without decoding it.
+"""Learn about the picture of a packet from its bytes, without decoding it.
 
-Two things are asked: whether the packet holds a picture at all, and whether its picture may be left out
+Two questions are answered: whether the packet holds a picture at all, and whether its picture may be left out
 without changing any other one.
 """
 
@@ -24,7 +24,7 @@ from cvivit.video.decoding.nal_units import (
 from cvivit.video.decoding.packets import VideoPacket
 
 _INDEPENDENT: Final = frozenset(("mjpeg", "png", "prores", "rawvideo"))
-"""Codecs of which every picture stands alone."""
+"""Codecs whose pictures never refer to other pictures."""
 _B_FRAMES: Final = frozenset(("mpeg1video", "mpeg2video", "mpeg4", "vp8"))
 """Codecs whose decoder knows by itself which pictures no other one refers to."""
 _NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
@@ -32,7 +32,7 @@ _NEED_KEYFRAME: Final = frozenset(("mpeg4", "msmpeg4", "msmpeg4v2", "h263"))
 _ONE_EACH: Final = frozenset(("ffv1", "h263", "libdav1d", "msmpeg4", "msmpeg4v2"))
 """Other codecs whose decoder gives a frame for each packet."""
 _THREADED: Final = frozenset(("h264", "hevc", "libdav1d", "prores", "vp9"))
-"""Codecs that are worth several threads. What others report of damage depends on the threads."""
+"""Codecs that are decoded with several threads. Other codecs report damage differently with several."""
 _IN_ORDER: Final = _INDEPENDENT | _ONE_EACH | {"vp8", "vp9"}
 _PLACEHOLDER_BYTES: Final = 24
 """Bytes of MPEG-4 packets that may say that nothing changed, or stand in for a picture sent before."""
@@ -43,7 +43,7 @@ _H265_PICTURES: Final = 32
 
 
 class Spare(Enum):
-    """What may be done with a packet whose picture is not needed."""
+    """How a packet may be treated whose picture is not needed."""
 
     DECODE = "decode it, since others may refer to it"
     NONREF = "have the decoder leave it out, unless others refer to it"
@@ -53,7 +53,7 @@ class Spare(Enum):
 class Bitstream:
     """Looks into the packets of one stream, in the order of decoding.
 
-    A packet is handed to `note` before it is decoded or left out.
+    Call `note` with every packet before it is decoded or left out.
     """
 
     def __init__(self, stream: VideoStream) -> None:
@@ -69,7 +69,7 @@ class Bitstream:
 
     @property
     def may_have_threads(self) -> bool:
-        """Whether several threads find the same damage as one does, and make the same of it."""
+        """Whether several threads find the same damage as one thread, and give the same frames for it."""
         return self._codec in _THREADED and not (self._codec == "h264" and self._may_have_fields)
 
     @property
@@ -78,7 +78,7 @@ class Bitstream:
         return self._codec in _IN_ORDER
 
     def gives_frame(self, packet: VideoPacket) -> bool:
-        """Whether a decoder has to give a frame for this packet alone. Where unsure, it has not."""
+        """Return whether a decoder must give a frame for this packet alone. In doubt: no."""
         if self._codec in ("h264", "hevc"):
             return not (self._codec == "h264" and self._may_have_fields) and self.has_picture(packet)
         head = bytes(memoryview(packet)[:2])
@@ -93,7 +93,7 @@ class Bitstream:
         return self._codec in _INDEPENDENT or self._codec in _ONE_EACH
 
     def note(self, packet: VideoPacket) -> None:
-        """Learn from a packet what holds for the following ones: parameter sets that it brings."""
+        """Store the parameter sets in a packet, which hold for the packets after it."""
         if not packet.is_keyframe:
             return
         if self._codec in ("h264", "hevc"):
@@ -120,7 +120,7 @@ class Bitstream:
         return Spare.DECODE
 
     def has_picture(self, packet: VideoPacket) -> bool:
-        """Whether a packet that cannot be decoded should hold a picture. Where unsure, it should."""
+        """Return whether a packet that cannot be decoded should hold a picture. In doubt: yes."""
         if self._codec in ("h264", "hevc"):
             units = 0
             for unit in self._units(packet, strict=True):
@@ -137,7 +137,7 @@ class Bitstream:
         return True
 
     def is_keyframe(self, packet: VideoPacket) -> bool:
-        """Whether decoding may begin with this packet."""
+        """Return whether decoding may begin with this packet."""
         if self._codec == "vp8":
             return not bytes(memoryview(packet)[:1])[0] & 1
         if self._codec != "mpeg4":
@@ -147,9 +147,10 @@ class Bitstream:
         return 0 <= at < len(data) - 4 and data[at + 4] >> 6 == 0
 
     def _in_highest_layer(self, packet: VideoPacket) -> bool:
-        """Whether the picture of a packet is in the highest temporal layer.
+        """Return whether the picture of a packet is in the highest temporal layer.
 
-        A picture of a lower layer that its own layer does not refer to may still be referred to from above.
+        A picture of a lower layer to which no picture of its own layer refers may be needed by a higher
+        layer.
         """
         if self._highest_layer is None:
             return False
@@ -178,7 +179,7 @@ def _nal_type(codec: str, unit: bytes | memoryview) -> int:
 
 
 def _shows_vp9(head: bytes) -> bool:
-    """Whether a frame of VP9 is shown (the uncompressed header in section 6.2 of its specification)."""
+    """Return whether a frame of VP9 is shown (section 6.2 of its specification, uncompressed header)."""
     bits = int.from_bytes(head.ljust(2, b"\x00"))
     profile = bits >> 13 & 1 | bits >> 11 & 2
     shift = 11 - (profile == 3)  # of show_existing_frame; frame_type and show_frame follow it
@@ -186,7 +187,7 @@ def _shows_vp9(head: bytes) -> bool:
 
 
 def _is_field(data: bytes) -> bool:
-    """Whether a picture of MPEG-2 is one field of a frame (picture_structure, in ITU-T H.262, 6.2.3.1)."""
+    """Return whether a picture of MPEG-2 is one field of a frame (picture_structure, H.262, 6.2.3.1)."""
     at = data.find(b"\x00\x00\x01\xb5")
     while 0 <= at < len(data) - 6:
         if data[at + 4] >> 4 == 8:

@@ -1,9 +1,9 @@
-"""Decoding the packets of one track, with every error told and none swallowed.
+"""Decode the packets of one track, and report every error.
 
-With one thread a decoder says at once what is wrong with a packet. With several it says so later, in
-another call, and PyAV drops an error where the same call returned frames. So several threads are for sound
-files: at the first sign that a file is none, `OddityError` is raised, and the caller reads the file again
-with one thread. What is read does not depend on the number of threads.
+With one thread, a decoder reports at once what is wrong with a packet. With several, it reports it later, in
+another call, and PyAV drops an error if the same call returned frames. So several threads are used only as
+long as a file seems undamaged. At the first sign of damage `OddityError` is raised, and the caller reads the
+file again with one thread. So the frames do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_KEYFRAME: Final = "the video has no keyframe that decoding could start from"
 
 
 class OddityError(Exception):
-    """Something that several threads cannot tell exactly: the file has to be read again with one."""
+    """Several threads cannot tell exactly what is wrong. The file has to be read again with one thread."""
 
 
 class Decoder:
@@ -36,8 +36,8 @@ class Decoder:
 
     Args:
         track: what is read.
-        log: takes the stamps of the packets.
-        is_spare: says of a stamp whether its frame is not needed. None: every frame is decoded.
+        log: receives the stamps of the packets.
+        is_spare: returns whether the frame of a stamp is not needed. None: every frame is decoded.
         second: tells where in the video a stamp is, for errors.
         exact: whether the track is decoded with one thread.
         first_index: the number of the packet at which the container stands.
@@ -173,7 +173,7 @@ class Decoder:
             raise self._damage(lost)
 
     def _judge_error(self, error: av.FFmpegError, packet: VideoPacket, stamp: Stamp) -> None:
-        """Return where an error of the decoder may be passed over, and raise what it means otherwise."""
+        """Return if an error of the decoder may be ignored, and otherwise raise what it stands for."""
         if not self._exact:
             raise OddityError from error
         failure = self._explain(packet, stamp)
@@ -190,7 +190,7 @@ class Decoder:
             self._sorted.drop(stamp)
 
     def drained(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
-        """Yield what the decoder holds after an error: frames that come before the break."""
+        """Yield the frames from before an error that the decoder still holds."""
         if self._exact:
             with suppress(av.FFmpegError, VideoError):
                 for frame in self._context.decode(None):

@@ -1,7 +1,7 @@
-"""Which packets a decoder took and gave no frame for, so that a frame that it lost is noticed.
+"""Keep track of the packets that a decoder has not given a frame for, to notice frames that it lost.
 
-Decoders drop frames without an error where damage left nothing to show, and PyAV drops an error where the
-same call returned frames.
+Decoders drop a frame without an error if damage left nothing to show, and PyAV drops an error if the same
+call returned frames.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Ledger:
     """
 
     def __init__(self, *, late: int) -> None:
-        """`late` is how many packets a frame may come behind later ones."""
+        """Allow a frame to come up to `late` packets after the frames of later packets."""
         self._late = late
         self._owed: dict[int, Stamp] = {}
         self._skipped: dict[int, Stamp] = {}
@@ -30,7 +30,7 @@ class Ledger:
         self._first: Stamp | None = None
 
     def owe(self, stamp: Stamp) -> None:
-        """Note a packet that was decoded and has to give a frame."""
+        """Note a packet that was decoded and must give a frame."""
         self._owed[stamp.index] = stamp
 
     def skip(self, stamp: Stamp) -> None:
@@ -48,7 +48,7 @@ class Ledger:
         self._doubted.add(stamp.index)
 
     def doubts(self, last: int) -> bool:
-        """Whether one of the last packets gave no frame: PyAV drops their errors when it flushes."""
+        """Return whether one of the last packets gave no frame. PyAV drops their errors when it flushes."""
         return any(index >= last - 4 * MOST_HELD for index in self._doubted)
 
     def forgive(self, stamp: Stamp) -> None:

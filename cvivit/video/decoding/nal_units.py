@@ -1,4 +1,4 @@
-"""NAL units of H.264 and H.265, as far as leaving out pictures needs to know them.
+"""Parse NAL units of H.264 and H.265, as far as is needed to decide which pictures can be left out.
 
 ITU-T H.264, sections 7.3.2.1 and B.1; H.265, sections 7.3.1.2 and 7.3.2.2; ISO/IEC 14496-15 for MP4.
 """
@@ -86,7 +86,7 @@ def parameter_sets(codec: str, extradata: bytes) -> Iterator[bytes]:
 
 
 def has_fields(parameters: bytes) -> bool:
-    """Whether pictures of H.264 with this parameter set may be coded as fields. Where unsure, they may."""
+    """Return whether pictures of H.264 with this parameter set may be coded as fields. In doubt: yes."""
     try:
         return not _frames_only(_Bits(parameters[1:]))
     except IndexError:

@@ -1,4 +1,4 @@
-"""The packets of one track, a few of them ahead of the decoder, so that their time stamps can be compared."""
+"""Read the packets of one track a few ahead of the decoder, so that their time stamps can be compared."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From decoded frames to pictures: shape, size and colours."""
+"""Turn decoded frames into pictures: shape, size and colours."""

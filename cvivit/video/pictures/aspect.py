@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 
 MAX_PIXEL_ASPECT: Final = 16
-"""A pixel is at most this much wider than high, or higher than wide. Beyond it the number is junk."""
+"""A pixel is at most this much wider than high, or higher than wide. A larger number is ignored."""
 
 _UNIT: Final = 4096
 _LARGEST_TERM: Final = 1000
@@ -18,7 +18,7 @@ _LARGEST_TERM: Final = 1000
 
 
 class PixelAspects:
-    """Tells the width of each frame's pixels over their height."""
+    """Finds the aspect of each frame's pixels, which is their width divided by their height."""
 
     def __init__(self, stream: VideoStream) -> None:
         self._stream = stream
@@ -28,11 +28,11 @@ class PixelAspects:
         self._graph: Graph | None = None
 
     def of(self, frame: VideoFrame) -> float:
-        """Return the aspect of a frame's pixels, 1 where what the file says is junk.
+        """Return the aspect of a frame's pixels, or 1 if the stated one is implausible.
 
-        It is what the container says, or else the codec, as FFmpeg weighs them, until the codec changes its
-        mind. From then on, each frame has its own. A decoder reads of a change before it returns the frames
-        that the change is for, so it cannot be missed.
+        It is the aspect that the container states, or else the codec, in FFmpeg's order of preference, until
+        the codec states another aspect than before. From then on, each frame has its own. A decoder reads of
+        a change before it returns the frames that the change is for, so no change is missed.
         """
         if not self._changes:
             self._changes = self._stream.codec_context.sample_aspect_ratio != self._first
@@ -68,7 +68,7 @@ class PixelAspects:
 
 
 def plausible_aspect(pixel_aspect: Fraction | None) -> float:
-    """Return the width of a pixel over its height, or 1 where it is unknown or junk."""
+    """Return the width of a pixel divided by its height, or 1 if it is unknown or implausible."""
     if pixel_aspect is None or not Fraction(1, MAX_PIXEL_ASPECT) <= pixel_aspect <= MAX_PIXEL_ASPECT:
         return 1.0
     return float(pixel_aspect)

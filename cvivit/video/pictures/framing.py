@@ -1,9 +1,9 @@
-"""From a decoded frame to a picture of the clip's size: upright, in its true shape, cropped or padded.
+"""Turn a decoded frame into a picture of the clip's size: upright, in its true shape, cropped or padded.
 
 Each plane is cropped and resized, without rounding, by the triangle filter at the places where its own
-samples lie. Only then do matrix and range make R, G and B of them, high dynamic range is mapped, and each
-value is clipped once and rounded once. So few pixels are converted, and the same file gives the same pictures
-on every machine.
+samples lie. After that the samples are converted to R, G and B, high dynamic range is mapped, and each value
+is clipped and rounded once. So only the few pixels of the picture are converted, and the same file gives the
+same pictures on every machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_SITING: Final = (1, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Which part of a frame is seen, and where in the picture."""
+    """The part of a frame that is visible, and its place in the picture."""
 
     box: tuple[float, float, float, float]
     """Top, left, bottom and right of the part, in pixels of the frame."""
@@ -61,7 +61,7 @@ def place(frame: tuple[int, int], picture: tuple[int, int], fit: Fit, aspect: fl
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """All that has to be the same for two frames to be made into pictures by the same steps."""
+    """The properties of a frame that decide its steps. Frames with equal plans share their steps."""
 
     pixel_format: str
     frame: tuple[int, int]

@@ -1,4 +1,4 @@
-"""Where the samples of a pixel format lie in memory."""
+"""Describe where the samples of a pixel format lie in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any frame as one or three planes of whole numbers: grey, Y Cb Cr, or R G B."""
+"""Unpack any frame to one or three planes of integers: grey, Y Cb Cr, or R G B."""
 
 from __future__ import annotations
 

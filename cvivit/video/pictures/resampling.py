@@ -1,12 +1,13 @@
-"""Resizing planes with the triangle filter, in arithmetic that gives the same bits on every machine.
+"""Resize planes with the triangle filter, in arithmetic that gives the same bits on every machine.
 
-Weights are integers, and a machine's matrix product may add them up in any order: as long as no partial sum
-needs more bits than the type of float holds, every product and every sum is exact, and so the order of the
-additions, fused or not, does not matter.
+Weights and samples are integers that are held in floats. As long as no partial sum needs more bits than the
+float has, every product and every sum is exact. So it does not matter in which order the matrix product of a
+machine adds, and whether it fuses additions with multiplications.
 
-Most planes are resized in float32, which holds 24 bits: those of a sample and of the weights of rows, and,
-once the sums of rows are rounded to a sixteenth of a level of a byte, those of the weights of columns. Long
-filters and deep samples leave too few bits for the weights. Then float64 holds all without rounding.
+Most planes are resized in float32, which holds 24 bits. In the pass over rows, a sample and the weights of
+the rows share these bits. The sums are then rounded to a sixteenth of a level of a byte, which leaves the
+other bits to the weights of the columns. Long filters and deep samples leave too few bits for the weights.
+Such planes are resized in float64, without the rounding.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Sampling:
 
     @property
     def support(self) -> float:
-        """How far a sample of the plane may lie from the centre of the one that it counts for."""
+        """The largest distance between a sample of the result and a sample of the plane that it uses."""
         return max(1.0, self.scale)
 
     @property
@@ -203,5 +204,5 @@ def _fits_float32(rows: Sampling, columns: Sampling, sample_bits: int) -> bool:
 
 
 # On some processors OpenBLAS maps tens of megabytes for its first product, and ends the process where it may
-# not have them. Here it asks before a process that reads strangers' videos is held to a limit of memory.
+# not have them. Here it asks before a process that reads untrusted videos is held to a limit of memory.
 np.matmul(np.ones((4, 64)), np.ones((64, 64)))

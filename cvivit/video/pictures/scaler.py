@@ -1,4 +1,4 @@
-"""FFmpeg's own scaler: for whole pictures that keep their size, and for what only it can tell or unpack."""
+"""FFmpeg's own scaler, for pictures that keep their size, and for what only FFmpeg knows or can unpack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What frames carry beside their samples: how they are held, and how bright they are."""
+"""Read the side data of frames: their orientation, and the brightness that they state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SideDataType._missing_ = classmethod(_name_any_type)  # type: ignore[assignment]
 
 @dataclass(frozen=True, kw_only=True)
 class Orientation:
-    """One of the eight ways to hold a picture: transposed first, then mirrored along its new sides."""
+    """One of the eight orientations of a picture: transposed first, then mirrored along its new sides."""
 
     transpose: bool = False
     mirror_rows: bool = False
@@ -57,7 +57,7 @@ class Orientation:
 def stated_peak(frame: VideoFrame) -> float | None:
     """Return the light in cd/m² of the brightest pixel that a frame states, or None.
 
-    That of the contents (MaxCLL) comes first, then that of the display they were made on.
+    The light of the contents (MaxCLL) is preferred to that of the display on which they were mastered.
     """
     content = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
     if content is not None and len(content) >= 4:

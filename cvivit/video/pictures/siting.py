@@ -1,4 +1,4 @@
-"""Where the samples of chroma lie between the pixels of a frame."""
+"""Find where the samples of chroma lie between the pixels of a frame."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Siting:
 
 
 LEFT: Final = Siting(vertical=0.5, horizontal=0.0)
-"""What most encoders mean who say nothing."""
+"""The siting of most encoders that do not state one."""
 CENTRE: Final = Siting(vertical=0.5, horizontal=0.5)
 
 _SIDE: Final = 16
@@ -34,9 +34,9 @@ def siting_of(frame: VideoFrame, *, stated: bool) -> Siting:
     """Return the siting of a frame's chroma.
 
     FFmpeg knows it, but PyAV does not tell. So a small frame with the properties of `frame` is given a ramp
-    as its chroma, and FFmpeg is asked to spread it over all pixels: what it makes of the ramp tells the
-    siting. FFmpeg takes frames of no siting for centred ones, so a centred ramp counts only where the file is
-    known to have stated a siting.
+    as its chroma, and FFmpeg scales the chroma up to all pixels. The values that come out tell the siting.
+    FFmpeg takes frames of no siting for centred ones, so a centred ramp counts only where the file is known
+    to have stated a siting.
     """
     try:
         small = VideoReformatter().reformat(

@@ -1,8 +1,8 @@
-"""What a file states of its pictures that PyAV does not tell: cropping, and whether chroma is placed.
+"""Read what a file states of its pictures and PyAV does not expose: cropping, and whether chroma is sited.
 
-FFmpeg has read it from whichever container it is. Its Matroska muxer can write it down again, in a header of
-half a kilobyte that is simple to read: so the header of a file that is never written is asked instead of
-FFmpeg.
+FFmpeg has read these values from the container. Its Matroska muxer writes them to a header of half a
+kilobyte, which is simple to parse. So this module lets the muxer write such a header to memory, and parses
+it.
 """
 
 from __future__ import annotations

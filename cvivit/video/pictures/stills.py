@@ -1,4 +1,4 @@
-"""A picture of any kind that Pillow opens, as uint8 RGB: all its levels, on black, upright."""
+"""Read any picture that Pillow opens as uint8 RGB, upright, with transparent parts on black."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _DEEP_WHITE: Final = 65_535
 
 
 def rgb_of(image: Image.Image) -> np.ndarray:
-    """Return a picture as uint8 (h w 3), upright as its EXIF says; what is transparent shows black.
+    """Return a picture as uint8 (h w 3), turned upright by its EXIF, with transparent parts on black.
 
     Raises:
         UnsupportedMediaError: its samples are of a kind without a known white, such as floats.
-        Exception: what Pillow raises over a broken file, which is of many kinds.
+        Exception: whatever Pillow raises for a broken file; it has no common class for these errors.
     """
     picture = _coloured(image)
     orientation = None

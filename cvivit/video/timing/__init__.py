@@ -1,1 +1,1 @@
-"""When each frame is on screen, which frames the clip's clock falls on, and which need not be decoded."""
+"""Find when each frame is on screen, which frames the clip needs, and which need not be decoded."""

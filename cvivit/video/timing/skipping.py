@@ -1,4 +1,4 @@
-"""Which packets hold a frame that no tick falls on, as far as their time stamps can tell beforehand."""
+"""Find the packets whose frame no tick needs, as far as time stamps can tell before decoding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _JUDGED_EVERY: Final = 4
 
 
 class SkipPlan:
-    """Says of a packet, before it is decoded, that its frame is not going to be picked.
+    """Decides, before a packet is decoded, whether its frame will not be picked.
 
-    It says so only where the stamps around are in such good order that `Timeline` will believe them all.
-    Where a stamp is doubtful, every frame is decoded and the timeline decides.
+    It skips a packet only if the stamps around it are so regular that `Timeline` will believe them all. If a
+    stamp is doubtful, every frame is decoded and the timeline decides.
     """
 
     def __init__(self, log: StampLog, timeline: Timeline, ticks: Ticks, *, reordered: bool = True) -> None:
@@ -35,7 +35,7 @@ class SkipPlan:
         self._times: list[int] = []
 
     def is_spare(self, stamp: Stamp, ended: bool) -> bool:
-        """Whether no tick falls on the frame of this packet. `ended`: the log has the last packet."""
+        """Return whether no tick needs the frame of this packet. `ended`: the log has the last packet."""
         origin, last = self._timeline.origin, self._timeline.last
         if origin is None or last is None or stamp.pts is None or stamp.pts <= last:
             return False
@@ -69,13 +69,13 @@ class SkipPlan:
 
 
 def _rises(near: list[Stamp]) -> bool:
-    """Whether frames are shown in the order in which they are decoded."""
+    """Return whether frames are shown in the order in which they are decoded."""
     times = [stamp.pts for stamp in near if stamp.pts is not None]
     return all(sooner < later for sooner, later in pairwise(times))
 
 
 def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
-    """Whether no frame can have slipped past another one, as far as the decoding stamps tell.
+    """Return whether the decoding stamps show that no frame has changed places with another.
 
     A frame that slipped lies closer to others than the packets are decoded after each other.
     """
@@ -85,7 +85,7 @@ def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
 
 
 def _is_shuffled(near: list[Stamp]) -> bool:
-    """Whether a frame is shown after one that was decoded too long after it for any decoder to wait."""
+    """Return whether a frame is shown after one that is decoded later than any decoder would wait."""
     highest: int | None = None
     for position in range(NEIGHBOURS, len(near)):
         held = near[position - NEIGHBOURS].pts

@@ -1,4 +1,4 @@
-"""What the packets of a stream say of the times of their frames, kept for a while in the order of decoding.
+"""Keep the time stamps of the latest packets of a stream, in the order of decoding.
 
 Whether a time stamp can be right is judged by its neighbours, before and after it. So this log holds the
 stamps of the packets that were decoded lately and of the few that are next.
@@ -113,11 +113,10 @@ class StampLog:
 
 
 class SortedStamps:
-    """Hands the times of packets to frames in rising order, as frames leave a decoder.
+    """Assigns the times of packets to frames in rising order, as frames leave a decoder.
 
-    Some files do not say when a frame appears, only when it is decoded: AVI, and MP4 of writers that forgot
-    about reordering. Their decoder puts the frames in order, so the earliest time that is left is the
-    frame's.
+    Some files do not say when a frame appears, only when it is decoded: AVI, and MP4 of writers that ignore
+    reordering. Their decoder puts the frames in order, so the earliest time that is left is the frame's.
     """
 
     def __init__(self) -> None:
@@ -140,7 +139,7 @@ class SortedStamps:
 
 
 def are_decoding_times(stamps: list[Stamp]) -> bool:
-    """Whether the packets of a reordered stream state when they are decoded, but not when they are shown.
+    """Return whether packets of a reordered stream state when they are decoded, but not when they are shown.
 
     The presentation times are missing then, or made up: all as much later than the decoding times.
     """

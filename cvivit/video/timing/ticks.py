@@ -1,4 +1,4 @@
-"""The clip's own clock: which pictures are due by a moment of the video."""
+"""The ticks of a clip: the moments of a video for each of which one picture is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _ROUNDING: Final = Fraction(1, 2000)
 class Ticks:
     """Tick k is at start + k / fps seconds, and shows the frame that is on screen then.
 
-    Moments are in units of `time_base` after the first frame appeared. `seconds` ends the clock: the ticks
-    before start + seconds are all there are.
+    Moments are in units of `time_base` after the first frame appeared. There are only ticks before start +
+    `seconds`.
     """
 
     def __init__(

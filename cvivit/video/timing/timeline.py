@@ -1,4 +1,4 @@
-"""From time stamps, some of which cannot be right, to one clock that never goes back.
+"""Turn time stamps, some of which cannot be right, into times that never go back.
 
 A stamp is believed unless its neighbours contradict it:
 
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class TimeRules:
-    """What a container's time stamps can be."""
+    """The rules that a container's time stamps follow."""
 
     longest_gap: Fraction | None = None
     """Seconds between two frames that are believed at most."""
@@ -174,7 +174,7 @@ class Timeline:
         return time + self._wrap * turns
 
     def _goes_back(self, stamp: Stamp, last: Fraction | int, later: list[int]) -> bool:
-        """Whether the frames that follow `stamp` go on from its time, and not from that of the one before.
+        """Return whether the frames after `stamp` continue from its time, and not from the time before it.
 
         The following frames may catch up with the last one. They do so in usual steps after a join, and with
         one large step where the ones that went back were slips.
@@ -186,7 +186,7 @@ class Timeline:
         return bool(below) and above[0] - below[-1] <= 2 * self._period(stamp)
 
     def _decoding_denies(self, stamp: Stamp, step: Fraction | int) -> bool:
-        """Whether the decoding stamps show that no gap of this length is there."""
+        """Return whether the decoding stamps show that there is no gap of this length."""
         if not self._states_decoding:
             return False
         # Decoding runs ahead of showing. A gap before the last few frames is not in the decoding stamps.
@@ -223,7 +223,7 @@ class Timeline:
         return self._start + period
 
     def _period(self, stamp: Stamp | None) -> Fraction | int:
-        """Return the usual time between two frames, by the frames nearby or by what the file states."""
+        """Return the usual time between two frames, from the frames nearby or from the stated frame rate."""
         near = self._log.usual_gap(stamp.index) if stamp is not None else 0
         stated = self._stated_period
         if near and abs(near - stated) > (1 if stated < 20 else stated / 20):

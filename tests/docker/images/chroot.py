@@ -1,4 +1,4 @@
-"""Runs commands as a container would, in a folder as the root: own mounts, own process ids, given user."""
+"""Run commands as a container would: in a folder as the root, with mounts and process ids of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_SECONDS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Bind:
-    """Something of this machine that the command sees, read-only."""
+    """A file or folder of this machine that the command can read."""
 
     source: Path
     target: Path
@@ -34,16 +34,16 @@ class Bind:
 
 @dataclass(frozen=True, kw_only=True)
 class Sandbox:
-    """How the command runs.
+    """The environment that a command runs in.
 
     Attributes:
-        root: becomes `/`.
-        environment: all of the command's variables.
-        directory: where it starts, inside the root.
-        user: uid and gid. Not root, it also loses every capability and cannot gain any.
-        binds: shown inside.
+        root: the folder that becomes `/`.
+        environment: all environment variables of the command.
+        directory: the working directory inside the root.
+        user: the uid and gid. A user other than root also loses every capability, and cannot gain any.
+        binds: files and folders of this machine that are visible inside.
         volumes: folders that stay writable where the root is not.
-        read_only: mounts the root read-only, with a tmpfs on /tmp.
+        read_only: whether the root is mounted read-only, with a tmpfs on /tmp.
     """
 
     root: Path
@@ -55,11 +55,11 @@ class Sandbox:
     read_only: bool = False
 
     def run(self, command: Sequence[str]) -> None:
-        """Run to the end. Raises subprocess.CalledProcessError where it fails."""
+        """Run a command to its end. Raises subprocess.CalledProcessError if it fails."""
         subprocess.run(self._command(command), check=True, stdin=subprocess.DEVNULL)
 
     def start(self, command: Sequence[str]) -> Running:
-        """Start, and return what runs, which is process 1 of its own namespace.
+        """Start a command as process 1 of its own namespace, and return it.
 
         Raises:
             TimeoutError: the namespaces were not there in time.

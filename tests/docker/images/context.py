@@ -1,4 +1,4 @@
-"""Says which files a build is given: those of a folder that its .dockerignore lets through."""
+"""Find the files that a build gets: those of a folder that its .dockerignore does not leave out."""
 
 from __future__ import annotations
 

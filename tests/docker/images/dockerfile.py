@@ -1,4 +1,4 @@
-"""Reads a Dockerfile into stages of instructions: the part of the language that this project's files use."""
+"""Parse the part of the language of Dockerfiles that this project's files use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class DockerfileError(ValueError):
-    """A Dockerfile says something that is not understood here."""
+    """A Dockerfile uses something that this parser does not support."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Stage:
         return [instruction for instruction in self.instructions if instruction.keyword == keyword]
 
     def last(self, keyword: str) -> Instruction:
-        """Return the instruction that counts where only the last one does.
+        """Return the last instruction of a kind of which only the last one counts.
 
         Raises:
             DockerfileError: there is none.
@@ -87,7 +87,7 @@ def parse(text: str) -> Dockerfile:
     """Read a Dockerfile.
 
     Raises:
-        DockerfileError: an instruction stands before the first FROM that may not, or there is no FROM.
+        DockerfileError: there is no FROM, or an instruction before the first FROM is not allowed there.
     """
     arguments: dict[str, str] = {}
     heads: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""Uses a built image as its users would, and fails where it does not hold what docker/README.md says."""
+"""Use a built image as its users would, and fail if it does not do what docker/README.md says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def exercise_service(sandbox: Sandbox, image: Stage, model: str, clip: Path) -> 
     """Start the service, wait for its HEALTHCHECK, tokenize a clip and back, and stop it.
 
     Raises:
-        RuntimeError: something does not hold.
+        RuntimeError: the image does not do what its documentation says.
     """
     port = _free_port()
     binds = list(sandbox.binds)

@@ -1,11 +1,11 @@
-"""Proves the images without a container engine: runs their Dockerfiles' steps in chroots, and uses them.
+"""Prove the images without a container engine: run the steps of their Dockerfiles in chroots, and use them.
 
     sudo python -m tests.docker.images.prove service
     sudo python -m tests.docker.images.prove training
 
 Needs Linux, root, debootstrap and util-linux. Debian bookworm with its own Python 3.11 stands in for
-`python:3.11-slim-bookworm`, and torch's CPU wheels for those of CUDA. Behind a proxy or a private index, show
-pip the way: `--env PIP_CONFIG_FILE=/etc/pip.conf --bind /etc/pip.conf`.
+`python:3.11-slim-bookworm`, and torch's CPU wheels for those of CUDA. Behind a proxy or a private index,
+configure pip: `--env PIP_CONFIG_FILE=/etc/pip.conf --bind /etc/pip.conf`.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Builder:
     """Builds the stages of a Dockerfile, each in a folder of its own.
 
     Attributes:
-        context: what COPY takes from.
-        base: the stand-in for every base image.
-        work: where the stages are made.
-        binds: shown to RUN steps.
+        context: the folder that COPY reads from.
+        base: the chroot that replaces every base image.
+        work: the folder in which the stages are made.
+        binds: files that are visible to RUN steps.
         passed: variables for RUN steps alone, as an engine passes its proxy's.
     """
 
@@ -129,7 +129,7 @@ class Builder:
 
 
 def make_base(base: Path) -> None:
-    """Make the stand-in for the base image, unless it is there, with Python where the image has it."""
+    """Make the chroot that replaces the base image, unless it exists, with Python at the same path."""
     if not base.exists():
         suite, packages = STAND_IN
         partial = base.with_name(f"{base.name}.partial")

@@ -1,4 +1,4 @@
-"""The reader of Dockerfiles and of .dockerignore, on what they must understand."""
+"""Test that the parsers of Dockerfiles and of .dockerignore understand what these files use."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def test_files_of_somebody_else_are_refused(name: str, tmp_path: Path) -> None:
     refuse_foreign(tmp_path / "missing")
     refuse_foreign(tmp_path)
     (tmp_path / name).write_text('{"precious": 1}')
-    with pytest.raises(OutputMismatchError, match="of no report"):
+    with pytest.raises(OutputMismatchError, match="belongs to no report"):
         refuse_foreign(tmp_path)
     write_json(tmp_path / "report.json", REPORT)
     refuse_foreign(tmp_path)

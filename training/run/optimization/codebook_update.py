@@ -65,7 +65,7 @@ class CodebookTraining:
     Args:
         vq: the VectorQuantize of a CViViT, whose buffers are changed in place.
         config: how the codebook learns.
-        seed: of the choice of tokens at which codes start and restart.
+        seed: the seed of the choice of tokens at which codes start and restart.
         learns: whether the codebook moves. A frozen one only quantizes.
     """
 
@@ -255,7 +255,7 @@ class CodebookTraining:
         Args:
             unit: the tokens of this process, `n d`.
             number: how many to choose.
-            seed: of the choice.
+            seed: the seed of the choice.
             synced: whether the tokens of all processes take part.
             repeat: whether tokens are chosen more than once if there are fewer than `number`.
         """

@@ -1,1 +1,1 @@
-"""Checkpoints, and what they hold."""
+"""Checkpoints, the state that they hold, and the weights that a new run starts from."""

@@ -62,7 +62,7 @@ StateDict = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What one checkpoint holds."""
+    """The contents of one checkpoint."""
 
     step: int
     """Optimizer steps taken."""
@@ -78,7 +78,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """Which checkpoint is best."""
+    """The best checkpoint so far, by the figure of a metric."""
 
     step: int
     metric: str
@@ -147,7 +147,7 @@ class CheckpointStore:
         return final
 
     def newest_sound(self) -> tuple[int | None, list[str]]:
-        """Return the newest sound step, or None without any checkpoint, and what is wrong with newer ones.
+        """Return the newest sound step, or None without any checkpoint, and the faults of newer checkpoints.
 
         Raises:
             CheckpointCorruptError: there are checkpoints, and none is sound.

@@ -1,4 +1,4 @@
-"""Between a running learner and a checkpoint: what every process has to save, and to load again."""
+"""Save the state of the learner and of every process to a checkpoint, and load it again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.run.saving.networks import fields_that_differ, settings_for
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """Where a run continues."""
+    """The point at which a run continues."""
 
     step: int
     """Optimizer steps taken; 0 for a new run."""
@@ -91,7 +91,7 @@ def save(
 def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Resumed:
     """Load the newest sound checkpoint into a learner and a source of batches, if there is one.
 
-    Damaged newer checkpoints are moved aside, once nothing else stands in the way of continuing.
+    Damaged newer checkpoints are moved aside, but only after everything else was checked and loaded.
 
     Raises:
         CheckpointCorruptError: there are checkpoints, and none is sound.
@@ -126,7 +126,7 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Res
 
 
 def _find(store: CheckpointStore) -> tuple[int | str | None, list[str]]:
-    """Return the newest sound step, or as text what is wrong with all of them, for every process to hear."""
+    """Return the newest sound step, or a text that says what is wrong with all of them."""
     store.clean()
     try:
         return store.newest_sound()

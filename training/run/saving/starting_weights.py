@@ -1,4 +1,4 @@
-"""The weights that a new run starts from, and whether they fit its network."""
+"""Load the weights that a new run starts from, and check that they fit its network."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a run logs and shows."""
+"""The logs, the progress bar, the samples and the trackers of a run."""

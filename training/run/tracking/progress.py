@@ -16,7 +16,7 @@ class ProgressBar:
     """Shows the steps, the time left and a few figures, or nothing if it is not wanted.
 
     Args:
-        steps: of the whole run.
+        steps: the number of steps of the whole run.
         start: steps already taken.
         shown: whether to show it. Only one process of a run should.
     """

@@ -31,7 +31,7 @@ NAMES_FILE: Final = "trackers.json"
 
 
 def refuse_absent(trackers: Sequence[str]) -> None:
-    """Raise ConfigError if a tracker is not installed. accelerate would go on without it in silence."""
+    """Raise ConfigError if a tracker is not installed. accelerate would leave it out without an error."""
     present = {str(tracker) for tracker in get_available_trackers()}
     absent = sorted(set(trackers) - present - {"all"})
     if absent:
@@ -72,7 +72,7 @@ class RunTrackers:
         self._trackers = [accelerator.get_tracker(name) for name in names]
         settings = config.model_dump(mode="json")
         for tracker in self._trackers:
-            if tracker.name == "tensorboard":  # its own form for settings takes no nested ones
+            if tracker.name == "tensorboard":  # the tracker's own form for settings takes no nested ones
                 text = json.dumps(settings, indent=4).replace("\n", "\n    ")
                 tracker.writer.add_text("configuration", f"    {text}", global_step=step)
             else:
@@ -94,7 +94,7 @@ class RunTrackers:
                 tracker.log(named, step=step)
 
     def finish(self) -> None:
-        """Let the trackers send what they still hold."""
+        """Let the trackers send their remaining data."""
         for tracker in self._trackers:
             tracker.finish()
 

@@ -1,1 +1,1 @@
-"""The check of a machine with a GPU: whether all runs and agrees, how fast, and where the time goes."""
+"""Check that everything runs and agrees on a machine with a GPU, and measure its speed."""

@@ -1,4 +1,4 @@
-"""Running the stages one after the other, and what is written of them."""
+"""Run the stages of the check one after the other, and write the report."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def run(
     output: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Run stages, and return what each found: "ok", "seconds", its figures, and "wrong" or "error".
+    """Run stages, and return for each of them "ok", "seconds", its figures, and "wrong" or "error".
 
-    A stage that raises loses only itself. The report is written after each stage, so that an interruption
-    loses only what is still to come.
+    If a stage raises an error, the others still run. The report is written after each stage, so an
+    interrupted check leaves a report of the stages that are done.
 
     Args:
         check: what is checked.
         stages: their names; all of them, or those of the quick check, if there are none.
         output: a file for the report as JSON.
-        say: is given lines of a table as they come.
+        say: called with each line of the table.
 
     Raises:
         ValueError: there is no such stage.
@@ -41,7 +41,7 @@ def run(
         began = time.perf_counter()
         try:
             figures = STAGES[name](check)
-        except Exception as error:  # whatever it is, the other stages tell something
+        except Exception as error:  # the other stages run, whatever the error is
             figures = {"error": f"{type(error).__name__}: {error}"}
         ok = "error" not in figures and "wrong" not in figures
         report[name] = {"ok": ok, "seconds": time.perf_counter() - began} | figures

@@ -1,4 +1,4 @@
-"""The stages of the check. Each returns its figures, and may fail without the others.
+"""The stages of the check. Each returns its figures. If one fails, the others still run.
 
 A stage that finds something wrong puts a sentence into "wrong".
 """
@@ -39,12 +39,12 @@ MOST_DIFFERENT_TOKENS: Final = {"exact": 0.002, "fast": 0.05}
 
 @dataclass
 class Check:
-    """What the stages share.
+    """The network, the clips and the runners that the stages share.
 
     Args:
         device: a CUDA device. On a CPU every stage runs as well, which is for tests.
         config: the network, whose weights are random.
-        quick: whether two minutes must do.
+        quick: whether the check should take two minutes at most.
     """
 
     device: torch.device
@@ -87,7 +87,7 @@ class Check:
 
 
 def environment(check: Check) -> Figures:
-    """The device and what drives it."""
+    """Return the device, its libraries, and why the kernels cannot be used, if so."""
     figures: Figures = {"torch": torch.__version__, "python": platform.python_version()}
     figures["kernels_unavailable"] = why_unavailable("auto", "fast", check.device)
     if check.device.type == "cuda":
@@ -109,7 +109,7 @@ def environment(check: Check) -> Figures:
 
 
 def ceilings(check: Check) -> Figures:
-    """The matrix rate, the rate of copies, and what cuBLAS reaches at this network's own shapes."""
+    """Measure the matrix rate, the rate of copies, and cuBLAS's rate at the shapes of this network."""
     device, size, dtype = check.device, check.matrix_size, torch.bfloat16
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     check.matrix_rate = 2 * size**3 / device_seconds(partial(torch.mm, a, b), device)
@@ -133,7 +133,7 @@ def ceilings(check: Check) -> Figures:
 
 
 def parity(check: Check) -> Figures:
-    """Whether tokens and pixels agree with the CPU, and whether "exact" depends on what shares a batch."""
+    """Check that tokens and pixels agree with the CPU, and that "exact" ignores the rest of a batch."""
     clips = check.clips(2 if check.quick else 8)
     cpu = CPURunner(check.model, precision="exact")
     tokens = cpu.encode_clips(clips)
@@ -156,7 +156,7 @@ def parity(check: Check) -> Figures:
 
 
 def company(check: Check) -> Figures:
-    """Whether a clip's tokens in "exact" depend on what shares its batch, over many compositions."""
+    """Check in many random batches that tokens in "exact" do not depend on the other clips of the batch."""
     clips, runner = check.clips(8), check.runner("exact")
     alone = np.concatenate([runner.encode_clips(clip[None]) for clip in clips])
     random, rounds, differing = np.random.default_rng(0), 50 if check.quick else 1000, 0
@@ -167,12 +167,12 @@ def company(check: Check) -> Figures:
         differing += int((runner.encode_clips(clips[order]) != alone[order]).sum())
     figures: Figures = {"compositions": rounds, "differing_tokens": differing}
     if differing:
-        figures["wrong"] = f"{differing} tokens of exact depend on company"
+        figures["wrong"] = f"{differing} tokens of exact depend on the other clips of their batch"
     return figures
 
 
 def sizes(check: Check) -> Figures:
-    """Whether clips of other sizes run, and agree with the plain modules in bfloat16."""
+    """Check that clips of other sizes run, and agree with the plain modules in bfloat16."""
     p1, p2 = check.config.patch_size
     fast, plain = check.runner("fast"), check.runner("fast", "plain")
     figures: Figures = {}
@@ -190,7 +190,7 @@ def sizes(check: Check) -> Figures:
 
 
 def speed(check: Check) -> Figures:
-    """How fast "fast" is, on the device alone and from host memory, as shares of the matrix rate."""
+    """Measure the speed of "fast", on the device alone and from host memory, as shares of the matrix rate."""
     figures: Figures = {}
     best = {"device": 0.0, "host": 0.0}
     for choice in ("auto", "plain"):
@@ -236,7 +236,7 @@ def _speeds(check: Check, runner: Runner, batch: int) -> dict[str, float | None]
 
 
 def profiles(check: Check) -> Figures:
-    """Which kernels take the time, of a batch on the Triton kernels and on the plain modules."""
+    """List the kernels that take the most time, with the Triton kernels and with the plain modules."""
     clips = torch.from_numpy(check.clips(check.batches[-1])).to(check.device)
     figures: Figures = {}
     if why_unavailable("auto", "fast", check.device) is None and check.device.type == "cuda":
@@ -252,7 +252,7 @@ def profiles(check: Check) -> Figures:
 
 
 def transfers(check: Check) -> Figures:
-    """How fast the host's memory and the device's exchange bytes."""
+    """Measure how fast bytes are copied between the host's memory and the device's."""
     size = 2**20 if check.device.type != "cuda" else 2**28
     on_device = torch.empty(size, dtype=torch.uint8, device=check.device)
     memories = {"pageable": torch.empty(size, dtype=torch.uint8)}
@@ -269,7 +269,7 @@ def transfers(check: Check) -> Figures:
 
 
 def memory(check: Check) -> Figures:
-    """Whether a batch is halved where memory runs out, and everything goes on afterwards."""
+    """Check that a batch is halved when memory runs out, and that the runner works afterwards."""
     runner = check.runner("fast")
     figures: Figures = {"batch_sizes": list(runner.batch_sizes)}
     if check.device.type == "cuda":

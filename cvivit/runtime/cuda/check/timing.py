@@ -1,4 +1,4 @@
-"""How long a device takes: by its own clock, by the host's, and kernel by kernel."""
+"""Measure how long a device takes: by its own clock, by the host's clock, and for each kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels to rows of patches: one read of the bytes, one write of the products' operand."""
+"""Cut pixels into rows of patches: the kernel reads the bytes once and writes the products' operand once."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def cut(
         count: T, how many latent frames of pt frames each to cut.
         patch: (pt, p1, p2).
         layer_norm: whether to normalise each patch, or else to compute (value - 0.45) * 4.
-        dtype: of the result.
+        dtype: the type of the result.
 
     Returns:
         `(b T H W) (pt p1 p2 c)`.

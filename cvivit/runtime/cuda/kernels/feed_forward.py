@@ -1,4 +1,4 @@
-"""The first half of a gated feed-forward block: two products and the gate, without writing the products."""
+"""The first half of a gated feed-forward block: two products and their gate in one kernel."""
 
 from __future__ import annotations
 

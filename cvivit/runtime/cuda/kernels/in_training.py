@@ -1,4 +1,4 @@
-"""The kernels in training: the position generator's, where it agrees with torch's own on this device."""
+"""Use the position generator's kernels in training, if they agree with torch's own on this device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCE = 1e-3
 def use_kernels_where_they_agree(device: torch.device) -> bool:
     """Let position generators use the kernels, if these give torch's results and gradients on this device.
 
-    Whatever goes wrong is said in the log, and torch's own convolution goes on.
+    If anything goes wrong, the log says so, and torch's own convolution is used.
 
     Returns:
         Whether the kernels are used.

@@ -1,4 +1,4 @@
-"""How a kernel is launched: its constants, its number of programs, and the size of a program."""
+"""Launch a kernel with its constants, its number of programs, and the size of a program."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def recording(
 ) -> Iterator[list[tuple[Launch, tuple[torch.dtype | int, ...]]]]:
     """Collect the launches of the body, and the types of their arguments, instead of launching them.
 
-    What the kernels would have written stays undefined. This is how kernels are compiled ahead of time: the
+    The results of the kernels stay undefined. This is how kernels are compiled ahead of time: the
     body runs the network, so the list cannot miss what the network launches.
 
     Args:

@@ -1,4 +1,4 @@
-"""Layer norm that also moves rows: the last norm over space writes the layout of the layers over time."""
+"""A layer norm that also moves rows. The last norm over space writes the layout for the layers over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features to tokens and tokens to features: the nearest code, and the projected code of a token."""
+"""Find the nearest code of each feature, and look up the projected code of each token."""
 
 from __future__ import annotations
 

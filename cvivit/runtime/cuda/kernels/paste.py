@@ -1,4 +1,4 @@
-"""Rows of patches back to pixels: one read of the products' result, one write of the bytes."""
+"""Join rows of patches to pixels: the kernel reads the products' result once and writes the bytes once."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def pack_weight(weight: Tensor, *, residual: bool = True) -> Tensor:
     """Return the kernel's own form of a convolution's weight, `d 1 3 3 3 -> (3 3 3) d` float32.
 
     Args:
-        weight: of `torch.nn.Conv3d`.
+        weight: the weight of `torch.nn.Conv3d`.
         residual: whether to add the input to the output: one more at the kernel's own place.
     """
     packed = weight.detach().float().clone()

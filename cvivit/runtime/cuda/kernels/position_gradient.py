@@ -63,7 +63,7 @@ def position_weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
     Args:
         x: what was convolved, `b T H W d`, as `generate_positions` takes it.
-        gradient: of the result, `b T H W d`, likewise.
+        gradient: the gradient of the result, `b T H W d`, likewise.
     """
     clips, T, H, W, d = x.shape
     sums = x.new_empty((clips, KERNEL**3, d), dtype=torch.float32)

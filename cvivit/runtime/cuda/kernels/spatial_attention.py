@@ -1,4 +1,4 @@
-"""Attention over many places: one pass over keys and values, their normalisation inside."""
+"""Attention over many places, in one pass that also normalises queries and keys."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Colours: matrix and range, and light where they are not enough."""
+"""Convert colours by matrix and range, and by light where these are not enough."""

@@ -1,7 +1,8 @@
-"""From resized planes to bytes: matrix and range, light where they are not enough, one clip, one rounding.
+"""Convert resized planes to bytes by matrix and range, and by light where these are not enough.
 
-Everything here is addition, multiplication and comparison of floats, one array at a time. Processors agree
-on those to the last bit; they do not agree on the order of a sum, so there are no sums of arrays.
+Only additions, multiplications and comparisons of floats are used, element by element. All processors compute
+these alike to the last bit. They do not add up the elements of an array in the same order, so no array is
+summed. Each value is clipped and rounded once.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class LightConverter:
     """Turns pixels into R'G'B' for a display of standard dynamic range, or the file's own R'G'B'."""
 
     def __init__(self, colours: Colours, *, yuv: bool, tone_map: bool, peak: float | None) -> None:
-        """Convert what `decoding` gives for `colours`; `peak` is what the file states, in cd/m².
+        """Convert the results of `decoding` for `colours`. `peak` is the peak that the file states, in cd/m².
 
         Raises:
             UnsupportedMediaError: the matrix does not go with the transfer function.
@@ -82,7 +82,7 @@ class LightConverter:
         return self._standard_range(light)
 
     def _standard_range(self, light: list[np.ndarray]) -> list[np.ndarray]:
-        """Map light, of PQ's peak or of HLG's scene, to what a display of SDR_WHITE shows."""
+        """Map light, relative to PQ's peak or to HLG's scene, to the range of a display of SDR_WHITE."""
         light = [np.maximum(value, 0.0) for value in light]
         if self._hlg:
             red, blue = (float(weight) for weight in BT2020)

@@ -1,4 +1,4 @@
-"""From samples to R'G'B': which matrix, which range."""
+"""Choose the matrix and the range that turn samples into R'G'B'."""
 
 from __future__ import annotations
 
@@ -66,10 +66,10 @@ class Colours:
 
     @classmethod
     def of(cls, frame: VideoFrame, model: Model) -> Colours:
-        """Read what a frame says, and fill in what is customary where it says nothing.
+        """Read the colours that a frame states, and fill in the customary ones where it states none.
 
-        A frame that names no matrix is BT.709 where it is more than 576 high or at least 1280 wide, and
-        BT.601 otherwise, as players have it. One that names no range is of limited range. RGB is always of
+        A frame without a matrix is read as BT.709 if it is more than 576 high or at least 1280 wide, and
+        otherwise as BT.601, as in players. A frame without a range is read as limited range. RGB is always of
         full range, because encoders tag it with the range that they would give to Y'CbCr.
         """
         matrix = int(frame.colorspace)
@@ -96,7 +96,7 @@ class Affine:
 
 
 def decoding(colours: Colours, model: Model, bits: int, *, scale: int = 1) -> Affine:
-    """Return what turns samples of `bits` into R'G'B' from 0 to `scale`, or into what it is made of.
+    """Return the map from samples of `bits` to R'G'B' from 0 to `scale`, or to an intermediate colour space.
 
     That is L'M'S' for ICtCp, and Y'CbCr with chroma from -0.5 to 0.5 for constant luminance.
 

@@ -1,8 +1,9 @@
 """Transfer functions, as tables that hold the same numbers on every machine.
 
 Powers and logarithms differ in their last bits between processors. So each function is tabulated once, and
-its values are rounded far above those bits. Light is tabulated by its fourth root, which gives the dark as
-many entries as the eye sees steps there; a square root is exact to the last bit everywhere.
+its values are rounded far above those bits. Tables over light are indexed by its fourth root, because the eye
+sees finer steps in the dark. A fourth root is two square roots, which every processor computes exactly to the
+last bit.
 """
 
 from __future__ import annotations
