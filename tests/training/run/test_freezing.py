@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,23 @@ import torch
 from cvivit import TokenGrid, VideoTokenizer
 from cvivit.errors import ConfigError, ModelMismatchError, WeightsMismatchError
 from cvivit.weights import encoder_fingerprint, load_weights, save_pretrained, write_weights
+from tests.places import ROOT
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
+from training.config.loading import load_config
 from training.config.schema import TrainingConfig
-from training.errors import CheckpointCorruptError, CheckpointMismatchError, TrainingInterrupted
+from training.errors import CheckpointCorruptError, CheckpointMismatchError
 from training.export import export
 from training.losses.generator import GeneratorLosses
-from training.run.batch import Batch
+from training.run.interruption import REQUEUE_EXIT_CODE
 from training.run.learner import Learner, make_accelerator
 from training.run.optimization.freezing import KEYS, is_frozen
 from training.run.saving.checkpoint import CheckpointStore
 from training.run.saving.origin import ORIGINS
+from training.run.saving.starting_weights import starting_weights
 
+SCRIPT = ROOT / "tests/training/tiny_run.py"
+PATIENCE_SECONDS = 120
 BOTH = 'loop.freeze=["encoder", "quantizer"]'
 
 
@@ -102,25 +108,30 @@ def test_frozen_parts_have_neither_gradients_nor_optimizer_state(tmp_path: Path,
     assert held
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_stopped_and_resumed_run_keeps_frozen_parts(
-    tmp_path: Path, weights: Path, number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, REQUEUE_EXIT_CODE), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_killed_and_resumed_run_keeps_frozen_parts(
+    tmp_path: Path, weights: Path, number: signal.Signals, status: int
 ) -> None:
-    class Stopping(Noise):
-        def __iter__(self) -> Iterator[Batch]:
-            for batch in super().__iter__():
-                if self.position == 3:
-                    os.kill(os.getpid(), number)
-                yield batch
-
     settings = (BOTH, f"checkpoint.weights={weights}")
     run(tiny_config(tmp_path / "whole", *settings))
-    with pytest.raises(TrainingInterrupted):
-        run(tiny_config(tmp_path / "parts", *settings), noise=Stopping)
+    killed = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path / "parts"), "4", str(int(number)), *settings],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert killed.returncode == status, killed.stderr[-2000:]
     weights.rename(tmp_path / "moved")  # a run that goes on needs the weights no more
     run(tiny_config(tmp_path / "parts", *settings))
     assert_same(final(tmp_path / "parts"), final(tmp_path / "whole"))
-    assert not {key for key in moved(tmp_path / "parts", tmp_path / "moved", "ema") if key.startswith("enc_")}
+    for module in ("model", "ema"):
+        changed = moved(tmp_path / "parts", tmp_path / "moved", module)
+        assert changed
+        assert not {key for key in changed if is_frozen(key, ["encoder", "quantizer"])}
     export(tmp_path / "parts", tmp_path / "out")
     assert load_weights(tmp_path / "out").tokens_of == (load_weights(tmp_path / "moved").fingerprint,)
 
@@ -265,3 +276,9 @@ def test_other_sizes_and_lengths_keep_the_tensors(tmp_path: Path, weights: Path)
     tuned = load_weights(tmp_path / "out")
     assert (tuned.config.image_size, tuned.config.clip_frames) == ((48, 48), 7)
     assert encoder_fingerprint(tuned.state_dict) == encoder_fingerprint(load_weights(weights).state_dict)
+
+
+def test_the_preset_starts_from_the_weights_that_ship() -> None:
+    start = starting_weights(load_config("finetune"))
+    assert start is not None
+    assert [origin.fingerprint for origin in start.origins] == [load_weights("demo").fingerprint]
