@@ -50,6 +50,9 @@ class VideoTokenizer:
         self.config: CViViTConfig = weights.config
         self.fingerprint: str = weights.fingerprint
         """The sha256 of the weights, which `TokenGrid.model` holds."""
+        self.tokens_of: tuple[str, ...] = weights.tokens_of
+        """Fingerprints of other weights whose tokens this model decodes too. Their exporter states that they
+        have the same encoder and codebook, to the bit."""
         self.name: str = weights.name
         self.model = CViViT(weights.config).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
@@ -90,7 +93,11 @@ class VideoTokenizer:
         # packs them anew.
         state = self.model.state_dict()
         weights = LoadedWeights(
-            config=self.config, state_dict=state, fingerprint=fingerprint(state), name=self.name
+            config=self.config,
+            state_dict=state,
+            fingerprint=fingerprint(state),
+            name=self.name,
+            tokens_of=self.tokens_of,
         )
         return _restore, (type(self), weights, str(self.device), self.precision, self._kernels)
 
@@ -147,7 +154,7 @@ class VideoTokenizer:
         Raises:
             TokensError: the grid does not fit this model.
         """
-        grid.check(self.config, model=self.fingerprint)
+        grid.check(self.config, model=self.fingerprint, tokens_of=self.tokens_of)
         return self.decode_clips(grid.indices).reshape(-1, *self.config.clip_shape[1:])[: grid.frames]
 
     def decode_stream(self, grid: TokenGrid) -> Iterator[np.ndarray]:
@@ -156,7 +163,7 @@ class VideoTokenizer:
         Raises:
             TokensError: the grid does not fit this model.
         """
-        grid.check(self.config, model=self.fingerprint)
+        grid.check(self.config, model=self.fingerprint, tokens_of=self.tokens_of)
         left = grid.frames
         for start in range(0, len(grid.indices), CLIPS_AT_ONCE):
             clips = self.decode_clips(grid.indices[start : start + CLIPS_AT_ONCE])
@@ -180,7 +187,7 @@ class VideoTokenizer:
         """
         from cvivit.weights import save_pretrained
 
-        save_pretrained(self.model, Path(directory))
+        save_pretrained(self.model, Path(directory), tokens_of=self.tokens_of)
 
 
 def _restore(

@@ -87,6 +87,12 @@ def export(
     license: Annotated[  # noqa: A002 - the name of the field on the card
         str | None, typer.Option(help="The licence of the weights, for the model card.")
     ] = None,
+    tokens_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further weights whose tokens stay valid, for config.json. They are compared first."
+        ),
+    ] = None,
 ) -> None:
     """Write a checkpoint as a folder that the library and the service load.
 
@@ -95,7 +101,14 @@ def export(
     from training.export import export as run
 
     fingerprint = run(
-        checkpoint, output, which=which, averaged=averaged, dtype=dtype, name=name, license=license
+        checkpoint,
+        output,
+        which=which,
+        averaged=averaged,
+        dtype=dtype,
+        name=name,
+        license=license,
+        tokens_of=tokens_of or (),
     )
     typer.echo(f"{output}: {fingerprint}")
 

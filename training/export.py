@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from cvivit.errors import CViViTError, WeightsNotFoundError, WeightsUnavailableError
+from cvivit.errors import (
+    CViViTError,
+    WeightsMismatchError,
+    WeightsNotFoundError,
+    WeightsUnavailableError,
+)
 from cvivit.files import replacing
-from cvivit.weights import LoadedWeights, load_weights, write_weights
+from cvivit.weights import LoadedWeights, encoder_fingerprint, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
+from cvivit.weights.fingerprint import decides_tokens
 from cvivit.weights.layout import CONFIG
 from cvivit.weights.load import read_config
 from cvivit.weights.source import DEMO
@@ -18,6 +25,8 @@ from training.config.loading import preset_names
 from training.errors import CheckpointCorruptError, OutputMismatchError
 from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
+from training.run.saving.networks import FREE_FIELDS, fields_that_differ
+from training.run.saving.origin import ORIGINS, Origin, read_origins
 
 CARD = "README.md"
 RUNS = "runs"
@@ -37,8 +46,12 @@ def export(
     dtype: Dtype = "float32",
     name: str | None = None,
     license: str | None = None,  # noqa: A002 - the card's own name for it
+    tokens_of: Sequence[str | Path] = (),
 ) -> str:
     """Write `config.json`, `model.safetensors` and a model card, and return the fingerprint of the weights.
+
+    If the run started from other weights, and the tensors that decide tokens still equal theirs to the bit,
+    `config.json` lists their fingerprint as `tokens_of`. Decoding then accepts their tokens.
 
     If there is a model card already, only its table is replaced, and the rest of its text is kept.
 
@@ -52,8 +65,11 @@ def export(
         dtype: type of the floating-point weights. Those of the quantizer stay float32.
         name: `owner/name` on the Hub, for the card; by default the output folder's name.
         license: identifier of the licence of the weights, for the card.
+        tokens_of: further weights to compare with, and to list in the same way: anything that `checkpoint`
+            may be.
 
     Raises:
+        WeightsMismatchError: weights in `tokens_of` give other tokens. It names a tensor that differs.
         WeightsNotFoundError: there is no such checkpoint.
         CheckpointCorruptError: the checkpoint is damaged, or every checkpoint of the run is.
         WeightsError: the weights are damaged, or do not fit the network.
@@ -68,8 +84,13 @@ def export(
     with typed_write_errors(output):
         words = _words(card, name, license)
     weights = load_checkpoint(checkpoint, which=which, averaged=averaged)
+    origins = [*origins_of(checkpoint, which), *(_same_encoder(weights, other) for other in tokens_of)]
+    encoder = encoder_fingerprint(weights.state_dict)
+    valid = [origin.fingerprint for origin in origins if origin.encoder == encoder]
     with typed_write_errors(output):
-        fingerprint = write_weights(weights.config, weights.state_dict, output, dtype=DTYPES[dtype])
+        fingerprint = write_weights(
+            weights.config, weights.state_dict, output, dtype=DTYPES[dtype], tokens_of=valid
+        )
         if words is None:
             text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
         else:
@@ -102,6 +123,41 @@ def load_checkpoint(checkpoint: str | Path, *, which: Which = "best", averaged: 
     if fault := find_fault(folder, (present[0].name, NETWORK)):
         raise CheckpointCorruptError(f"{fault}; another checkpoint of the run may be sound")
     return load_weights(present[0], config=read_config(folder / NETWORK))
+
+
+def origins_of(checkpoint: str | Path, which: Which = "best") -> tuple[Origin, ...]:
+    """Return the weights that the run of a checkpoint started from. Anything but a checkpoint tells none.
+
+    What a `config.json` states as `tokens_of` is not taken over, because only its exporter could compute it.
+
+    Raises:
+        CheckpointCorruptError: the file that tells it is damaged.
+    """
+    folder = find_checkpoint(checkpoint, which) or Path(checkpoint)
+    if not (folder / MANIFEST).is_file() or not (folder / ORIGINS).is_file():
+        return ()
+    if fault := find_fault(folder, (ORIGINS,)):
+        raise CheckpointCorruptError(fault)
+    return read_origins(folder)
+
+
+def _same_encoder(weights: LoadedWeights, other: str | Path) -> Origin:
+    """Return other weights as an origin, if they give every video the same tokens as `weights`.
+
+    Raises:
+        WeightsMismatchError: they do not.
+    """
+    theirs = load_checkpoint(other)
+    fields = fields_that_differ(weights.config, theirs.config.model_dump(mode="json"))
+    tensors = (
+        key
+        for key, tensor in weights.state_dict.items()
+        if decides_tokens(key) and not torch.equal(tensor, theirs.state_dict[key])
+    )
+    found = next((name for name in fields if name not in FREE_FIELDS), None) or next(tensors, None)
+    if found is not None:
+        raise WeightsMismatchError(f"{other} gives other tokens than the weights to export: {found} differs")
+    return Origin.of(theirs)
 
 
 def _load_other(source: str | Path) -> LoadedWeights:

@@ -54,7 +54,11 @@ def _read_tokens(source: Path, tokenizer: VideoTokenizer) -> TokenGrid:
     """Read tokens in either form. The first bytes tell which, since a pipe has no suffix."""
     from cvivit.tokens.grid import TokenGrid
 
-    expected: dict[str, Any] = {"config": tokenizer.config, "model": tokenizer.fingerprint}
+    expected: dict[str, Any] = {
+        "config": tokenizer.config,
+        "model": tokenizer.fingerprint,
+        "tokens_of": tokenizer.tokens_of,
+    }
     with source.open("rb") as opened:
         file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
         head = file.read(64)

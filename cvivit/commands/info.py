@@ -17,6 +17,7 @@ def info(model: ModelOption = "demo", revision: RevisionOption = None) -> None:
             {
                 "name": weights.name,
                 "model": weights.fingerprint,
+                "tokens_of": weights.tokens_of,
                 "grid": weights.config.grid,
                 "clip": weights.config.clip_shape,
                 "config": weights.config.model_dump(mode="json"),

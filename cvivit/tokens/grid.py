@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -71,19 +72,19 @@ class TokenGrid:
         self.__dict__.update(state)
         self.indices.flags.writeable = False  # numpy does not pickle this flag
 
-    def check(self, config: CViViTConfig, *, model: str | None = None) -> None:
+    def check(
+        self, config: CViViTConfig, *, model: str | None = None, tokens_of: Collection[str] = ()
+    ) -> None:
         """Check that the network of `config`, with the weights of fingerprint `model`, can decode the tokens.
 
         Raises:
-            ModelMismatchError: the tokens were made by other weights than `model`. None skips this check.
+            ModelMismatchError: the tokens were made by other weights than `model` and those in `tokens_of`,
+                which have the same encoder and codebook. Without `model` this is not checked.
             TokenShapeError: a clip's grid is not `config.grid`.
             TokenRangeError: a token is outside the codebook.
             TokenFieldError: `frames` is more than the clips have, or so few that the last clip has none.
         """
-        if model is not None and self.model != model:
-            raise ModelMismatchError(
-                f"the tokens were made by model {shown(self.model)}, not by {shown(model)}"
-            )
+        self._check_model(model, tokens_of)
         if self.indices.shape[1:] != config.grid:
             raise TokenShapeError(
                 f"a clip's grid (T, H, W) must be {config.grid}, not {self.indices.shape[1:]}"
@@ -111,6 +112,7 @@ class TokenGrid:
         *,
         config: CViViTConfig | None = None,
         model: str | None = None,
+        tokens_of: Collection[str] = (),
         max_tokens: int | None = None,
     ) -> Self:
         """Read the JSON form.
@@ -120,13 +122,14 @@ class TokenGrid:
             config: the network that will decode the tokens. If it is given, the grid is checked, and only
                 `indices` is required: `frames` defaults to all frames, and `fps` to that of the network.
             model: the fingerprint that the tokens must have. It is also the default for tokens without one.
+            tokens_of: fingerprints that are accepted too, from `VideoTokenizer.tokens_of`.
             max_tokens: the most tokens to accept. More are refused before they are parsed.
 
         Raises:
             TokensError: the subclass names the cause. Those of `check` are included.
         """
         indices, fields = token_json.read(text, max_tokens=max_tokens)
-        return cls._read(indices, fields, config, model)
+        return cls._read(indices, fields, config, model, tokens_of)
 
     # The safetensors form
 
@@ -141,10 +144,11 @@ class TokenGrid:
         *,
         config: CViViTConfig | None = None,
         model: str | None = None,
+        tokens_of: Collection[str] = (),
         max_tokens: int | None = None,
     ) -> Self:
         """Read the safetensors form from bytes. The arguments and errors are those of `from_json`."""
-        return cls.load(BytesIO(data), config=config, model=model, max_tokens=max_tokens)
+        return cls.load(BytesIO(data), config=config, model=model, tokens_of=tokens_of, max_tokens=max_tokens)
 
     def save(self, destination: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the safetensors form to a path, whole or not at all, or to a file object.
@@ -165,6 +169,7 @@ class TokenGrid:
         *,
         config: CViViTConfig | None = None,
         model: str | None = None,
+        tokens_of: Collection[str] = (),
         max_tokens: int | None = None,
     ) -> Self:
         """Read the safetensors form from a path or a file object. Other arguments are those of `from_json`.
@@ -178,11 +183,16 @@ class TokenGrid:
                 indices, fields = token_file.read(file, max_tokens=max_tokens)
         else:
             indices, fields = token_file.read(source, max_tokens=max_tokens)
-        return cls._read(indices, fields, config, model)
+        return cls._read(indices, fields, config, model, tokens_of)
 
     @classmethod
     def _read(
-        cls, indices: np.ndarray, fields: dict[str, Any], config: CViViTConfig | None, model: str | None
+        cls,
+        indices: np.ndarray,
+        fields: dict[str, Any],
+        config: CViViTConfig | None,
+        model: str | None,
+        tokens_of: Collection[str],
     ) -> Self:
         """Add defaults to the fields of either form, and check the tokens against a network that is known."""
         defaults: dict[str, Any] = {} if model is None else {"model": model}
@@ -199,16 +209,15 @@ class TokenGrid:
                 _check_range(indices, config.codebook_size)  # this error names the range of the codebook
             raise
         if config is None:
-            grid._check_model(model)
+            grid._check_model(model, tokens_of)
             return grid
-        grid.check(config, model=model)
+        grid.check(config, model=model, tokens_of=tokens_of)
         return replace(grid, indices=grid.indices.astype(token_dtype(config.codebook_size)))
 
-    def _check_model(self, model: str | None) -> None:
-        if model is not None and self.model != model:
-            raise ModelMismatchError(
-                f"the tokens were made by model {shown(self.model)}, not by {shown(model)}"
-            )
+    def _check_model(self, model: str | None, tokens_of: Collection[str]) -> None:
+        if model is None or self.model == model or self.model in tokens_of:
+            return
+        raise ModelMismatchError(f"the tokens were made by model {shown(self.model)}, not by {shown(model)}")
 
 
 def token_dtype(codebook_size: int) -> type[np.uint16] | type[np.uint32]:

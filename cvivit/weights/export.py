@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -20,8 +21,9 @@ from cvivit.network import CViViT
 from cvivit.weights import hub
 from cvivit.weights.card import model_card
 from cvivit.weights.check import FLOATS, check_tensors
-from cvivit.weights.fingerprint import fingerprint
+from cvivit.weights.fingerprint import decides_tokens, fingerprint
 from cvivit.weights.layout import CONFIG, SAFETENSORS
+from cvivit.weights.load import TOKENS_OF
 from cvivit.weights.read import FINGERPRINT
 
 CARD = "README.md"
@@ -30,7 +32,11 @@ QUANTIZER = "vq."
 
 
 def save_pretrained(
-    model: CViViT, directory: str | os.PathLike[str], *, dtype: torch.dtype = torch.float32
+    model: CViViT,
+    directory: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    tokens_of: Sequence[str] = (),
 ) -> str:
     """Write a model as `load_weights` reads it, and return its fingerprint.
 
@@ -38,12 +44,13 @@ def save_pretrained(
         model: a network on any device.
         directory: the folder, which is created if it is missing. Other files in it stay.
         dtype: float32, float16 or bfloat16. The fingerprint is that of the rounded values.
+        tokens_of: as for `write_weights`.
 
     Raises:
         WeightsCorruptError: a weight is infinite or not a number, possibly only after rounding.
         OSError: a file cannot be written. What was there before is unchanged.
     """
-    return write_weights(model.config, model.state_dict(), directory, dtype=dtype)
+    return write_weights(model.config, model.state_dict(), directory, dtype=dtype, tokens_of=tokens_of)
 
 
 def write_weights(
@@ -52,8 +59,18 @@ def write_weights(
     directory: str | os.PathLike[str],
     *,
     dtype: torch.dtype = torch.float32,
+    tokens_of: Sequence[str] = (),
 ) -> str:
     """Write a state dict, for example of averaged weights, as `save_pretrained` writes a model.
+
+    Args:
+        config: the network.
+        state_dict: its weights.
+        directory: as for `save_pretrained`.
+        dtype: as for `save_pretrained`.
+        tokens_of: fingerprints of other weights whose tokens these weights decode, for `config.json`. The
+            caller has compared `encoder_fingerprint` of both. With them, tensors that decide tokens are
+            stored in 16 bits only where that changes no value.
 
     Raises:
         ValueError: `dtype` is none of the types that weights are stored in.
@@ -64,8 +81,14 @@ def write_weights(
     if dtype not in FLOATS:
         raise ValueError(f"weights are stored as {', '.join(map(str, FLOATS))}, not {dtype}")
     on_cpu = {key: tensor.detach().cpu() for key, tensor in state_dict.items()}
-    stored = {key: _as_stored(key, tensor, dtype) for key, tensor in check_tensors(on_cpu, config).items()}
+    stored = {
+        key: _as_stored(key, tensor, dtype, exactly=bool(tokens_of) and decides_tokens(key))
+        for key, tensor in check_tensors(on_cpu, config).items()
+    }
     digest = fingerprint(check_tensors(stored, config))
+    fields = config.model_dump(mode="json")
+    if others := [each for each in dict.fromkeys(tokens_of) if each != digest]:
+        fields[TOKENS_OF] = others
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     weights, description = directory / SAFETENSORS, directory / CONFIG
@@ -74,7 +97,7 @@ def write_weights(
         # There is one entry of metadata, because safetensors writes several in no fixed order, and equal
         # models should give equal files.
         save_file(stored, unfinished[weights], metadata={FINGERPRINT: digest})
-        unfinished[description].write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        unfinished[description].write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
         # safetensors creates files that only their owner can read. The weights get usual permissions.
         unfinished[weights].chmod(unfinished[description].stat().st_mode)
         for path, temporary in unfinished.items():
@@ -134,9 +157,13 @@ def push_to_hub(
     return str(commit.commit_url)
 
 
-def _as_stored(key: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def _as_stored(key: str, tensor: Tensor, dtype: torch.dtype, *, exactly: bool) -> Tensor:
+    """Return a float32 tensor in the type to store, or unchanged if that would change values and may not."""
     narrow = tensor.is_floating_point() and not key.startswith(QUANTIZER)
-    return (tensor.to(dtype) if narrow else tensor).contiguous()
+    stored = tensor.to(dtype) if narrow else tensor
+    if exactly and not torch.equal(stored.to(tensor.dtype), tensor):
+        stored = tensor
+    return stored.contiguous()
 
 
 def _flush(path: Path) -> None:

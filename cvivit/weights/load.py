@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor
 
 from cvivit.config import CViViTConfig
@@ -17,6 +18,15 @@ from cvivit.weights.read import read
 from cvivit.weights.source import locate
 
 MAX_CONFIG_BYTES = 1024 * 1024
+TOKENS_OF = "tokens_of"
+"""The field of `config.json` that lists other weights whose tokens these weights decode."""
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Description(CViViTConfig):
+    """All that a `config.json` holds: the network, and what the exporter states about its weights."""
+
+    tokens_of: tuple[Fingerprint, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +39,9 @@ class LoadedWeights:
     fingerprint: str
     name: str
     """The source as a person would name it: demo, a path, a file's name, or a repository with its commit."""
+    tokens_of: tuple[str, ...] = ()
+    """Fingerprints of other weights whose tokens these weights decode, as `config.json` states them. Loading
+    cannot check the statement, because it would need the other weights."""
 
 
 def load_weights(
@@ -58,8 +71,9 @@ def load_weights(
         ConfigError: `config.json` describes no network.
     """
     located = locate(source, revision)
+    tokens_of: tuple[str, ...] = ()
     if config is None and located.config is not None:
-        config = read_config(located.config)
+        config, tokens_of = _read_description(located.config)
     raw = read(located.weights, sha256 or located.sha256)
     network = config or infer_config(raw.tensors)
     state_dict = check_tensors(raw.tensors, network, inferred=config is None)
@@ -68,22 +82,29 @@ def load_weights(
         raise WeightsCorruptError(
             f"{located.weights.name} was damaged or changed: its weights do not have its fingerprint"
         )
-    return LoadedWeights(config=network, state_dict=state_dict, fingerprint=digest, name=located.name)
+    return LoadedWeights(
+        config=network, state_dict=state_dict, fingerprint=digest, name=located.name, tokens_of=tokens_of
+    )
 
 
 def read_config(path: Path) -> CViViTConfig:
-    """Read a `config.json`.
+    """Read the network that a `config.json` describes.
 
     Raises:
         WeightsNotFoundError: the file cannot be read.
         ConfigError: the file is not JSON, or describes no network. It names the first field at fault.
     """
+    return _read_description(path)[0]
+
+
+def _read_description(path: Path) -> tuple[CViViTConfig, tuple[str, ...]]:
+    """Return the network of a `config.json`, and the fingerprints that it lists as `tokens_of`."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_CONFIG_BYTES + 1)
         if len(text) > MAX_CONFIG_BYTES:
             raise ConfigError(f"{path.name} is larger than {MAX_CONFIG_BYTES} bytes")
-        return CViViTConfig.model_validate_json(text)
+        described = _Description.model_validate_json(text)
     except OSError as error:
         raise WeightsNotFoundError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
@@ -92,3 +113,5 @@ def read_config(path: Path) -> CViViTConfig:
         raise ConfigError(
             f"{path.name}: {ascii(field)[1:-1] + ': ' if field else ''}{first['msg']}"
         ) from error
+    fields: dict[str, Any] = described.model_dump(exclude={TOKENS_OF})
+    return CViViTConfig.model_validate(fields), described.tokens_of

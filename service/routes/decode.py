@@ -104,11 +104,13 @@ def _type_of_body(request: Request) -> str:
 
 
 def _parse(body: BinaryIO, sent_type: str, app_state: AppState) -> TokenGrid:
-    config, model = app_state.tokenizer.config, app_state.tokenizer.fingerprint
-    limit = app_state.settings.max_tokens
+    tokenizer, limit = app_state.tokenizer, app_state.settings.max_tokens
+    config, model, tokens_of = tokenizer.config, tokenizer.fingerprint, tokenizer.tokens_of
     if sent_type == JSON:
-        return TokenGrid.from_json(body.read(), config=config, model=model, max_tokens=limit)
-    return TokenGrid.load(body, config=config, model=model, max_tokens=limit)
+        return TokenGrid.from_json(
+            body.read(), config=config, model=model, tokens_of=tokens_of, max_tokens=limit
+        )
+    return TokenGrid.load(body, config=config, model=model, tokens_of=tokens_of, max_tokens=limit)
 
 
 async def _video(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from training.config.section import Decay, Section, Trackers
+from training.config.section import Decay, Freezable, Section, Trackers
 
 
 class LoopConfig(Section):
@@ -28,6 +28,11 @@ class LoopConfig(Section):
     """Decay of the averaged weights, which validation and export use. With 0, none are kept."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the weights, of the order of the data, and of every random choice."""
+    freeze: Freezable = ()
+    """Parts of the network that stay as they are, to the bit. `["encoder", "quantizer"]` lets the decoder
+    learn while tokens stay valid. The spatial bias, which the encoder and the decoder share, is frozen with
+    either. A frozen quantizer keeps its codes: bypass, k-means and restarts of codes have no effect. A run
+    keeps its list until its end."""
     crop_size: Annotated[int, Field(ge=8)] | None = None
     """Height and width of the random crops that replace whole clips in the first `crop_steps` steps. The
     discriminator is built for whole clips, so it cannot start before."""

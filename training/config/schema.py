@@ -11,7 +11,7 @@ description says `Released:`, and the preset `released` chooses it.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Self, get_args
 
 from pydantic import model_validator
 
@@ -19,7 +19,7 @@ from cvivit.config import CViViTConfig
 from training.config.data import DataConfig
 from training.config.learning import LossesConfig, OptimizerConfig, QuantizerConfig, ScheduleConfig
 from training.config.running import CheckpointConfig, LoopConfig, TrackingConfig, ValidationConfig
-from training.config.section import NetworkConfig, Section
+from training.config.section import NetworkConfig, Part, Section
 
 __all__ = [
     "CheckpointConfig",
@@ -62,6 +62,14 @@ class TrainingConfig(Section):
             raise ValueError(
                 "losses.adversarial_start: the discriminator takes whole clips, "
                 f"so it cannot start before loop.crop_steps, {whole}"
+            )
+        if len(self.loop.freeze) == len(get_args(Part)):
+            raise ValueError("loop.freeze: if every part is frozen, there is nothing to learn")
+        codes_alone = "encoder" in self.loop.freeze and "decoder" in self.loop.freeze
+        if codes_alone and self.model.codebook_dim == self.model.dim:
+            raise ValueError(
+                "loop.freeze: codes of the width of the model have no projections, so that with encoder and "
+                "decoder frozen no weight learns by gradients"
             )
         if self.checkpoint.best_metric == "fvd" and not self.validation.fvd:
             raise ValueError("checkpoint.best_metric: fvd needs validation.fvd = true")

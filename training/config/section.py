@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cvivit.config import CViViTConfig
 
@@ -34,8 +34,18 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+Part = Literal["encoder", "quantizer", "decoder"]
+"""The parts of the network that can be frozen."""
+
+
+def _ordered(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return parts without repeats, in one order, so that lists of the same parts are equal."""
+    return tuple(sorted(set(parts), key=get_args(Part).index))
+
+
 Patterns = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Trackers = Annotated[tuple[Literal["tensorboard", "wandb", "trackio"], ...], BeforeValidator(_as_tuple)]
+Freezable = Annotated[tuple[Part, ...], BeforeValidator(_as_tuple), AfterValidator(_ordered)]
 NetworkConfig = Annotated[CViViTConfig, BeforeValidator(_network)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]

@@ -21,7 +21,9 @@ from training.run import distributed
 from training.run.autoencoder import Autoencoder, freeze_unused, trainable
 from training.run.optimization.codebook_update import CodebookTraining
 from training.run.optimization.ema import averaged
+from training.run.optimization.freezing import QUANTIZER, freeze
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
+from training.run.saving.origin import Origin
 
 StateDict = dict[str, Tensor]
 
@@ -87,7 +89,15 @@ class Learner:
         torch.manual_seed(config.loop.seed)
         self.model = CViViT(config.model).to(device)
         self.losses = losses.to(device)
-        self.codebook = CodebookTraining(self.model.vq, config.quantizer, seed=config.loop.seed)
+        self.origins: tuple[Origin, ...] = ()
+        """The weights that the run started from, set by the loop or by `resume`. Checkpoints hold them."""
+        freeze(self.model, config.loop.freeze)
+        self.codebook = CodebookTraining(
+            self.model.vq,
+            config.quantizer,
+            seed=config.loop.seed,
+            learns=QUANTIZER not in config.loop.freeze,
+        )
         if weights is not None:
             self.model.load_state_dict(weights)
         autoencoder = Autoencoder(self.model, self.codebook, compile=config.loop.compile)

@@ -118,8 +118,9 @@ class Run:
         with accelerator.local_main_process_first():  # one process of a machine downloads for all of them
             losses = GeneratorLosses.load(config.losses)
             self.lpips, self.i3d = self._validation_networks(losses)
-            weights = starting_weights(config) if not self.store.steps() else None
-        self.learner = Learner(config, accelerator, losses, weights=weights)
+            start = starting_weights(config) if not self.store.steps() else None
+        self.learner = Learner(config, accelerator, losses, weights=start.state_dict if start else None)
+        self.learner.origins = start.origins if start else ()
         resumed = snapshot.resume(self.store, self.learner, self.source)
         self.step = resumed.step
         self._unvalidated = resumed.unvalidated
@@ -136,6 +137,8 @@ class Run:
         self.throughput = Throughput(config, accelerator.device, world_size=processes)
         notes = [f"passed over a checkpoint: {fault}" for fault in resumed.faults]
         notes += [f"resuming after step {self.step}"] if self.step else []
+        if config.loop.freeze and not self.learner.origins:
+            notes.append("loop.freeze keeps random weights: checkpoint.weights names none to start from")
         for note in notes if accelerator.is_main_process else ():
             self.bar.note(note)
         self._notes: set[str] = set()

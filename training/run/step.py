@@ -27,6 +27,8 @@ from training.losses.generator import frames_of
 from training.run import distributed
 from training.run.batch import Batch
 from training.run.learner import Learner
+from training.run.optimization.ema import update_average
+from training.run.optimization.freezing import QUANTIZER
 from training.run.optimization.optimizers import set_learning_rate
 from training.run.optimization.schedule import make_schedule
 
@@ -88,7 +90,7 @@ class TrainingStep:
             learner.discriminator_optimizer.step()
             learner.discriminator_optimizer.zero_grad(set_to_none=True)
         if learner.ema is not None:
-            learner.ema.update_parameters(learner.model)
+            update_average(learner.ema, learner.model)
         use = learner.codebook.take_use()
         return figures | {
             "learning_rate": config.optimizer.learning_rate * rate,
@@ -103,8 +105,8 @@ class TrainingStep:
         learner, config = self.learner, self.learner.config
         with self._synchronised(learner.autoencoder, when=last):
             with self._precision():
-                quantize = step >= config.quantizer.bypass_steps
-                reconstruction, commitment = learner.autoencoder(video, quantize=quantize)
+                bypass = step < config.quantizer.bypass_steps and QUANTIZER not in config.loop.freeze
+                reconstruction, commitment = learner.autoencoder(video, quantize=not bypass)
                 with_i3d = step >= config.losses.i3d_start
                 losses = learner.losses(reconstruction, video, with_i3d=with_i3d)
                 if config.losses.commitment:

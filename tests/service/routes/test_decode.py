@@ -1,13 +1,20 @@
+import copy
+import dataclasses
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from cvivit import TokenGrid, VideoTokenizer
+from cvivit.weights import save_pretrained
+from service.app import create_app
+from service.settings import Settings
 
 JSON = {"content-type": "application/json"}
 BINARY = {"content-type": "application/octet-stream"}
@@ -89,6 +96,26 @@ def test_null_indices_are_refused(client: TestClient, grid: TokenGrid) -> None:
 def test_tokens_of_another_model_are_refused(client: TestClient, grid: TokenGrid) -> None:
     response = client.post("/decode", json=json.loads(grid.to_json()) | {"model": "another"})
     assert (response.status_code, response.json()["code"]) == (409, "model_mismatch")
+
+
+def test_tokens_of_weights_with_the_same_encoder_are_decoded(
+    tokenizer: VideoTokenizer, grid: TokenGrid, tmp_path: Path
+) -> None:
+    tuned = copy.deepcopy(tokenizer.model)
+    with torch.no_grad():
+        tuned.get_parameter("to_pixels.0.bias").add_(1)
+    save_pretrained(tuned, tmp_path, tokens_of=[tokenizer.fingerprint])
+    served = VideoTokenizer.from_pretrained(tmp_path, device="cpu", precision="exact")
+    assert served.fingerprint != grid.model
+    foreign = dataclasses.replace(grid, model="f" * 64)
+    with TestClient(create_app(Settings(), tokenizers=[served])) as client:
+        for headers, older, other in (
+            (JSON, grid.to_json(), foreign.to_json()),
+            (BINARY, grid.to_bytes(), foreign.to_bytes()),
+        ):
+            assert client.post("/decode", content=older, headers=headers).status_code == 200
+            refused = client.post("/decode", content=other, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (409, "model_mismatch")
 
 
 def nested(token: object) -> str:

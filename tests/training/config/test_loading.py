@@ -13,9 +13,19 @@ from training.config.schema import TrainingConfig
 
 
 def test_presets_ship_and_load() -> None:
-    assert preset_names() == ["demo", "paper", "released", "smoke"]
+    assert preset_names() == ["demo", "finetune", "paper", "released", "smoke"]
     for name in preset_names():
         assert isinstance(load_config(name), TrainingConfig)
+
+
+def test_fine_tuning_keeps_the_codebook_it_starts_from() -> None:
+    config = load_config("finetune")
+    assert config.checkpoint.weights == "demo"
+    codebook = config.quantizer
+    assert (codebook.kmeans, codebook.bypass_steps, codebook.dead_code_threshold) == (False, 0, 0)
+    assert config.schedule.warmup_steps < 50
+    assert config.optimizer.learning_rate <= 1e-4
+    assert config.loop.steps == config.schedule.warmup_steps + config.schedule.decay_steps
 
 
 def test_released_keeps_every_quirk_that_shaped_the_weights() -> None:

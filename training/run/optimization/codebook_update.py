@@ -172,7 +172,7 @@ class CodebookTraining:
         """Return whether there are codes to look up. If not, collect `unit`, and start the codes when due."""
         book = self.vq._codebook
         # Reading the flag waits for the device. Once it is set, nothing unsets it.
-        if self._is_started or book.initted:
+        if self._is_started or not self._learns or book.initted:
             self._is_started = True
             return True
         self._first_tokens.append(unit)

@@ -26,3 +26,16 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
         torch._foreach_lerp_(list(mine), list(theirs), 1 - in_force)
 
     return AveragedModel(model, multi_avg_fn=average, use_buffers=False)
+
+
+@torch.no_grad()
+def update_average(average: AveragedModel, model: nn.Module) -> None:
+    """Let the averaged weights follow a step of the model.
+
+    Parameters that do not learn are copied. The average of a number and itself is not always that number to
+    the bit: it turns -0.0 into 0.0.
+    """
+    average.update_parameters(model)
+    for mine, theirs in zip(average.module.parameters(), model.parameters(), strict=True):
+        if not theirs.requires_grad:
+            mine.copy_(theirs)

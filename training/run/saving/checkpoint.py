@@ -6,6 +6,7 @@
                                   ema.safetensors            averaged weights, if the run keeps them
                                   discriminator.safetensors  the discriminator, if there is one
                                   config.json                the network
+                                  origins.json               the weights that the run started from, if any
                                   training.pt                optimizers, and every process's position
                                   best.json                  the best so far, from the first validation on
                                   manifest.json              size and SHA-256 of every other file
@@ -39,6 +40,7 @@ from torch import Tensor
 
 from cvivit.files import replacing
 from training.errors import CheckpointCorruptError, CheckpointWriteError
+from training.run.saving.origin import Origin, read_origins, write_origins
 
 FOLDER = "checkpoints"
 MANIFEST = "manifest.json"
@@ -70,6 +72,8 @@ class Checkpoint:
     """Fields of the CViViTConfig."""
     training: Mapping[str, Any]
     """Everything else that the run needs to continue: plain values and tensors."""
+    origins: tuple[Origin, ...] = ()
+    """The weights that the run started from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +189,7 @@ class CheckpointStore:
                 modules={path.stem: load_file(path) for path in folder.glob("*.safetensors")},
                 network=json.loads((folder / NETWORK).read_text(encoding="utf-8")),
                 training=torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
+                origins=read_origins(folder),
             )
         except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise CheckpointCorruptError(f"{folder}: cannot be read ({_summary(error)})") from error
@@ -204,6 +209,7 @@ class CheckpointStore:
             # safetensors makes files that only their owner can read. Those of Python follow the umask.
             path.chmod(stat.S_IMODE(network.stat().st_mode))
         torch.save(dict(checkpoint.training), folder / TRAINING)
+        write_origins(checkpoint.origins, folder)
         if best is not None:
             _write_best(folder, best)
         # The manifest comes last and lists all that is there: a folder without one is damaged.

@@ -14,7 +14,7 @@ from training.run import distributed
 from training.run.batch import BatchSource
 from training.run.learner import Learner
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
-from training.run.saving.starting_weights import fields_that_differ, settings_for
+from training.run.saving.networks import fields_that_differ, settings_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,10 @@ def save(
                         **learner.extra_state(),
                         "processes": processes,
                         "topology": topology(learner.config),
+                        "freeze": list(learner.config.loop.freeze),
                         "unvalidated": json.dumps(unvalidated),
                     },
+                    origins=learner.origins,
                 ),
                 best=best,
             )
@@ -93,7 +95,8 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Res
 
     Raises:
         CheckpointCorruptError: there are checkpoints, and none is sound.
-        CheckpointMismatchError: it is of another network, or of another topology and that is not allowed.
+        CheckpointMismatchError: it is of another network, of a run with other frozen parts, or of another
+            topology and that is not allowed.
         CheckpointWriteError: newer ones cannot be moved.
     """
     found, faults = distributed.from_first_process(_find(store) if distributed.rank() == 0 else (None, []))
@@ -104,6 +107,7 @@ def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Res
     checkpoint = store.load(found)
     _refuse_another_run(checkpoint, learner.config)
     learner.load_state(dict(checkpoint.modules), dict(checkpoint.training))
+    learner.origins = checkpoint.origins
     # With another number of processes, which was allowed, positions are only starting points.
     processes = checkpoint.training["processes"]
     mine = processes[distributed.rank() % len(processes)]
@@ -137,6 +141,14 @@ def _refuse_another_run(checkpoint: Checkpoint, config: TrainingConfig) -> None:
             f"the checkpoint at step {checkpoint.step} is of a network with other {', '.join(differing)}; "
             f"to continue it, add {settings_for(checkpoint.network, differing)}, or start a new run in "
             "another checkpoint.directory from its weights by checkpoint.weights"
+        )
+    frozen, wanted = (
+        json.dumps(list(parts)) for parts in (checkpoint.training.get("freeze", ()), config.loop.freeze)
+    )
+    if frozen != wanted:
+        raise CheckpointMismatchError(
+            f"the run was saved with loop.freeze={frozen}, not {wanted}: continue it so, or start a new run "
+            "in another checkpoint.directory from its weights by checkpoint.weights"
         )
     saved, now = checkpoint.training["topology"], topology(config)
     if saved != now and not config.checkpoint.allow_topology_change:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import NamedTuple
 
 from torch import Tensor
 
-from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsMismatchError
 from training.config.schema import TrainingConfig
-from training.export import load_checkpoint
+from training.export import load_checkpoint, origins_of
+from training.run.saving.networks import FREE_FIELDS, fields_that_differ, settings_for
+from training.run.saving.origin import Origin
 
-FREE_FIELDS: Final = frozenset({"image_size", "clip_frames", "fps"})
-"""Fields of the network that no weight depends on. They say what clips the network is used for."""
+
+class Start(NamedTuple):
+    """What a new run starts from."""
+
+    state_dict: dict[str, Tensor]
+    origins: tuple[Origin, ...]
+    """These weights, and those that they came from, as far as their checkpoints tell."""
 
 
-def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
+def starting_weights(config: TrainingConfig) -> Start | None:
     """Return the weights that `checkpoint.weights` names, or None where it names none.
 
     They may be of other sizes, lengths or rates of clips than the run's.
@@ -37,20 +41,4 @@ def starting_weights(config: TrainingConfig) -> dict[str, Tensor] | None:
             f"{loaded.name} is of a network with other {', '.join(differing)}; "
             f"to train that network, add {settings_for(theirs, differing)}"
         )
-    return loaded.state_dict
-
-
-def fields_that_differ(mine: CViViTConfig, theirs: Mapping[str, Any]) -> list[str]:
-    """Return the names of the fields in which a saved network is another than this run's."""
-    ours = mine.model_dump(mode="json")
-    return sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-
-
-def settings_for(network: Mapping[str, Any], fields: list[str]) -> str:
-    """Return the command-line settings that give fields of a network, as `--set model.heads=4`."""
-    values = {name: network.get(name) for name in fields}
-    words = (
-        f"model.{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
-        for name, value in values.items()
-    )
-    return "--set " + " ".join(words)
+    return Start(loaded.state_dict, (Origin.of(loaded), *origins_of(config.checkpoint.weights)))
