@@ -113,6 +113,7 @@ class _Steps:
             units=[group.resampler.bits for group in self._groups for _ in planes.arrays[group.planes]],
             tone_map=clip_format.tone_map,
             peak=plan.peak,
+            scratch=scratch,
         )
 
     def _samplings(
