@@ -163,7 +163,7 @@ class PlaneResampler:
         """
         self._rows, self._columns = rows, columns
         self._narrow = rounded and _fits_float32(rows, columns, sample_bits)
-        self._dtype = np.dtype(np.float32 if self._narrow else np.float64)
+        self._dtype: np.dtype[np.floating] = np.dtype("f4") if self._narrow else np.dtype("f8")
         row_bits = _FLOAT32_BITS - sample_bits if self._narrow else _WIDE_BITS
         column_bits = _FLOAT64_BITS - sample_bits - row_bits
         column_bits = _FLOAT32_BITS - _KEPT_BITS if self._narrow else min(_MOST_WIDE_BITS, column_bits)

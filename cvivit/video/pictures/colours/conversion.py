@@ -55,7 +55,7 @@ class Converter:
         self._offsets = affine.offsets
         # Memory that is used again stays in the cache. Float32 takes half of what float64 would, and its 24
         # bits are plenty for what becomes eight, but not for light.
-        self._dtype = np.dtype(np.float64 if self._light else np.float32)
+        self._dtype: np.dtype[np.floating] = np.dtype("f8") if self._light else np.dtype("f4")
         self._scratch = scratch or Scratch()
         self._scratch.reserve(5 * _PIXELS_AT_ONCE, self._dtype)
 
