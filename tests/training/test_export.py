@@ -181,7 +181,7 @@ def test_an_output_that_cannot_be_written(run: Path, tmp_path: Path) -> None:
         ("smoke", r"smoke is a preset, and not weights: name the folder of its run, runs/smoke"),
         (
             "own/run",
-            r"called own/run on this machine, and .*the network",
+            r"called own/run on this machine, and .*: the network",
         ),
     ],
 )

@@ -20,7 +20,7 @@ from cvivit.video.pictures.colours.conversion import Converter
 from cvivit.video.pictures.colours.light import needs_light
 from cvivit.video.pictures.colours.matrices import Colours
 from cvivit.video.pictures.planes import Planes, Unpacker
-from cvivit.video.pictures.resampling import BAND, PlaneResampler, Sampling
+from cvivit.video.pictures.resampling import BAND, PlaneResampler, Sampling, Scratch
 from cvivit.video.pictures.side_data import Orientation, stated_peak
 from cvivit.video.pictures.siting import LEFT, Siting, siting_of
 from cvivit.video.pictures.stated import Cropping, Stated, stated_of
@@ -93,6 +93,7 @@ class _Steps:
         # Light goes up steeply with the signal: there the smallest differences would be seen.
         light = needs_light(plan.colours, yuv=planes.model == "yuv", tone_map=clip_format.tone_map)
         self._groups = []
+        scratch = Scratch()
         for part in _alike(planes):
             shared = planes.subsampling if part.start else (1, 1)
             rows, columns = self._samplings(plan.frame, cropping, shared, siting)
@@ -102,6 +103,7 @@ class _Steps:
                 sample_bits=planes.bits,
                 planes=part.stop - part.start,
                 rounded=not light,
+                scratch=scratch,
             )
             self._groups.append(_Group(planes=part, window=(rows[0], columns[0]), resampler=resampler))
         self._converter = Converter(
@@ -111,6 +113,7 @@ class _Steps:
             units=[group.resampler.bits for group in self._groups for _ in planes.arrays[group.planes]],
             tone_map=clip_format.tone_map,
             peak=plan.peak,
+            scratch=scratch,
         )
 
     def _samplings(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -118,6 +118,30 @@ _Product: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Two matrices, and where their product goes."""
 
 
+class Scratch:
+    """Memory for what lies between two steps. One that is done leaves it to the next, still in the cache."""
+
+    def __init__(self) -> None:
+        self._counts: dict[np.dtype[np.floating], int] = {}
+        self._memory: dict[np.dtype[np.floating], np.ndarray] = {}
+
+    def reserve(self, count: int, dtype: np.dtype[np.floating]) -> None:
+        """Ask for room for so many floats, before any is taken."""
+        assert not self._memory
+        self._counts[dtype] = max(count, self._counts.get(dtype, 0))
+
+    def arrays(self, *shapes: tuple[int, ...], dtype: np.dtype[np.floating]) -> list[np.ndarray]:
+        """Return arrays next to each other in the memory for `dtype`, which others use as well."""
+        if dtype not in self._memory:
+            self._memory[dtype] = np.zeros(self._counts[dtype], dtype)
+        arrays, start = [], 0
+        for shape in shapes:
+            end = start + math.prod(shape)
+            arrays.append(self._memory[dtype][start:end].reshape(shape))
+            start = end
+        return arrays
+
+
 class PlaneResampler:
     """Resizes planes that are alike together, some rows at a time.
 
@@ -125,12 +149,22 @@ class PlaneResampler:
     """
 
     def __init__(
-        self, rows: Sampling, columns: Sampling, *, sample_bits: int, planes: int, rounded: bool = True
+        self,
+        rows: Sampling,
+        columns: Sampling,
+        *,
+        sample_bits: int,
+        planes: int,
+        rounded: bool = True,
+        scratch: Scratch | None = None,
     ) -> None:
-        """Make room for `planes` whose samples have `sample_bits`; `rounded` is whether float32 is enough."""
+        """Make room for `planes` whose samples have `sample_bits`; `rounded` is whether float32 is enough.
+
+        Resamplers that work in turns may share `scratch`.
+        """
         self._rows, self._columns = rows, columns
         self._narrow = rounded and _fits_float32(rows, columns, sample_bits)
-        self._dtype = np.dtype(np.float32 if self._narrow else np.float64)
+        self._dtype: np.dtype[np.floating] = np.dtype("f4") if self._narrow else np.dtype("f8")
         row_bits = _FLOAT32_BITS - sample_bits if self._narrow else _WIDE_BITS
         column_bits = _FLOAT64_BITS - sample_bits - row_bits
         column_bits = _FLOAT32_BITS - _KEPT_BITS if self._narrow else min(_MOST_WIDE_BITS, column_bits)
@@ -143,55 +177,69 @@ class PlaneResampler:
         self._high = max(block.high for block in self._column_blocks)
         tall = max(block.high - block.low for block in self._row_blocks)
         height, width = min(BAND, len(self._row_blocks) * self._together), self._high - self._low
-        self._samples = np.zeros((tall, planes, width), self._dtype)
-        self._sums = np.zeros((height, planes, width), self._dtype)
         self._result = np.zeros((height, planes, len(self._column_blocks) * self._beside), self._dtype)
-        # Slicing takes longer than some of the products, so all slices are made once.
-        self._row_products = [self._products_of_rows(block) for block in self._row_blocks]
-        self._column_products = [
-            product for block in self._column_blocks for product in self._products_of_columns(block)
-        ]
+        self._shapes = (tall, planes, width), (height, planes, width)
+        # Where columns stay as they are, the sums of rows are the result, which nobody may write over.
+        self._scratch = Scratch() if scratch is None or columns.is_identity else scratch
+        self._scratch.reserve(sum(math.prod(shape) for shape in self._shapes), self._dtype)
+
+    @cached_property
+    def _between(self) -> list[np.ndarray]:
+        """Samples of the planes as floats, and the sums of rows."""
+        return self._scratch.arrays(*self._shapes, dtype=self._dtype)
+
+    # Slicing takes longer than some of the products, so all slices are made once.
+    @cached_property
+    def _row_products(self) -> list[list[_Product]]:
+        return [self._products_of_rows(block) for block in self._row_blocks]
+
+    @cached_property
+    def _column_products(self) -> list[_Product]:
+        return [product for block in self._column_blocks for product in self._products_of_columns(block)]
 
     def _products_of_rows(self, block: _Block) -> list[_Product]:
-        samples = self._samples[: block.high - block.low].reshape(block.high - block.low, -1)
+        all_samples, sums = self._between
+        samples = all_samples[: block.high - block.low].reshape(block.high - block.low, -1)
         first = block.start % BAND
-        into = self._sums[first : first + self._together].reshape(self._together, -1)
+        into = sums[first : first + self._together].reshape(self._together, -1)
         step = max(2, _SINGLE_THREADED // (self._together * len(samples)))
         pieces = [slice(left, left + step) for left in range(0, samples.shape[1], step)]
         return [(block.weights, samples[:, piece], into[:, piece]) for piece in pieces]
 
     def _products_of_columns(self, block: _Block) -> list[_Product]:
-        sums = self._sums.reshape(-1, self._sums.shape[-1])
+        sums = self._between[1].reshape(-1, self._high - self._low)
         samples = sums[:, block.low - self._low : block.high - self._low]
         into = self._result.reshape(len(sums), -1)[:, block.start : block.start + self._beside]
         step = max(2, _SINGLE_THREADED // (self._beside * samples.shape[1]))
         pieces = [slice(top, top + step) for top in range(0, len(sums), step)]
-        return [(samples[piece], block.weights.T, into[piece]) for piece in pieces]
+        weights = np.ascontiguousarray(block.weights.T)  # which OpenBLAS multiplies by without packing them
+        return [(samples[piece], weights, into[piece]) for piece in pieces]
 
     def resize(self, planes: Sequence[np.ndarray], top: int = 0) -> np.ndarray:
         """Return up to BAND rows of the results from `top` on: (planes, rows, columns) of whole numbers.
 
         `top` is a multiple of BAND. The next call writes over what this one returned.
         """
+        samples, sums = self._between
         count = min(BAND, self._rows.count - top)
         columns = slice(self._low, self._high)
         if self._rows.is_identity:
             for index, plane in enumerate(planes):
-                self._sums[:count, index] = plane[top : top + count, columns]
+                sums[:count, index] = plane[top : top + count, columns]
         else:
             blocks = slice(top // self._together, (top + BAND) // self._together)
             for block, products in zip(self._row_blocks[blocks], self._row_products[blocks], strict=True):
                 for index, plane in enumerate(planes):
-                    self._samples[: block.high - block.low, index] = plane[block.low : block.high, columns]
-                for weights, samples, into in products:
-                    np.matmul(weights, samples, out=into)
+                    samples[: block.high - block.low, index] = plane[block.low : block.high, columns]
+                for weights, piece, into in products:
+                    np.matmul(weights, piece, out=into)
             if self._narrow:
-                self._sums += _ROUNDER
-                self._sums -= _ROUNDER
+                sums += _ROUNDER
+                sums -= _ROUNDER
         if self._columns.is_identity:
-            return self._sums[:count].swapaxes(0, 1)
-        for samples, weights, into in self._column_products:
-            np.matmul(samples, weights, out=into)
+            return sums[:count].swapaxes(0, 1)
+        for piece, weights, into in self._column_products:
+            np.matmul(piece, weights, out=into)
         return self._result[:count, :, : self._columns.count].swapaxes(0, 1)
 
 

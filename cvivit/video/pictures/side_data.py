@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from av import VideoFrame
-from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import SideData, SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 
 
@@ -75,6 +74,10 @@ def stated_peak(frame: VideoFrame) -> float | None:
 
 
 def _side_data(frame: VideoFrame, kind: SideDataType) -> bytes | None:
-    # Not `get`: a look-up that fails costs a tenth of a picture.
-    carried = cast("Iterable[SideData]", frame.side_data)
-    return next((bytes(data) for data in carried if data.type is kind), None)
+    return next((bytes(data) for data in _list_of(frame) if data.type is kind), None)
+
+
+def _list_of(frame: VideoFrame) -> list[SideData]:
+    # Not `frame.side_data`: the frame keeps that, and it keeps the frame. Such a cycle is only found by the
+    # garbage collector, and until then the decoder cannot use the frame's memory again, so it takes new.
+    return list(SideDataContainer(frame))  # type: ignore[call-arg]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import lt, sub
 from statistics import median_low
 from typing import Final
 
@@ -58,7 +59,7 @@ class SkipPlan:
         stamps = self._log.between(index - NEIGHBOURS, index + LOOK_AHEAD)
         near = [stamp for stamp in stamps if not stamp.without_frame]
         self._times = times = sorted(stamp.pts for stamp in near if stamp.pts is not None)
-        gaps = [later - sooner for sooner, later in pairwise(times)]
+        gaps = list(map(sub, times[1:], times))
         self._calm = (
             len(times) == len(near)
             and len(gaps) > 0
@@ -80,19 +81,12 @@ def _fits_decoding(near: list[Stamp], shortest: int) -> bool:
     A frame that slipped lies closer to others than the packets are decoded after each other.
     """
     times = [stamp.dts for stamp in near if stamp.dts is not None]
-    gaps = [later - sooner for sooner, later in pairwise(times)]
+    gaps = list(map(sub, times[1:], times))
     return (not gaps or 4 * shortest >= 3 * min(gaps)) and not _is_shuffled(near)
 
 
 def _is_shuffled(near: list[Stamp]) -> bool:
     """Return whether a frame is shown after one that is decoded later than any decoder would wait."""
-    highest: int | None = None
-    for position in range(NEIGHBOURS, len(near)):
-        held = near[position - NEIGHBOURS].pts
-        assert held is not None
-        highest = held if highest is None else max(highest, held)
-        pts = near[position].pts
-        assert pts is not None
-        if pts < highest:
-            return True
-    return False
+    times = [stamp.pts for stamp in near if stamp.pts is not None]
+    highest = accumulate(times[:-NEIGHBOURS], max)
+    return any(map(lt, times[NEIGHBOURS:], highest))

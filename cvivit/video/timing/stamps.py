@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median_low
 from typing import Final
 
@@ -68,9 +68,8 @@ class StampLog:
             self._first += 1
 
     def between(self, first: int, end: int) -> Iterator[Stamp]:
-        """Yield the stamps of the packets in [first, end) that are known, in the order of decoding."""
-        for position in range(max(first - self._first, 0), min(end - self._first, len(self._stamps))):
-            yield self._stamps[position]
+        """Return the stamps of the packets in [first, end) that are known, in the order of decoding."""
+        return islice(self._stamps, max(first - self._first, 0), max(end - self._first, 0))
 
     def times_after(self, index: int) -> list[int]:
         """Return the times of the frames that are decoded soon after the packet `index`, in rising order."""

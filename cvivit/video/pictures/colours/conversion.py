@@ -8,6 +8,7 @@ summed. Each value is clipped and rounded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from cvivit.video.pictures.colours.light import LightConverter, needs_light
 from cvivit.video.pictures.colours.matrices import Colours, decoding
 from cvivit.video.pictures.layouts import Model
+from cvivit.video.pictures.resampling import Scratch
 
 _PIXELS_AT_ONCE: Final = 1 << 14
 """Pixels that are converted together, so that what is between two steps stays in a core's cache."""
@@ -32,8 +34,11 @@ class Converter:
         units: Sequence[int],
         tone_map: bool,
         peak: float | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         """Take planes in units of 2 ** -`units` of a sample, whose samples have `bits`.
+
+        Whoever is done before planes are converted may share `scratch`.
 
         Raises:
             UnsupportedMediaError: the colours are of a kind that is not converted.
@@ -51,9 +56,15 @@ class Converter:
         self._offsets = affine.offsets
         # Memory that is used again stays in the cache. Float32 takes half of what float64 would, and its 24
         # bits are plenty for what becomes eight, but not for light.
-        dtype = np.float64 if self._light else np.float32
-        self._channels = np.empty((3, _PIXELS_AT_ONCE), dtype)
-        self._term = np.empty(_PIXELS_AT_ONCE, dtype)
+        self._dtype: np.dtype[np.floating] = np.dtype("f8") if self._light else np.dtype("f4")
+        self._scratch = scratch or Scratch()
+        self._scratch.reserve(5 * _PIXELS_AT_ONCE, self._dtype)
+
+    @cached_property
+    def _between(self) -> np.ndarray:
+        """Three channels, a term that they share, and another term."""
+        (arrays,) = self._scratch.arrays((5, _PIXELS_AT_ONCE), dtype=self._dtype)
+        return arrays
 
     def convert(self, planes: Sequence[np.ndarray], picture: np.ndarray) -> None:
         """Write `picture`, uint8 (h w 3), from planes of floats (h w)."""
@@ -68,11 +79,19 @@ class Converter:
     def _convert(self, planes: list[np.ndarray], picture: np.ndarray) -> None:
         shape = picture.shape[:2]
         size = shape[0] * shape[1]
-        channels = [scratch[:size].reshape(shape) for scratch in self._channels]
-        term = self._term[:size].reshape(shape)
+        *channels, shared, term = (values[:size].reshape(shape) for values in self._between)
+        ready: tuple[int, float] | None = None
         for channel, terms, offset in zip(channels, self._terms, self._offsets, strict=True):
             (first, factor), *others = terms
-            np.multiply(planes[first], factor, out=channel)
+            if not others:
+                np.multiply(planes[first], factor, out=channel)
+            else:
+                if ready != (first, factor):  # luma counts alike for all three
+                    np.multiply(planes[first], factor, out=shared)
+                    ready = (first, factor)
+                (index, factor), *others = others
+                np.multiply(planes[index], factor, out=channel)
+                channel += shared
             for index, factor in others:
                 np.multiply(planes[index], factor, out=term)
                 channel += term

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from cvivit.video import ClipFormat, display_size, read_frames
+from cvivit.video.pictures.framing import Framer
 from cvivit.video.settings import Fit
 from tests.videos import grey, make_video
 
@@ -52,6 +56,21 @@ def test_the_display_matrix_is_applied(
 
     data = make_video([quarters()], options=LOSSLESS, prepare=prepare)
     assert np.allclose(corners(first(data)), expected(COLOURS.astype(int)), atol=6)
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_a_picture_leaves_nothing_behind_that_refers_to_its_frame(degrees: float) -> None:
+    """Otherwise the decoder could not use the frame's memory again before the garbage collector comes."""
+
+    def prepare(stream: Any) -> None:
+        stream.set_display_rotation(degrees)
+
+    data = make_video([quarters()], prepare=prepare)
+    with av.open(io.BytesIO(data), "r") as container:
+        frame = next(container.decode(video=0))
+        before = sys.getrefcount(frame)
+        Framer(ClipFormat(), container.streams.video[0]).picture(frame)
+        assert sys.getrefcount(frame) == before
 
 
 def test_side_data_that_pyav_has_no_name_for() -> None:
