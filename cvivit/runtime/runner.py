@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -11,6 +11,7 @@ from cvivit.network import CViViT
 from cvivit.runtime.arrays import Clips
 from cvivit.runtime.base import Kernels, KernelsChoice
 from cvivit.runtime.cpu.runner import CPURunner
+from cvivit.runtime.memory import activation_bytes
 from cvivit.runtime.precision import Precision, PrecisionChoice, choose_device
 
 
@@ -85,6 +86,29 @@ class Runner(Protocol):
         """
 
 
+@runtime_checkable
+class SubmittingRunner(Runner, Protocol):
+    """A runner that can be given a batch while it computes another one: an optional ability.
+
+    `CUDARunner` has it, so that a caller who submits two batches before waiting for the first never lets the
+    device wait for Python. Calls are computed in the order of submission. One thread may submit while another
+    waits. On a CPU a second batch would only compete with the first, so `CPURunner` does not have it.
+    """
+
+    def submit_encode(self, clips: Clips, /) -> Callable[[], Clips]:
+        """Send clips to the device without waiting, and return what waits for their tokens.
+
+        The two calls together do what `encode_clips` does. The second may be made once. Either may raise what
+        that raises, each for its own clips alone unless the device is lost.
+        """
+
+    def submit_decode(self, indices: Clips, /) -> Callable[[], Clips]:
+        """Send tokens to the device without waiting, and return what waits for their clips.
+
+        The two calls together do what `decode_clips` does, with errors as those of `submit_encode`.
+        """
+
+
 def make_runner(
     model: CViViT,
     *,
@@ -117,4 +141,4 @@ def make_runner(
 def _needed_bytes(model: CViViT) -> int:
     """Return roughly what a device needs: the weights twice, and the activations of one clip."""
     weights = sum(weight.numel() for weight in model.parameters())
-    return 4 * (2 * weights + 64 * model.config.tokens_per_clip * model.config.dim)
+    return 4 * 2 * weights + activation_bytes(model.config)

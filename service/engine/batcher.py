@@ -43,6 +43,8 @@ class Batcher:
         """Open requests in the order of their admission."""
         self.times = {operation: BatchTimes() for operation in Operation}
         self.assembly_times = BatchTimes()
+        self.submission_times = BatchTimes()
+        """Seconds that it takes to send a batch to a device that computes another one meanwhile."""
         self.largest_batch = 1
         self._devices = devices
         self._circles: dict[Operation, deque[EngineRequest]] = {operation: deque() for operation in Operation}
@@ -155,25 +157,32 @@ class Batcher:
 
     # Batches
 
-    def due(self, now: float, *, size: int, free_at: float | None = None) -> float | None:
+    def due(
+        self, now: float, *, size: int, free_at: float | None = None, submits: bool = False
+    ) -> float | None:
         """Return when the next batch should be formed.
 
         Args:
             now: the time.
             size: how many clips the device takes at most.
             free_at: when the device is expected to be free; None if it is free.
+            submits: whether the device takes this batch while it computes the one before.
 
         Returns:
             A time; None if no clip waits, or if the batch should not be formed before the device is free.
         """
         waiting = (operation for operation, queued in self.queued.items() if queued)
-        due = min((self._due(operation, now, size, free_at) for operation in waiting), default=math.inf)
+        due = min(
+            (self._due(operation, now, size, free_at, submits) for operation in waiting), default=math.inf
+        )
         return None if due == math.inf else due
 
-    def take(self, now: float, *, size: int, free_at: float | None = None) -> ClipBatch | None:
+    def take(
+        self, now: float, *, size: int, free_at: float | None = None, submits: bool = False
+    ) -> ClipBatch | None:
         """Form the batch that is due, or return None. Clips of requests past their deadline are dropped."""
         for operation in self._order:
-            while self.queued[operation] and self._due(operation, now, size, free_at) <= now:
+            while self.queued[operation] and self._due(operation, now, size, free_at, submits) <= now:
                 if clips := self._next_clips(operation, now, size):
                     self._order.remove(operation)
                     self._order.append(operation)
@@ -187,12 +196,15 @@ class Batcher:
         if seconds is not None:
             self.times[batch.operation].add(len(batch.clips), seconds)
 
-    def _due(self, operation: Operation, now: float, size: int, free_at: float | None) -> float:
+    def _due(
+        self, operation: Operation, now: float, size: int, free_at: float | None, submits: bool
+    ) -> float:
         """Return when the next batch of an operation should be formed.
 
         While the device is busy, that is just early enough for the batch to be assembled when the device
         becomes free, provided that assembling takes a share of the time worth saving. So a clip that arrives
-        until then still joins the batch.
+        until then still joins the batch. A device that takes batches while it computes gets the next one just
+        early enough to go on without a pause, and a full one at once, as nothing more can join that.
 
         When the device is free, it is now, unless the next clip is expected very soon: every batch has a
         fixed cost, and if the clips that are queued lose less by waiting (their number times the usual gap
@@ -201,10 +213,12 @@ class Batcher:
         queued, gaps = self.queued[operation], self._gaps[operation]
         start = now
         if free_at is not None:
-            lead = 2 * self.assembly_times.seconds(size)
-            if lead < WORTHWHILE_LEAD * self.times[operation].seconds(min(queued, size)):
+            lead = 2 * self.assembly_times.seconds(size)  # twice the usual time: being late leaves it idle
+            if submits:
+                lead += 2 * self.submission_times.seconds(size)
+            elif lead < WORTHWHILE_LEAD * self.times[operation].seconds(min(queued, size)):
                 return math.inf
-            start = max(now, free_at - lead)  # twice the usual time: being late leaves the device idle
+            start = now if submits and queued >= size else max(now, free_at - lead)
         saving = self.times[operation].fixed_seconds
         if queued >= size or gaps.last is None or queued * gaps.seconds >= saving:
             return start

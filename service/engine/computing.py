@@ -7,8 +7,9 @@ raised, because the device is lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -22,9 +23,10 @@ Outcome = Array | CViViTError
 
 
 class BatchRunner(Protocol):
-    """A device as the engine sees it (`cvivit.runtime.runner.Runner`). One thread at a time calls it.
+    """A device as the engine sees it (`cvivit.runtime.runner.Runner`).
 
-    The arrays that it returns belong to the caller: the next call does not change them.
+    One thread at a time calls it, unless it is a `SubmittingRunner`. The arrays that it returns belong
+    to the caller: the next call does not change them.
     """
 
     @property
@@ -41,14 +43,54 @@ class BatchRunner(Protocol):
         """Turn integers (n T H W) into uint8 (n t h w c)."""
 
 
+@runtime_checkable
+class SubmittingRunner(BatchRunner, Protocol):
+    """A device that takes its next batch while it computes one (`cvivit.runtime.runner.SubmittingRunner`).
+
+    One thread submits batches while another waits for their results, in the order of submission.
+    """
+
+    def submit_encode(self, clips: Array, /) -> Callable[[], Array]:
+        """Send clips to the device without waiting, and return what waits for their tokens."""
+
+    def submit_decode(self, indices: Array, /) -> Callable[[], Array]:
+        """Send tokens to the device without waiting, and return what waits for their clips."""
+
+
 def run_batch(runner: BatchRunner, operation: Operation, stacked: Array) -> Sequence[Outcome]:
     """Run the clips of one batch (n ...) and return the outcome of each.
 
     Raises:
         DeviceError: the device is lost.
     """
+    call = runner.encode_clips if operation is Operation.ENCODE else runner.decode_clips
+    return _outcomes(partial(call, stacked), runner, operation, stacked)
+
+
+def submit_batch(
+    runner: SubmittingRunner, operation: Operation, stacked: Array
+) -> Callable[[], Sequence[Outcome]]:
+    """Send one batch (n ...) to the device, and return what waits for its outcomes.
+
+    The two together do what `run_batch` does. An error of the first is handled or raised
+    by the second, so that batches end in order.
+    """
+    submit = runner.submit_encode if operation is Operation.ENCODE else runner.submit_decode
     try:
-        return _run(runner, operation, stacked)
+        result = submit(stacked)
+    except BaseException as error:
+        result = partial(_raise, error)
+    return partial(_outcomes, result, runner, operation, stacked)
+
+
+def _outcomes(
+    run: Callable[[], Array], runner: BatchRunner, operation: Operation, stacked: Array
+) -> Sequence[Outcome]:
+    """Return the outcome of each clip of a batch that `run` runs, or waits for."""
+    try:
+        results = run()
+        assert len(results) == len(stacked), f"{len(results)} results for {len(stacked)} clips"
+        return list(results)
     except DeviceError as error:
         return [_survived(error) for _ in stacked]
     except Exception as error:
@@ -58,11 +100,8 @@ def run_batch(runner: BatchRunner, operation: Operation, stacked: Array) -> Sequ
     return [run_batch(runner, operation, clip[None])[0] for clip in stacked]
 
 
-def _run(runner: BatchRunner, operation: Operation, stacked: Array) -> Sequence[Array]:
-    call = runner.encode_clips if operation is Operation.ENCODE else runner.decode_clips
-    results = call(stacked)
-    assert len(results) == len(stacked), f"{len(results)} results for {len(stacked)} clips"
-    return list(results)
+def _raise(error: BaseException) -> Array:
+    raise error
 
 
 def _survived(error: DeviceError) -> CViViTError:

@@ -1,4 +1,4 @@
-"""One device and its two threads: the compute thread runs batches, the host thread does the rest.
+"""One device and its threads: the compute thread runs batches, the host thread does the rest.
 
 While the device runs batch 2, the host thread sends the results of batch 1 to their clients and assembles
 batch 3, that is, stacks its clips into one array::
@@ -9,70 +9,43 @@ batch 3, that is, stacks its clips into one array::
 Where assembling takes next to no time, nothing is assembled ahead. The compute thread then takes its next
 batch itself: if it waited for the host thread to send and to assemble, the device would be idle meanwhile.
 
+A device that takes a batch while it computes another one (`SubmittingRunner`) is given two at once. Then the
+compute thread only submits them, and a third thread collects their outcomes. So the device goes from one
+batch to the next without waiting for Python::
+
+    host      | assemble 2 |   | send 1 | assemble 3 |   | send 2 | assemble 4 |
+    compute   | submit 1 | submit 2 |                | submit 3 |            | submit 4 |
+    device    | batch 1         | batch 2                | batch 3                 | ...
+    collect   | wait for 1      | wait for 2             | wait for 3
+
 Each of the two hand-overs holds one batch at most: `_assembled` from the host thread to the compute thread,
-`_computed` the other way. So a device never runs more than one batch ahead of its clients. All fields that
-both threads use are guarded by the one lock of the engine, `SharedBatcher.lock`.
+`_computed` to the host thread. So a device is never more than a few batches ahead of its clients. All fields
+that several threads use are guarded by the one lock of the engine, `SharedBatcher.lock`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import monotonic
-from typing import Any
-
-import numpy as np
+from typing import Final
 
 from cvivit.errors import CViViTError, DeviceLostError
-from service.engine.batcher import Batcher
-from service.engine.computing import Array, BatchRunner, Outcome, run_batch
-from service.engine.observer import BatchReport, EngineObserver
-from service.engine.request import ClipBatch, ClipResult, EngineRequest
+from service.engine.batches.assembly import AssembledBatch, assemble
+from service.engine.batches.delivery import ComputedBatch, deliver
+from service.engine.batches.in_flight import BatchInFlight, InFlight
+from service.engine.batches.shared_batcher import SharedBatcher
+from service.engine.computing import BatchRunner, Outcome, SubmittingRunner, run_batch, submit_batch
+from service.engine.observer import EngineObserver
+from service.engine.request import ClipBatch
 
-
-class SharedBatcher:
-    """A batcher and the lock that all threads of an engine share."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self.batcher = batcher
-        self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
-        """Wakes host threads: clips were queued, a batch was computed, or `stopping` was set."""
-        self._largest: dict[int, int] = {}
-        self.hungry = 0
-        """How many host threads wait for clips. The others wait for a device; a clip does not wake them."""
-        self.stopping = False
-
-    def resize(self, device: int, largest: int) -> None:
-        """Note the largest batch that a device takes, for estimates. The caller holds the lock."""
-        self._largest[device] = largest
-        self.batcher.largest_batch = max(self._largest.values())
-
-    def fed(self) -> None:
-        """Wake the threads that wait for clips, after one was queued. The caller holds the lock."""
-        if self.hungry:
-            self.changed.notify_all()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _AssembledBatch:
-    batch: ClipBatch
-    stacked: Array
-    """The clips as one array (n ...)."""
-    assembly_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ComputedBatch:
-    assembled: _AssembledBatch
-    outcomes: Sequence[Outcome]
-    started: float
-    seconds: float
+BATCHES_IN_FLIGHT: Final = 2
+"""Batches that a device has at once if it takes them while it computes: one that it computes and the next."""
 
 
 class DeviceThreads:
-    """The two threads of one device.
+    """The threads of one device: two, or three if it takes batches while it computes.
 
     Args:
         index: the position of the runner among those of the engine.
@@ -97,26 +70,34 @@ class DeviceThreads:
     ) -> None:
         self._index = index
         self._runner = runner
+        self._submits = isinstance(runner, SubmittingRunner)
+        """Whether the device takes batches while it computes."""
         self._shared = shared
         self._observer = observer
         self._on_warm = on_warm
         self._on_failure = on_failure
         self._stall_seconds = stall_seconds
         self._warm = False
-        self._assembled: _AssembledBatch | None = None
+        self._assembled: AssembledBatch | None = None
         """The one batch that waits for the device."""
         self._assembling = False
         """Whether either thread is stacking a batch, which will then be `_assembled`."""
-        self._computed: _ComputedBatch | None = None
+        self._computed: ComputedBatch | None = None
         """The one batch whose results wait to be sent."""
-        self._running_since: float | None = None
-        self._free_at: float | None = None
-        """When the running batch should end. None if nothing runs, or if no such batch was timed yet."""
+        self._sending = False
+        """Whether the host thread sends results."""
+        self._in_flight = InFlight(BATCHES_IN_FLIGHT if self._submits else 1)
+        self._lost = False
+        """Whether the device failed, so that it is given nothing more."""
         self._handed = threading.Condition(shared.lock)
-        """Wakes the compute thread: `_assembled` was filled, or `_computed` was emptied."""
+        """Wakes this device's threads: `_assembled` was filled, `_computed` emptied or sent, or a batch was
+        submitted or is done."""
+        work: dict[str, Callable[[], None]] = {"compute": self._compute_all, "host": self._host_all}
+        if self._submits:
+            work["collect"] = self._collect_all
         self._threads = [
-            threading.Thread(target=self._guarded, args=(work,), name=f"engine-{index}-{name}", daemon=True)
-            for name, work in (("compute", self._compute_all), ("host", self._host_all))
+            threading.Thread(target=self._guarded, args=(each,), name=f"engine-{index}-{name}", daemon=True)
+            for name, each in work.items()
         ]
 
     @property
@@ -125,16 +106,16 @@ class DeviceThreads:
         return max(self._runner.batch_sizes)
 
     def start(self) -> None:
-        """Start both threads. The device is warmed up first."""
+        """Start the threads. The device is warmed up first."""
         for thread in self._threads:
             thread.start()
 
     def wake(self) -> None:
-        """Let the compute thread see that the engine stops. The caller holds the lock."""
+        """Let the threads see that the engine stops. The caller holds the lock."""
         self._handed.notify_all()
 
     def join(self, timeout_seconds: float) -> bool:
-        """Wait until both threads have ended, and return whether they have."""
+        """Wait until the threads have ended, and return whether they have."""
         give_up_at = monotonic() + timeout_seconds
         for thread in self._threads:
             thread.join(max(0.0, give_up_at - monotonic()))
@@ -155,29 +136,39 @@ class DeviceThreads:
             self._shared.resize(self._index, self.largest_batch)
             self._shared.changed.notify_all()
         self._on_warm(self)
-        while (assembled := self._next_assembled()) is not None:
-            started = monotonic()
-            outcomes = run_batch(self._runner, assembled.batch.operation, assembled.stacked)
-            self._hand_back(
-                _ComputedBatch(
-                    assembled=assembled, outcomes=outcomes, started=started, seconds=monotonic() - started
-                )
-            )
+        while (given := self._next_given()) is not None:
+            if isinstance(self._runner, SubmittingRunner):
+                self._submit(self._runner, given)
+                continue
+            with self._losing_on_error():
+                outcomes = run_batch(self._runner, given.assembled.batch.operation, given.assembled.stacked)
+            self._hand_back(outcomes)
 
-    def _next_assembled(self) -> _AssembledBatch | None:
+    def _next_given(self) -> BatchInFlight | None:
         """Wait for a batch to run, and assemble it here if need be. Return None when the engine stops."""
         while isinstance(work := self._next_device_work(), ClipBatch):
             self._assemble(work)  # outside the lock: stacking copies megabytes
         return work
 
-    def _next_device_work(self) -> ClipBatch | _AssembledBatch | None:
+    def _submit(self, runner: SubmittingRunner, given: BatchInFlight) -> None:
+        started = monotonic()
+        wait = submit_batch(runner, given.assembled.batch.operation, given.assembled.stacked)
+        with self._shared.lock:
+            self._shared.batcher.submission_times.add(len(given.assembled.stacked), monotonic() - started)
+            given.wait = wait
+            self._handed.notify_all()
+
+    def _next_device_work(self) -> ClipBatch | BatchInFlight | None:
         """Wait for an assembled batch, or for clips that the host thread has not taken yet."""
         shared = self._shared
         with shared.lock:
-            while not shared.stopping:
+            while not (shared.stopping or self._lost):
+                if self._in_flight.full:
+                    self._handed.wait()
+                    continue
                 assembled, self._assembled = self._assembled, None
                 if assembled is None:
-                    if (batch := self._take(free_at=None)) is not None:
+                    if (batch := self._take()) is not None:
                         return batch
                     self._handed.wait()
                 elif all(clip.request.closed for clip in assembled.batch.clips):
@@ -187,32 +178,83 @@ class DeviceThreads:
                 else:
                     batch = assembled.batch
                     expected = shared.batcher.times[batch.operation].seconds(len(batch.clips))
-                    self._running_since = monotonic()
-                    self._free_at = self._running_since + expected if expected else None
-                    # The host thread may now plan the next batch by `_free_at`, and watches for a stall.
+                    given = self._in_flight.add(assembled, expected, monotonic())
+                    # The host thread may now plan the next batch, and watches for a stall.
                     shared.changed.notify_all()
-                    return assembled
+                    return given
         return None
 
-    def _take(self, *, free_at: float | None) -> ClipBatch | None:
+    @property
+    def _may_take(self) -> bool:
+        """Whether a batch may be formed for this device. The caller holds the lock."""
+        if self._lost or self._assembling or self._assembled is not None:
+            return False
+        if self._submits:
+            return not self._in_flight.full
+        # Assemble ahead only if the end of the running batch can be foretold. Otherwise the batch would be
+        # formed too early, and clips that arrive until the device is free would miss it.
+        return not self._in_flight or self._in_flight.free_at is not None
+
+    def _take(self) -> ClipBatch | None:
         """Take the batch that is due. Whichever thread asks first gets it. The caller holds the lock."""
-        if self._assembling or self._assembled is not None:
+        if not self._may_take:
             return None
-        batch = self._shared.batcher.take(monotonic(), size=self.largest_batch, free_at=free_at)
+        batch = self._shared.batcher.take(
+            monotonic(), size=self.largest_batch, free_at=self._in_flight.free_at, submits=self._submits
+        )
         self._assembling = batch is not None
         return batch
 
-    def _hand_back(self, computed: _ComputedBatch) -> None:
-        """Give the results to the host thread, once it has taken the previous ones."""
-        failed = any(isinstance(outcome, CViViTError) for outcome in computed.outcomes)
+    # The thread that collects what the compute thread has submitted
+
+    def _collect_all(self) -> None:
+        while (wait := self._next_submitted()) is not None:
+            with self._losing_on_error():
+                outcomes = wait()
+            self._hand_back(outcomes)
+
+    def _next_submitted(self) -> Callable[[], Sequence[Outcome]] | None:
+        """Wait for the oldest batch to be submitted. Return None when the engine stops and none is left."""
         with self._shared.lock:
-            self._running_since = self._free_at = None
+            while self._in_flight or not self._shared.stopping:
+                oldest = self._in_flight.oldest
+                if oldest is not None and oldest.wait is not None:
+                    return oldest.wait
+                self._handed.wait()
+        return None
+
+    # The thread that waits for the device: the compute thread, or the one that collects
+
+    @contextmanager
+    def _losing_on_error(self) -> Iterator[None]:
+        """Forget the batches that the device has if it fails, once earlier results have been sent."""
+        try:
+            yield
+        except BaseException:
+            with self._shared.lock:
+                self._lost = True
+                for batch in self._in_flight.clear():
+                    self._shared.batcher.done(batch, None)
+                while (self._computed is not None or self._sending) and not self._shared.stopping:
+                    self._handed.wait()
+            raise
+
+    def _hand_back(self, outcomes: Sequence[Outcome]) -> None:
+        """Give the results to the host thread, once it has taken the previous ones."""
+        ended = monotonic()
+        failed = any(isinstance(outcome, CViViTError) for outcome in outcomes)
+        with self._shared.lock:
+            given = self._in_flight.done(ended)
+            seconds = ended - given.started
             self._shared.resize(self._index, self.largest_batch)
             # A batch with failed clips was run several times over, so its time says nothing about the next.
-            self._shared.batcher.done(computed.assembled.batch, None if failed else computed.seconds)
+            self._shared.batcher.done(given.assembled.batch, None if failed else seconds)
+            self._handed.notify_all()
             while self._computed is not None and not self._shared.stopping:
                 self._handed.wait()
-            self._computed = computed
+            self._computed = ComputedBatch(
+                assembled=given.assembled, outcomes=outcomes, started=given.started, seconds=seconds
+            )
             self._shared.changed.notify_all()
 
     # The host thread
@@ -222,29 +264,34 @@ class DeviceThreads:
             if isinstance(work, ClipBatch):
                 self._assemble(work)
             else:
-                self._send(work)
+                deliver(work, self._index, self._observer)
 
-    def _next_host_work(self) -> ClipBatch | _ComputedBatch | None:
+    def _next_host_work(self) -> ClipBatch | ComputedBatch | None:
         """Wait for results to send, or else for a batch to assemble. Return None when the engine stops.
 
         Results come first: a client waits for them now, whereas the device is still busy.
         """
         shared = self._shared
         with shared.lock:
+            self._sending = False
+            if self._lost:
+                self._handed.notify_all()
             while not shared.stopping:
                 computed, self._computed = self._computed, None
                 if computed is not None:
+                    self._sending = True
                     self._handed.notify_all()
                     return computed
                 due = None
-                # Assemble ahead only if the end of the running batch can be foretold. Otherwise the batch
-                # would be formed too early, and clips that arrive until the device is free would miss it.
-                idle = self._running_since is None
-                if self._warm and (idle or self._free_at is not None):
-                    if (batch := self._take(free_at=self._free_at)) is not None:
+                if self._warm and self._may_take:
+                    if (batch := self._take()) is not None:
                         return batch
-                    if self._assembled is None and not self._assembling:
-                        due = shared.batcher.due(monotonic(), size=self.largest_batch, free_at=self._free_at)
+                    due = shared.batcher.due(
+                        monotonic(),
+                        size=self.largest_batch,
+                        free_at=self._in_flight.free_at,
+                        submits=self._submits,
+                    )
                 self._wait_for_change(due)
         return None
 
@@ -256,8 +303,11 @@ class DeviceThreads:
         """
         # A new clip matters to this thread unless a batch waits already, or the time to form it is fixed by
         # the end of the running one. While it does not matter, `fed` spares the wake-up.
-        hungry = self._assembled is None and (due is None or self._free_at is None)
-        stalls_at = None if self._running_since is None else self._running_since + self._stall_seconds
+        hungry = self._assembled is None and (due is None or self._in_flight.free_at is None)
+        if self._submits:
+            hungry = self._may_take  # it may make the batch full, and a full one is submitted at once
+        oldest = self._in_flight.oldest
+        stalls_at = None if oldest is None else oldest.started + self._stall_seconds
         now = monotonic()
         if stalls_at is not None and now >= stalls_at:
             raise DeviceLostError(f"a batch has run for more than {self._stall_seconds:g} s")
@@ -272,47 +322,8 @@ class DeviceThreads:
 
     def _assemble(self, batch: ClipBatch) -> None:
         """Stack the clips of a batch, and put it where the compute thread takes it."""
-        started = monotonic()
-        payloads: list[Any] = [clip.payload for clip in batch.clips]
-        stacked = payloads[0][None] if len(payloads) == 1 else np.stack(payloads)
-        seconds = monotonic() - started
+        assembled = assemble(batch)
         with self._shared.lock:
-            self._shared.batcher.assembly_times.add(len(payloads), seconds)
-            self._assembled = _AssembledBatch(batch=batch, stacked=stacked, assembly_seconds=seconds)
-            self._assembling = False
+            self._shared.batcher.assembly_times.add(len(batch.clips), assembled.assembly_seconds)
+            self._assembled, self._assembling = assembled, False
             self._handed.notify_all()
-
-    def _send(self, computed: _ComputedBatch) -> None:
-        """Tell each request of the results of its clips, all at once, and report the batch."""
-        batch = computed.assembled.batch
-        by_request: dict[EngineRequest, list[ClipResult]] = {}
-        for clip, outcome in zip(batch.clips, computed.outcomes, strict=True):
-            error = outcome if isinstance(outcome, CViViTError) else None
-            value = None if isinstance(outcome, CViViTError) else _own(outcome)
-            by_request.setdefault(clip.request, []).append(
-                ClipResult(
-                    index=clip.index,
-                    value=value,
-                    error=error,
-                    queue_seconds=computed.started - clip.put_at,
-                    compute_seconds=computed.seconds,
-                )
-            )
-        for request, results in by_request.items():
-            request.listener.on_results(results)
-        self._observer.batch_done(
-            BatchReport(
-                device=self._index,
-                operation=batch.operation,
-                clips=len(batch.clips),
-                queue_seconds=tuple(computed.started - clip.put_at for clip in batch.clips),
-                assembly_seconds=computed.assembled.assembly_seconds,
-                compute_seconds=computed.seconds,
-                failed_clips=sum(isinstance(outcome, CViViTError) for outcome in computed.outcomes),
-            )
-        )
-
-
-def _own(row: Array) -> Array:
-    """Copy a row out of its batch. A view would keep the whole batch in memory until its client reads it."""
-    return row if row.base is None or row.base.size == row.size else row.copy()

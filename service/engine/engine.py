@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 
 from service.engine.batcher import Batcher
+from service.engine.batches.shared_batcher import SharedBatcher
 from service.engine.computing import Array, BatchRunner
-from service.engine.device_threads import DeviceThreads, SharedBatcher
+from service.engine.device_threads import DeviceThreads
 from service.engine.engine_errors import (
     EngineDrainingError,
     EngineError,
@@ -38,7 +39,7 @@ class Engine:
     """Run the clips of many requests on one or several devices.
 
     Args:
-        runners: one per device. All of them run the same network. Each gets two threads.
+        runners: one per device. All of them run the same network. Each gets threads of its own.
         limits: how much the engine holds at most.
         observer: its hooks are called for batches, refused requests and dropped clips.
 

@@ -10,8 +10,8 @@ from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
 
+from service.engine.batches.shared_batcher import SharedBatcher
 from service.engine.computing import Array
-from service.engine.device_threads import SharedBatcher
 from service.engine.engine_errors import DeadlineExceededError
 from service.engine.request import ClipResult, EngineRequest, Operation
 
@@ -195,8 +195,12 @@ class Session:
             self._release()
 
     def fail_soon(self, error: BaseException) -> None:
-        """Call `fail` from any thread."""
-        self._call_soon(self.fail, error)
+        """Call `fail` from any thread, unless all results are there by then: those outlive their device."""
+        self._call_soon(self._fail_unless_answered, error)
+
+    def _fail_unless_answered(self, error: BaseException) -> None:
+        if not (self._finished and self._next + len(self._results) == self._put):
+            self.fail(error)
 
     def close(self) -> None:
         """End the request: drop queued clips and results that were not taken. May be called repeatedly."""

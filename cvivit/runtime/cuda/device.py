@@ -62,6 +62,10 @@ class Device(Protocol):
         """Record what `work` launches, without running it, and return its result and what runs it again."""
         ...
 
+    def free_bytes(self) -> int:
+        """Return how much of the device's memory nothing uses."""
+        ...
+
     def wait(self) -> None:
         """Let the host wait until everything queued is done."""
         ...
@@ -153,6 +157,10 @@ class CudaDevice:
             ):
                 result = work()
         return result, graph.replay
+
+    def free_bytes(self) -> int:
+        """Return how much memory no process uses."""
+        return int(torch.cuda.mem_get_info(self.device)[0])
 
     def wait(self) -> None:
         """Let the host wait for the device."""

@@ -24,7 +24,7 @@ from cvivit.runtime.cuda.kernel_choice import KernelSelection
 from cvivit.runtime.cuda.plain import PlainNetwork
 from cvivit.runtime.cuda.transfers import Pending, Piece, Transfers
 from cvivit.runtime.forking import note_computing_thread
-from cvivit.runtime.memory import smaller_batch_sizes
+from cvivit.runtime.memory import larger_batch_sizes, smaller_batch_sizes
 from cvivit.runtime.precision import PrecisionChoice, arithmetic
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class CUDARunner(BaseRunner):
             raise self._translated(error) from error
         self._selection = KernelSelection(kernels, model, device, self.precision, self._dtype)
         self._flight: deque[Piece] = deque()
+        self._unsent: deque[Pending] = deque()
+        """Calls with clips that wait for a free slot, in order."""
 
     @property
     def kernels(self) -> Kernels:
@@ -102,12 +104,15 @@ class CUDARunner(BaseRunner):
     def warm_up(self) -> None:
         """Run every batch size once in each direction and capture its CUDA graph, the largest first.
 
-        Sizes that do not fit are given up, in "fast". Without a graph a size still works, only slower.
+        "fast" adds larger sizes where there is much memory, and gives up those that do not fit. Without a
+        graph a size still works, only slower.
 
         Raises:
             DeviceMemoryError: not even the smallest size fits.
             DeviceLostError: the device failed.
         """
+        if self.batch_sizes == FAST_BATCH_SIZES:  # otherwise memory has run out before, or they were added
+            self.batch_sizes += larger_batch_sizes(self.config, self._on.free_bytes())
         super().warm_up()
         shape, grid = self.config.clip_shape, self.config.grid
         with self._lock:
@@ -161,7 +166,8 @@ class CUDARunner(BaseRunner):
             note_computing_thread()
             self._check_process()
             self._check_kernels()
-            self._send(pending)
+            self._unsent.append(pending)
+            self._send_waiting(pending)
         return pending
 
     def finish(self, pending: Pending) -> None:
@@ -171,9 +177,9 @@ class CUDARunner(BaseRunner):
         """
         while True:
             with self._lock:
+                self._send_waiting(pending)
                 if pending.arrived == len(pending.batch):
                     return
-                self._send(pending)
                 oldest = self._flight[0]
             with suppress(RuntimeError):  # collecting it raises the error again
                 oldest.ticket.arrived.wait()
@@ -194,9 +200,25 @@ class CUDARunner(BaseRunner):
                 return size
         return max((size for size in self.batch_sizes if size <= waiting), default=self.batch_sizes[0])
 
+    def _send_waiting(self, caller: Pending) -> None:
+        """Send what waits, the oldest call first, as long as there are free slots.
+
+        A call whose clips cannot be sent keeps the error. That of `caller` is raised here.
+        """
+        while self._unsent and not self._transfers.is_full:
+            pending = self._unsent[0]
+            try:
+                self._send(pending)
+            except Exception as error:
+                pending.error = error
+            if pending.error is not None or pending.submitted == len(pending.batch):
+                self._unsent.remove(pending)
+        if caller.error is not None:
+            raise caller.error
+
     def _send(self, pending: Pending) -> None:
         """Send the next pieces of a call, as long as there are free slots."""
-        while pending.submitted < len(pending.batch) and not self._transfers.is_full:
+        while pending.submitted < len(pending.batch) and not (pending.error or self._transfers.is_full):
             size = self._size_for(len(pending.batch) - pending.submitted)
             if not self._send_piece(pending, size):
                 # What is on its way holds memory of its own, so it has to arrive before the next try.
@@ -217,29 +239,36 @@ class CUDARunner(BaseRunner):
                 return False
             if fault is Fault.OTHER and self._selection.network is not None:
                 self._selection.fall_back(error)
+                while self._flight:  # by graphs that are dropped now
+                    self._collect_oldest()
                 self._graphs.drop(larger_than=0)
                 return self._send_piece(pending, size)
-            self._give_up()
+            # A mistake in one call says nothing of the others, which go on. A lost device computes nothing.
+            self._give_up(pending if fault is Fault.OTHER else None)
             raise self._translated(error, fault) from error
         pending.submitted += len(piece)
         self._flight.append(Piece(ticket, out, pending))
         return True
 
     def _collect_oldest(self) -> None:
+        """Take in the results of the oldest batch. If it failed, its call keeps the error."""
         piece = self._flight.popleft()
         try:
             self._transfers.collect(piece.ticket, piece.out)
+            piece.call.arrived += len(piece.out)
         except RuntimeError as error:
+            piece.call.error = self._translated(error)
             self._give_up()
-            raise self._translated(error) from error
-        piece.call.arrived += len(piece.out)
 
-    def _give_up(self) -> None:
-        """Forget all batches on the device. Other calls whose clips were in them send these again."""
-        while self._flight:
-            piece = self._flight.pop()
+    def _give_up(self, only: Pending | None = None) -> None:
+        """Forget what is on its way, or what one call has on its way. The clips wait to be sent again."""
+        pieces = [piece for piece in self._flight if only is None or piece.call is only]
+        for piece in reversed(pieces):
+            self._flight.remove(piece)
             self._transfers.abandon(piece.ticket.slot)
-            piece.call.submitted = min(piece.call.submitted, piece.call.arrived)
+            piece.call.submitted = piece.call.arrived
+            if piece.call not in self._unsent:
+                self._unsent.appendleft(piece.call)
 
     # Errors
 

@@ -58,6 +58,8 @@ class Pending:
     submitted: int = 0
     """How many clips are on their way or have arrived."""
     arrived: int = 0
+    error: Exception | None = None
+    """Why the rest of the clips was not sent. The call raises it."""
 
 
 @dataclass(eq=False)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT, quantizer
 from cvivit.network.attention import SCALE, Attention
-from cvivit.network.position import PEG
 from cvivit.network.transformer import Transformer, TransformerLayer
 from cvivit.runtime.cuda.kernels.feed_forward import WIDTH_MULTIPLE
 from cvivit.runtime.cuda.kernels.lookup import padded_width
@@ -158,15 +157,13 @@ class Packer:
         return PackedTransformer(layers=tuple(layers), norm=norm, aligned=aligned)
 
     def _layer(self, layer: TransformerLayer) -> PackedLayer:
-        peg, attention, feed = (layer._modules.get(name) for name in "013")
-        assert isinstance(attention, Attention)
-        assert isinstance(feed, nn.Sequential)
+        attention, feed = layer.attention, layer.feed_forward
         position_weight = position_bias = None
-        if isinstance(peg, PEG):
+        if (peg := layer.position_generator) is not None:
             assert peg.dsconv.bias is not None
             position_weight = self.to(pack_weight(peg.dsconv.weight), torch.float32)
             position_bias = self.to(peg.dsconv.bias, torch.float32)
-        up, down = feed.get_parameter("1.weight"), feed.get_parameter("4.weight")
+        up, down = feed.up.weight, feed.down.weight
         padding = -down.shape[1] % WIDTH_MULTIPLE
         padded = torch.cat([F.pad(half, (0, 0, 0, padding)) for half in up.detach().chunk(2)])
         return PackedLayer(
@@ -176,7 +173,7 @@ class Packer:
             qkv=self.to(_queries_keys_values(attention)).t(),
             scale=self.to(SCALE * LOG2_E * attention.q_scale * attention.k_scale, torch.float32),
             out=self.to(attention.to_out.weight).t(),
-            feed_norm=self.norm(feed.get_parameter("0.weight"), feed.get_parameter("0.bias")),
+            feed_norm=self.norm(feed.norm.weight, feed.norm.bias),
             up=self.to(padded),
             down=self.to(F.pad(down.detach(), (0, padding))).t(),
         )

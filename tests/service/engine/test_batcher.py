@@ -192,6 +192,29 @@ def test_a_batch_that_is_quick_to_assemble_waits_for_a_free_device() -> None:
     assert owners(batcher.take(11.0, size=1)) == [long]
 
 
+def test_a_device_that_takes_batches_while_it_computes_gets_a_full_one_at_once() -> None:
+    batcher = batcher_of()
+    measure(batcher, fixed=0.002, per_clip=0.001)
+    admit(batcher, 8, now=10.0)
+    assert batcher.due(10.0, size=8, free_at=10.5, submits=True) == 10.0
+    assert batcher.take(10.0, size=8, free_at=10.5) is None
+    assert len(owners(batcher.take(10.0, size=8, free_at=10.5, submits=True))) == 8
+
+
+def test_it_gets_other_batches_just_early_enough_to_go_on_without_a_pause() -> None:
+    batcher = batcher_of()
+    measure(batcher, fixed=0.002, per_clip=0.3)
+    batcher.assembly_times.add(8, 0.0008)
+    batcher.submission_times.add(8, 0.003)
+    early = admit(batcher, 1, now=10.0)
+    due = batcher.due(10.0, size=8, free_at=10.5, submits=True)
+    assert due is not None
+    assert due == pytest.approx(10.5 - 2 * 0.0038)
+    assert batcher.take(10.0, size=8, free_at=10.5, submits=True) is None
+    late = admit(batcher, 1, now=10.4)
+    assert owners(batcher.take(due, size=8, free_at=10.5, submits=True)) == [early, late]
+
+
 def test_a_device_that_is_late_is_not_waited_for() -> None:
     batcher = batcher_of()
     measure(batcher, fixed=0.002, per_clip=0.001)

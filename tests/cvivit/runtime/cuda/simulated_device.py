@@ -45,7 +45,8 @@ class SimulatedStream:
         """Queue `work`. It runs once at once as well, on whatever is in memory, to learn the shape of its
         result."""
         self._device.use()
-        with torch.inference_mode():
+        # A graph has fixed memory, which a batch that another thread waits for must not find changed midway.
+        with self._device.lock, torch.inference_mode():
             result = work()
         assert isinstance(result, Tensor)
         self._device.fill(result)
@@ -75,13 +76,16 @@ class SimulatedDevice:
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Held while something runs."""
         self._streams: list[SimulatedStream] = []
         self.trace: list[str] = []
         """What was queued, and where the host waited, in order."""
         self.failure: RuntimeError | None = None
         """Raised by everything from now on, as by a device that is lost."""
         self.released = 0
+        self.free = 0
+        """Bytes of memory that it says are free."""
 
     def use(self) -> None:
         if self.failure is not None:
@@ -89,7 +93,7 @@ class SimulatedDevice:
 
     def run_until(self, done: Callable[[], bool]) -> None:
         while True:
-            with self._lock:  # several threads may wait
+            with self.lock:  # several threads may wait
                 if done():
                     return
                 self.use()
@@ -113,6 +117,9 @@ class SimulatedDevice:
         assert not any(each.queue for each in self._streams), "a graph is captured while the device is busy"
         result = self.fill(work())
         return result, lambda: result.copy_(work())  # type: ignore[return-value]
+
+    def free_bytes(self) -> int:
+        return self.free
 
     def wait(self) -> None:
         self.trace.append("wait")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 from typing import Any
 
@@ -16,6 +17,7 @@ from cvivit.errors import DeviceError, DeviceLostError, DeviceMemoryError
 from cvivit.network import CViViT
 from cvivit.runtime.cpu.runner import CPURunner
 from cvivit.runtime.cuda.runner import EXACT_BATCH_SIZE, FAST_BATCH_SIZES, CUDARunner
+from cvivit.runtime.memory import LARGER_SHARE, activation_bytes
 from cvivit.runtime.runner import make_runner
 from tests.cvivit.runtime.cuda.simulated_device import SimulatedDevice
 
@@ -213,6 +215,29 @@ def test_warm_up_captures_every_size(tiny_model: CViViT) -> None:
     for size in runner.batch_sizes:
         assert ("encode", (size, 5, 32, 32, 3)) in runner._graphs
         assert ("decode", (size, 3, 4, 4)) in runner._graphs
+
+
+@pytest.mark.parametrize(
+    ("room", "sizes"), [(0, ()), (63, ()), (64, (64,)), (127.9, (64,)), (128, (64, 128)), (4096, (64, 128))]
+)
+def test_warm_up_adds_larger_sizes_where_there_is_much_memory(
+    tiny_model: CViViT, room: float, sizes: tuple[int, ...]
+) -> None:
+    device = SimulatedDevice()
+    runner = simulated(tiny_model, device)
+    device.free = math.ceil(room * activation_bytes(tiny_model.config) / LARGER_SHARE)
+    for _ in range(2):
+        runner.warm_up()
+        assert runner.batch_sizes == FAST_BATCH_SIZES + sizes
+    assert all(("encode", (size, 5, 32, 32, 3)) in runner._graphs for size in sizes)
+
+
+def test_exact_keeps_its_size_however_much_memory_there_is(tiny_model: CViViT) -> None:
+    device = SimulatedDevice()
+    device.free = 2**50
+    runner = simulated(tiny_model, device, "exact")
+    runner.warm_up()
+    assert runner.batch_sizes == (EXACT_BATCH_SIZE,)
 
 
 def test_sizes_without_memory_go_while_warming_up(tiny_model: CViViT) -> None:
