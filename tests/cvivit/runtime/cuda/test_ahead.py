@@ -37,6 +37,52 @@ def test_every_kernel_compiles_without_spills(capability: int, tmp_path: Path) -
     assert list(tmp_path.rglob("*.cubin"))
 
 
+LAUNCH_WITH_TENSORS = """
+import torch
+from cvivit.config import CViViTConfig
+from cvivit.network import CViViT
+from cvivit.runtime.cuda import ahead
+from cvivit.runtime.cuda.kernels.launching import Launch
+from cvivit.runtime.cuda.network import PackedNetwork
+
+calls = []
+launch = Launch.__call__
+
+def note(self, *arguments):
+    calls.append((self, arguments))
+    launch(self, *arguments)
+
+Launch.__call__ = note
+config = CViViTConfig.released().model_copy(update={"spatial_depth": 1, "temporal_depth": 1})
+network = PackedNetwork(CViViT(config).eval(), torch.device("cpu"))
+with ahead.recording(90):
+    network.encode(torch.zeros(3, *config.clip_shape, dtype=torch.uint8))
+    network.decode(torch.zeros(3, *config.grid, dtype=network.token_dtype))
+with ahead._compiling_for(90):
+    for each, arguments in calls:
+        each.warm_up(*arguments)
+print(len(calls))
+"""
+
+
+def test_what_was_compiled_ahead_is_what_batches_launch(tmp_path: Path) -> None:
+    """Triton looks kernels up by their source, device and arguments: those of a batch are found in the cache.
+
+    The arguments here are tensors, as in the service, and the batch has another size than the one compiled
+    for. Without a device the driver's part cannot be shown: that it loads what was found.
+    """
+    compile_in_a_process("--capability", "90", cache=tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.cubin")}
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCH_WITH_TENSORS],
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= len(KERNELS)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.cubin")} == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("capability", [80, 90, 100])
 @pytest.mark.parametrize("preset", ["demo", "paper", "lucidrains"])
