@@ -98,7 +98,9 @@ def alibi(heads: int, frames: int, *, device: torch.device | None = None) -> Ten
     in "Train Short, Test Long" (arXiv 2108.12409).
     """
     start = 2 ** -(2 ** -((heads.bit_length() - 1) - 3))
-    slopes = torch.tensor([start ** (head + 1) for head in range(heads)], device=device)
+    # The powers are computed on the device. A tensor made of Python's numbers would have to be copied there.
+    exponents = torch.arange(1, heads + 1, device=device, dtype=torch.float64)
+    slopes = torch.pow(start, exponents).float()
     position = torch.arange(frames, device=device)
     distance = (position[:, None] - position[None, :]).abs()
     return -slopes[:, None, None] * distance
