@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,10 +22,6 @@ class ControlGroup:
     def __init__(self, folder: Path, version: int) -> None:
         self.folder = folder
         self.version = version
-
-    def enter(self) -> None:
-        """Move this process into the group."""
-        (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def limit_memory(self, count: int) -> None:
         name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
@@ -44,14 +40,18 @@ class ControlGroup:
             (self.folder / "cpu.max").write_text(f"{quota} 100000")
 
 
-def entering(*groups: ControlGroup) -> Callable[[], None]:
-    """Return a function that moves the process which calls it into some groups."""
+def inside(command: Sequence[str], *groups: ControlGroup) -> list[str]:
+    """Return a command that moves itself into some groups and then becomes `command`.
 
-    def enter() -> None:
-        for group in groups:
-            group.enter()
-
-    return enter
+    A shell does this and not a function that runs between fork and exec: Python code there is not safe in a
+    process with threads, such as that of the tests.
+    """
+    files = [str(group.folder / "cgroup.procs") for group in groups]
+    count = len(files)
+    script = (
+        f'for file in "${{@:1:{count}}}"; do echo $$ > "$file" || exit 99; done; exec "${{@:{count + 1}}}"'
+    )
+    return ["bash", "-c", script, "bash", *files, *command]
 
 
 @contextmanager

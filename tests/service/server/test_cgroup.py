@@ -16,7 +16,7 @@ from service.server.cgroup import (
     usable_memory,
 )
 from tests.places import ROOT
-from tests.service.server.groups import control_group, entering
+from tests.service.server.groups import control_group, inside
 
 V2_MOUNT = "30 23 0:26 {root} /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"
 V1_MOUNTS = (
@@ -108,9 +108,8 @@ def test_a_real_group() -> None:
         cpu.limit_cores(1)
         code = "from service.server.cgroup import *; print(usable_memory(), cpu_quota(), usable_cores())"
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            inside([sys.executable, "-c", code], memory, cpu),
             cwd=ROOT,
-            preexec_fn=entering(memory, cpu),
             capture_output=True,
             text=True,
             check=True,

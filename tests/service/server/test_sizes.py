@@ -28,7 +28,7 @@ from service.server.sizes import (
 )
 from service.settings import Settings
 from tests.places import ROOT
-from tests.service.server.groups import ControlGroup, control_group, entering
+from tests.service.server.groups import ControlGroup, control_group, inside
 
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
@@ -120,10 +120,9 @@ def server_in(weights: Path, *groups: ControlGroup, **settings: object) -> Itera
         part for name, value in flags.items() for part in (f"--{name.replace('_', '-')}", str(value))
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
+        inside([sys.executable, "-m", "service", *arguments], *groups),
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES},
-        preexec_fn=entering(*groups),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -185,10 +184,9 @@ def test_libraries_start_as_many_threads_as_the_quota_allows() -> None:
     with control_group("cpu") as cpu:
         cpu.limit_cores(1)
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            inside([sys.executable, "-c", code], cpu),
             cwd=ROOT,
             env={name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES},
-            preexec_fn=entering(cpu),
             capture_output=True,
             text=True,
             check=True,
