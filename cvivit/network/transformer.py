@@ -27,7 +27,7 @@ class GEGLU(nn.Module):
 class FeedForward(nn.Sequential):
     """The gated feed-forward block `... d -> ... d`: norm, linear, GEGLU, linear.
 
-    Its children have the names of the released state dict. There 3 was a dropout, which has no weights.
+    Its children are named as in the released state dict. Number 3, a dropout without weights, is missing.
     """
 
     def __init__(self, dim: int, inner: int) -> None:

@@ -63,7 +63,7 @@ class WorkerMessage:
 
 
 class ClipStream(IterableDataset[WorkerMessage]):
-    """The batches of the workers of one rank: endless, or one epoch from each.
+    """Yields the batches of one rank's workers, either without an end or for one epoch of each worker.
 
     torch copies this object to every worker process, where it finds out which worker it serves.
 

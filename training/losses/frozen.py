@@ -138,7 +138,7 @@ def _find(
 
 
 def _released() -> WeightsFile:
-    """Return the released checkpoint of the Hub, which carries the networks of its losses along."""
+    """Return the released checkpoint of the Hub, which also holds the frozen networks of its losses."""
     found = hub.download(release.REPOSITORY)
     return WeightsFile(found.weights, found.sha256)
 
@@ -152,8 +152,8 @@ def _beside_released() -> WeightsFile:
 def _torchvision() -> WeightsFile:
     """Return torchvision's file from torch's own cache, or download it there.
 
-    A quick request is sent first, because torch's download has no timeout, and waits for ever behind a
-    firewall that drops packets.
+    A quick request is sent first. The download by torch has no timeout, so behind a firewall that drops
+    packets it would never end.
     """
     path = Path(torch.hub.get_dir()) / "checkpoints" / VGG16_ADDRESS.rpartition("/")[2]
     if not path.exists():

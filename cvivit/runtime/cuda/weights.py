@@ -80,8 +80,10 @@ class PackedTransformer:
     layers: tuple[PackedLayer, ...]
     norm: Norm
     aligned: bool
-    """Whether the position generator sees a sequence over time as a grid, rather than as the memory it lies
-    in."""
+    """Whether the temporal position generator reads a sequence as a grid of frames, rows and columns.
+
+    If not, it takes the values in their order in memory, as the released network does.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ class TimeRules:
 
 
 class Timeline:
-    """Gives frames, in the order in which a decoder puts them out, their place on one clock.
+    """Places frames on one clock. It takes them in the order in which the decoder returns them.
 
     Args:
         log: the stamps of the packets around each frame. It has to reach `NEIGHBOURS` packets further than

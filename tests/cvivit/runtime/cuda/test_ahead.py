@@ -19,7 +19,7 @@ KERNELS = {
 
 
 def compile_in_a_process(*arguments: str, cache: Path) -> list[dict[str, object]]:
-    """Compile in a process of its own: in this one Triton interprets."""
+    """Compile in another process, because Triton runs as an interpreter in this one."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     command = [sys.executable, "-m", "cvivit.runtime.cuda.ahead", *arguments]
     done = subprocess.run(
