@@ -51,9 +51,15 @@ def make_film(source: Path, target: Path, codec: str, height: int) -> None:
     """Code the beginning of a video in another codec and size."""
     import av
 
+    from training.evaluate.scheduling import keep_scheduling
+
     encoder, suffix, pixel_format, options = CODECS[codec]
     part = target.with_suffix(".part")
-    with av.open(str(source)) as film, av.open(str(part), "w", format=MUXERS[suffix]) as output:
+    with (
+        keep_scheduling(),
+        av.open(str(source)) as film,
+        av.open(str(part), "w", format=MUXERS[suffix]) as output,
+    ):
         video = film.streams.video[0]
         width = round(height * video.width / video.height / 2) * 2
         stream: Any = output.add_stream(encoder, rate=Fraction(30))

@@ -12,6 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from cvivit.video.pictures.scaler import ACCURATE
+from training.evaluate.scheduling import keep_scheduling
 
 CONTAINERS = {
     "mp4": ("mp4", "libx264", {"qp": "0"}),
@@ -47,7 +48,7 @@ def make_video(
     `tagged` is whether the file says what was done.
     """
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=muxer, options=mux_options or {}) as output:
+    with keep_scheduling(), av.open(buffer, "w", format=muxer, options=mux_options or {}) as output:
         stream: Any = output.add_stream(codec, rate=Fraction(fps))
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixel_format

@@ -23,6 +23,7 @@ from cvivit.video.pictures.framing import Framer
 from cvivit.video.pictures.scaler import ACCURATE
 from training.evaluate.clips import EvaluationClip
 from training.evaluate.measuring import ClipMetrics, PerceptualNetworks, measure_clip
+from training.evaluate.scheduling import keep_scheduling
 
 CURVE_POINTS = 7
 """Rate factors on a curve, spaced evenly from the best that is drawn to the worst there is."""
@@ -189,9 +190,11 @@ def _encode(codec: VideoCodec, frames: np.ndarray, factor: int, fps: float) -> l
     context.thread_count = 1
     context.options = codec.options | {"crf": str(factor), "g": str(len(frames))}
     packets = []
-    for frame in _yuv(frames):
-        packets += [bytes(packet) for packet in context.encode(frame)]
-    return packets + [bytes(packet) for packet in context.encode(None)]
+    with keep_scheduling():  # the first frame opens the encoder
+        for frame in _yuv(frames):
+            packets += [bytes(packet) for packet in context.encode(frame)]
+        packets += [bytes(packet) for packet in context.encode(None)]
+    return packets
 
 
 def _yuv(frames: np.ndarray) -> Iterator[av.VideoFrame]:
