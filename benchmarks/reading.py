@@ -51,7 +51,7 @@ def make_film(source: Path, target: Path, codec: str, height: int) -> None:
     """Code the beginning of a video in another codec and size."""
     import av
 
-    from training.evaluate.scheduling import keep_scheduling
+    from training.scheduling import keep_scheduling
 
     encoder, suffix, pixel_format, options = CODECS[codec]
     part = target.with_suffix(".part")

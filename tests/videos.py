@@ -12,7 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from cvivit.video.pictures.scaler import ACCURATE
-from training.evaluate.scheduling import keep_scheduling
+from training.scheduling import keep_scheduling
 
 CONTAINERS = {
     "mp4": ("mp4", "libx264", {"qp": "0"}),

@@ -23,7 +23,7 @@ from cvivit.video.pictures.framing import Framer
 from cvivit.video.pictures.scaler import ACCURATE
 from training.evaluate.clips import EvaluationClip
 from training.evaluate.measuring import ClipMetrics, PerceptualNetworks, measure_clip
-from training.evaluate.scheduling import keep_scheduling
+from training.scheduling import keep_scheduling
 
 CURVE_POINTS = 7
 """Rate factors on a curve, spaced evenly from the best that is drawn to the worst there is."""

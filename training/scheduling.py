@@ -11,9 +11,9 @@ from contextlib import contextmanager
 def keep_scheduling() -> Iterator[None]:
     """Give this thread back the scheduling policy and priority that it had before the body ran.
 
-    SVT-AV1 makes the thread that opens its encoder a real-time thread if the process runs as root. The thread
-    keeps this for the rest of its life and passes it on to every process that it starts. Such processes starve
-    others, and no control group without a budget for real-time threads takes them in.
+    SVT-AV1 makes the thread that opens its encoder a real-time thread if the process runs as root. The
+    thread keeps this for the rest of its life and passes it on to every process that it starts. Such
+    processes starve others, and no control group without a budget for real-time threads takes them in.
     """
     if not hasattr(os, "sched_getscheduler"):  # macOS
         yield
