@@ -11,6 +11,13 @@
     │   ├── WeightsMismatchError    a key is missing, unknown, or has another shape or type
     │   ├── WeightsUnavailableError the Hub cannot be reached, and the repository is not in the local cache
     │   └── WeightsUploadError      the Hub did not accept an upload
+    ├── InputError                  what was named to be read cannot be understood
+    │   ├── InputNotFoundError      a path, glob or URL matches nothing, or nothing usable
+    │   ├── InputTableError         a list or table cannot be read, or lacks what it needs
+    │   ├── InputNameError          two inputs would be written to one output
+    │   ├── InputUnavailableError   a server cannot be reached, refuses, or fails at each try
+    │   ├── MissingPackageError     a package that reads such files or URLs is not installed
+    │   └── SidecarError            the caption or the metadata beside a video cannot be used
     ├── VideoError                  a video cannot be read
     │   ├── UnsupportedMediaError   the file is no video, or its container or codec is not supported
     │   ├── NoVideoStreamError      the file has only audio, or a still cover picture
@@ -100,6 +107,48 @@ class WeightsUploadError(WeightsError):
     """The Hub did not accept an upload: no permission, no such owner, or it cannot be reached."""
 
     code = "weights_upload"
+
+
+class InputError(CViViTError):
+    """What was named to be read cannot be understood."""
+
+    code = "invalid_input"
+
+
+class InputNotFoundError(InputError):
+    """A path, glob or URL matches nothing, or nothing usable."""
+
+    code = "input_not_found"
+
+
+class InputTableError(InputError):
+    """A list or table cannot be read, or lacks what it needs."""
+
+    code = "invalid_table"
+
+
+class InputNameError(InputError):
+    """Two inputs would be written to one output."""
+
+    code = "same_output"
+
+
+class InputUnavailableError(InputError):
+    """A server cannot be reached, refuses, or fails at each try."""
+
+    code = "input_unavailable"
+
+
+class MissingPackageError(InputError):
+    """A package that reads such files or URLs is not installed. The message names it."""
+
+    code = "missing_package"
+
+
+class SidecarError(InputError):
+    """The caption or the metadata beside a video cannot be used."""
+
+    code = "invalid_sidecar"
 
 
 class VideoError(CViViTError):
