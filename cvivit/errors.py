@@ -11,13 +11,6 @@
     │   ├── WeightsMismatchError    a key is missing, unknown, or has another shape or type
     │   ├── WeightsUnavailableError the Hub cannot be reached, and the repository is not in the local cache
     │   └── WeightsUploadError      the Hub did not accept an upload
-    ├── InputError                  what was named to be read cannot be understood
-    │   ├── InputNotFoundError      a path, glob or URL matches nothing, or nothing usable
-    │   ├── InputTableError         a list or table cannot be read, or lacks what it needs
-    │   ├── InputNameError          two inputs would be written to one output
-    │   ├── InputUnavailableError   a server cannot be reached, refuses, or fails at each try
-    │   ├── MissingPackageError     a package that reads such files or URLs is not installed
-    │   └── SidecarError            the caption or the metadata beside a video cannot be used
     ├── VideoError                  a video cannot be read
     │   ├── UnsupportedMediaError   the file is no video, or its container or codec is not supported
     │   ├── NoVideoStreamError      the file has only audio, or a still cover picture
@@ -33,11 +26,22 @@
     │   ├── TokenFieldError         `frames`, `fps` or another field is out of range
     │   ├── TooManyTokensError      there are more tokens than allowed (`limit`, `actual`)
     │   └── ModelMismatchError      the tokens were made by other weights
+    ├── DataError                   a set of files cannot be made or read
+    │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
+    │   ├── InputError              what was named to be read cannot be understood or reached
+    │   │   ├── InputTableError       a list or table cannot be read, or lacks what it needs
+    │   │   ├── InputNameError        two inputs would be written to one output
+    │   │   ├── InputUnavailableError a server cannot be reached, refuses, or fails at each try
+    │   │   ├── MissingPackageError   a package that reads such files or URLs is not installed
+    │   │   └── SidecarError          the caption or the metadata beside a video cannot be used
+    │   ├── ShardError              a shard cannot be opened, or it is cut short
+    │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
+    │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process
 
-`training.errors` adds branches for training data and training runs.
+`training.errors` adds a branch for training runs, and the errors of training data to the branch of data.
 
 Messages are one line, written for the person who gave the input. They may name a key, a shape or a limit.
 The messages of video, token and device errors never contain a path or the text of another library's error,
@@ -107,48 +111,6 @@ class WeightsUploadError(WeightsError):
     """The Hub did not accept an upload: no permission, no such owner, or it cannot be reached."""
 
     code = "weights_upload"
-
-
-class InputError(CViViTError):
-    """What was named to be read cannot be understood."""
-
-    code = "invalid_input"
-
-
-class InputNotFoundError(InputError):
-    """A path, glob or URL matches nothing, or nothing usable."""
-
-    code = "input_not_found"
-
-
-class InputTableError(InputError):
-    """A list or table cannot be read, or lacks what it needs."""
-
-    code = "invalid_table"
-
-
-class InputNameError(InputError):
-    """Two inputs would be written to one output."""
-
-    code = "same_output"
-
-
-class InputUnavailableError(InputError):
-    """A server cannot be reached, refuses, or fails at each try."""
-
-    code = "input_unavailable"
-
-
-class MissingPackageError(InputError):
-    """A package that reads such files or URLs is not installed. The message names it."""
-
-    code = "missing_package"
-
-
-class SidecarError(InputError):
-    """The caption or the metadata beside a video cannot be used."""
-
-    code = "invalid_sidecar"
 
 
 class VideoError(CViViTError):
@@ -252,6 +214,72 @@ class ModelMismatchError(TokensError):
     """The tokens were made by other weights than those that were asked to decode them."""
 
     code = "model_mismatch"
+
+
+class DataError(CViViTError):
+    """A set of files cannot be made or read. Its message may contain a path, unlike those of videos."""
+
+    code = "invalid_data"
+
+
+class NoDataError(DataError):
+    """A path or pattern matches nothing, or nothing usable."""
+
+    code = "no_data"
+
+
+class InputError(DataError):
+    """What was named to be read cannot be understood or reached."""
+
+    code = "invalid_input"
+
+
+class InputTableError(InputError):
+    """A list or table cannot be read, or lacks what it needs."""
+
+    code = "invalid_table"
+
+
+class InputNameError(InputError):
+    """Two inputs would be written to one output."""
+
+    code = "same_output"
+
+
+class InputUnavailableError(InputError):
+    """A server cannot be reached, refuses, or fails at each try."""
+
+    code = "input_unavailable"
+
+
+class MissingPackageError(InputError):
+    """A package that reads such files or URLs is not installed. The message names it."""
+
+    code = "missing_package"
+
+
+class SidecarError(InputError):
+    """The caption or the metadata beside a video cannot be used."""
+
+    code = "invalid_sidecar"
+
+
+class ShardError(DataError):
+    """A shard cannot be opened, or it is cut short."""
+
+    code = "invalid_shard"
+
+
+class OutputMismatchError(DataError):
+    """The output folder holds data of other inputs or settings."""
+
+    code = "output_mismatch"
+
+
+class DataWriteError(DataError):
+    """A shard or a report cannot be written. What was there before is unchanged."""
+
+    code = "data_write"
 
 
 class DeviceError(CViViTError):

@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 
-from cvivit.errors import InputError, InputNameError, InputNotFoundError
+from cvivit.errors import InputError, InputNameError, NoDataError
 from cvivit.inputs import folders, servers
 from cvivit.inputs.kinds import (
     CAPTION_SUFFIX,
@@ -39,7 +39,7 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
             CSV, TSV or Parquet, with a column of paths or URLs, relative to the table.
 
     Raises:
-        InputNotFoundError: an input matches nothing, or all of them hold no video and no still.
+        NoDataError: an input matches nothing, or all of them hold no video and no still.
         InputError: a list or table cannot be read or understood, or nothing reads the scheme of a URL.
         InputUnavailableError: a server cannot be reached, or refuses.
         MissingPackageError: a package for the scheme of a URL or for Parquet is not installed.
@@ -55,7 +55,7 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
             sources[found.location] = known.merged(found) if known else found
     _check_beside(beside, sources)
     if not any(source.kind != "unknown" for source in sources.values()):
-        raise InputNotFoundError("no videos and no stills in what was named")
+        raise NoDataError("no videos and no stills in what was named")
     return sorted(sources.values(), key=lambda source: source.location)
 
 
@@ -85,7 +85,7 @@ def _check_beside(beside: Iterable[str], sources: Iterable[str]) -> None:
     stems = {os.path.splitext(location)[0] for location in sources} if beside else set()
     for location in beside:
         if os.path.splitext(location)[0] not in stems:
-            raise InputNotFoundError(
+            raise NoDataError(
                 f"{location}: it belongs to the video of the same name beside it; name the video itself"
             )
 
@@ -98,7 +98,7 @@ def _find(name: str, base: str | None = None) -> Iterator[Source | str]:
         base: folder of the list or table that holds the name.
     """
     if not name:  # An unset variable of the shell leaves an empty name. It must not mean the current folder.
-        raise InputNotFoundError("an empty name is no file and no folder")
+        raise NoDataError("an empty name is no file and no folder")
     name = _resolve(local_path(name), base)
     suffix = suffix_of(name).lower()
     find, is_sidecar, is_file = (
@@ -146,4 +146,4 @@ def _in_list(name: str, suffix: str) -> Iterator[Source | str]:
                 )
                 yield source if is_url(location) else folders.with_sidecars(source)
     except FileNotFoundError:
-        raise InputNotFoundError(f"{name}: no such file or folder that can be read") from None
+        raise NoDataError(f"{name}: no such file or folder that can be read") from None

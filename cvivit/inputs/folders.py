@@ -8,7 +8,7 @@ import stat
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from cvivit.errors import InputNotFoundError
+from cvivit.errors import NoDataError
 from cvivit.inputs.kinds import (
     CAPTION_SUFFIX,
     METADATA_SUFFIX,
@@ -30,7 +30,7 @@ def find(name: str, base: str | None) -> Iterator[Source | str]:
         base: folder that names of sources are relative to; by default what the name itself says.
 
     Raises:
-        InputNotFoundError: it matches nothing.
+        NoDataError: it matches nothing.
     """
     if os.path.isdir(name):
         yield from walk(name, base or name)
@@ -53,7 +53,7 @@ def _matches(name: str, base: str | None) -> Iterator[Source | str]:
             else:
                 yield with_sidecars(_source(path, base or start, named=False))
     if not found:
-        raise InputNotFoundError(f"{name}: no such file or folder that can be read")
+        raise NoDataError(f"{name}: no such file or folder that can be read")
 
 
 def _expand(name: str, start: str, pattern: str) -> Iterator[str]:

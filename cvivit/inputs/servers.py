@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from cvivit.errors import InputNotFoundError
+from cvivit.errors import NoDataError
 from cvivit.inputs.folders import sidecars_of
 from cvivit.inputs.kinds import CAPTION_SUFFIX, METADATA_SUFFIX, has_pictures, kind_of
 from cvivit.inputs.locations import (
@@ -33,7 +33,7 @@ def find(url: str, base: str | None) -> Iterator[Source | str]:
         base: folder that names of sources are relative to; by default what the URL itself says.
 
     Raises:
-        InputNotFoundError: it matches nothing.
+        NoDataError: it matches nothing.
         InputUnavailableError: the server cannot be reached, or refuses.
         MissingPackageError: the package that reads such URLs is not installed.
     """
@@ -47,7 +47,7 @@ def find(url: str, base: str | None) -> Iterator[Source | str]:
         yield _named(url, base or parent_of(url))
         return
     if not found:
-        raise InputNotFoundError(f"{url}: no such file or folder that can be read")
+        raise NoDataError(f"{url}: no such file or folder that can be read")
     yield from found
 
 
@@ -66,7 +66,7 @@ def _is_folder(url: str) -> bool:
     try:
         return bool(describe(url)["type"] == "directory" and not is_web(url))
     except FileNotFoundError:
-        raise InputNotFoundError(f"{url}: no such file or folder that can be read") from None
+        raise NoDataError(f"{url}: no such file or folder that can be read") from None
 
 
 def _named(url: str, base: str) -> Source:

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import CViViTError, InputNotFoundError
+from cvivit.errors import CViViTError
 from cvivit.inputs import Source, find_sources
 from cvivit.inputs.reading import local_copy
+from cvivit.shards.urls import PIPE, distinct, expand_shards, is_remote
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, SkippedSample, StreamSettings
-from training.data.urls import PIPE, distinct, expand_shards, is_remote
 from training.errors import NoDataError
 from training.prepare.packing import STILLS_PREFIX
 
@@ -53,8 +53,8 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
         leave_out: files that are not data although they lie there: the animation of an earlier report.
 
     Raises:
-        NoDataError: the name of a shard matches nothing.
-        InputError: another name matches nothing, or cannot be understood.
+        NoDataError: a name matches nothing.
+        InputError: a list, a table or a URL cannot be read or understood.
     """
     shards: list[str] = []
     sources: list[Source] = []
@@ -65,7 +65,7 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
             continue
         given = expand_shards([name])
         if Path(name).is_dir():
-            with suppress(InputNotFoundError):
+            with suppress(NoDataError):
                 sources += find_sources([name])
         shards += given
     if others or not (shards or sources):

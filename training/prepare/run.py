@@ -16,9 +16,9 @@ from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvivit.files import SIBLING_PREFIX
+from cvivit.folders import lock_folder, typed_write_errors
 from cvivit.inputs import Source, find_sources, stamps_of
 from training.errors import NoDataError, OutputMismatchError
-from training.folders import lock_folder, typed_write_errors
 from training.prepare.cutting import cut_source
 from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder
 from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
@@ -66,8 +66,8 @@ def prepare(
         progress: whether to show a progress bar.
 
     Raises:
-        InputError: an input matches nothing, or cannot be understood.
-        NoDataError: nothing in the inputs could be used.
+        NoDataError: an input matches nothing, or nothing in the inputs could be used.
+        InputError: a list, a table or a URL cannot be read or understood.
         OutputMismatchError: `output` holds shards of other inputs or settings, or another run writes to it.
         DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cvivit.errors import InputNameError, InputNotFoundError, InputTableError
+from cvivit.errors import InputNameError, InputTableError, NoDataError
 from cvivit.inputs import Source, check_outputs, find_sources
 from tests.places import ROOT
 
@@ -92,15 +92,15 @@ def test_a_list_that_is_not_text_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.mp4", "missing/*.mp4", "~nobody.mp4", "long" * 100, "a\0b"])
 def test_what_matches_nothing_is_an_error(folder: Path, name: str) -> None:
-    with pytest.raises(InputNotFoundError, match="no such file"):
+    with pytest.raises(NoDataError, match="no such file"):
         find_sources([f"{folder}/a.mp4", f"{folder}/{name}"])
-    with pytest.raises(InputNotFoundError, match="no such file"):
+    with pytest.raises(NoDataError, match="no such file"):
         find_sources([name])
 
 
 def test_nothing_to_cut_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.md").touch()
-    with pytest.raises(InputNotFoundError, match="no videos and no stills"):
+    with pytest.raises(NoDataError, match="no videos and no stills"):
         find_sources([str(tmp_path)])
 
 
@@ -158,7 +158,7 @@ def test_a_shell_that_expands_a_glob_names_captions_as_well(tmp_path: Path) -> N
     everything = [str(path) for path in sorted(tmp_path.iterdir())]
     assert [source.name for source in find_sources(everything)] == ["a.mp4", "b.mp4"]
     for alone in (f"{tmp_path}/a.txt", f"{tmp_path}/*.json"):
-        with pytest.raises(InputNotFoundError, match="name the video itself"):
+        with pytest.raises(NoDataError, match="name the video itself"):
             find_sources([alone])
 
 
@@ -187,7 +187,7 @@ def test_a_glob_to_any_depth_does_not_follow_circles(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_holds_nothing(tmp_path: Path) -> None:
-    with pytest.raises(InputNotFoundError, match="no videos and no stills"):
+    with pytest.raises(NoDataError, match="no videos and no stills"):
         find_sources([str(tmp_path)])
 
 

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from cvivit.config import CViViTConfig
-from cvivit.errors import InputNotFoundError
 from cvivit.video import ClipFormat, encode_video, read_clips
 from training.data import SkippedSample
 from training.errors import NoDataError
@@ -92,7 +91,7 @@ def test_an_earlier_animation_is_no_data(clip: bytes, tiny: CViViTConfig, tmp_pa
 
 
 def test_an_empty_name_is_not_this_folder() -> None:
-    with pytest.raises(InputNotFoundError, match="an empty name"):
+    with pytest.raises(NoDataError, match="an empty name"):
         find_inputs([""])
 
 

@@ -16,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from cvivit import VideoTokenizer
-from cvivit.errors import InputNotFoundError, WeightsError
+from cvivit.errors import WeightsError
 from cvivit.video import write_video
 from training.__main__ import app
 from training.errors import DataWriteError, NoDataError
@@ -153,7 +153,7 @@ def test_data_that_is_not_there_is_known_before_networks_are_fetched(
     tokenizer: VideoTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "load_lpips", lambda _: pytest.fail("fetched"))
-    with pytest.raises(InputNotFoundError, match="misspelt"):
+    with pytest.raises(NoDataError, match="misspelt"):
         evaluate(tokenizer, [str(tmp_path / "misspelt")], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
