@@ -35,6 +35,7 @@
     │   │   ├── MissingPackageError   a package that reads such files or URLs is not installed
     │   │   └── SidecarError          the caption or the metadata beside a video cannot be used
     │   ├── ShardError              a shard cannot be opened, or it is cut short
+    │   ├── TooManyFailedError      more inputs cannot be used than allowed (`limit`, `actual`)
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     └── DeviceError                 the device failed
@@ -268,6 +269,12 @@ class ShardError(DataError):
     """A shard cannot be opened, or it is cut short."""
 
     code = "invalid_shard"
+
+
+class TooManyFailedError(DataError):
+    """More inputs cannot be used than allowed. `limit` and `actual` count them."""
+
+    code = "too_many_failed"
 
 
 class OutputMismatchError(DataError):
