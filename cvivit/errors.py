@@ -28,6 +28,12 @@
     │   └── ModelMismatchError      the tokens were made by other weights
     ├── DataError                   a set of files cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
+    │   ├── InputError              what was named to be read cannot be understood or reached
+    │   │   ├── InputTableError       a list or table cannot be read, or lacks what it needs
+    │   │   ├── InputNameError        two inputs would be written to one output
+    │   │   ├── InputUnavailableError a server cannot be reached, refuses, or fails at each try
+    │   │   ├── MissingPackageError   a package that reads such files or URLs is not installed
+    │   │   └── SidecarError          the caption or the metadata beside a video cannot be used
     │   ├── ShardError              a shard cannot be opened, or it is cut short
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
@@ -220,6 +226,42 @@ class NoDataError(DataError):
     """A path or pattern matches nothing, or nothing usable."""
 
     code = "no_data"
+
+
+class InputError(DataError):
+    """What was named to be read cannot be understood or reached."""
+
+    code = "invalid_input"
+
+
+class InputTableError(InputError):
+    """A list or table cannot be read, or lacks what it needs."""
+
+    code = "invalid_table"
+
+
+class InputNameError(InputError):
+    """Two inputs would be written to one output."""
+
+    code = "same_output"
+
+
+class InputUnavailableError(InputError):
+    """A server cannot be reached, refuses, or fails at each try."""
+
+    code = "input_unavailable"
+
+
+class MissingPackageError(InputError):
+    """A package that reads such files or URLs is not installed. The message names it."""
+
+    code = "missing_package"
+
+
+class SidecarError(InputError):
+    """The caption or the metadata beside a video cannot be used."""
+
+    code = "invalid_sidecar"
 
 
 class ShardError(DataError):
