@@ -43,6 +43,7 @@ _TAGS = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "Content-MD5", "LastM
 """What filesystems call the state of a file, the surest first."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ImportError, ValueError)
+_GONE = (404, 410)
 _MAX_REASON = 200
 
 T = TypeVar("T")
@@ -84,26 +85,27 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     return filesystem, path
 
 
-def with_tries(url: str, attempt: Callable[[], T], waits: tuple[float, ...] = WAITS_SECONDS) -> T:
+def with_tries(url: str, attempt: Callable[[], T], waits: tuple[float, ...] | None = None) -> T:
     """Return what `attempt` returns. If it fails for a reason that may pass, try again after a wait.
 
     Raises:
         FileNotFoundError: there is no such file.
         InputUnavailableError: the server refuses it, or fails at each try.
     """
-    remaining = list(waits)
+    remaining = list(WAITS_SECONDS if waits is None else waits)
     while True:
         try:
             return attempt()
-        except FileNotFoundError:
-            raise
         except Exception as error:  # each filesystem has its own
-            if not remaining or _is_final(error):
-                raise InputUnavailableError(f"{url}: {reason_of(error)}") from error
+            cause = _told_by(error)
+            if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE:
+                raise FileNotFoundError(errno.ENOENT, "no such file", url) from error
+            if not remaining or _is_final(cause):
+                raise InputUnavailableError(f"{url}: {reason_of(cause)}") from cause
         time.sleep(remaining.pop(0))
 
 
-def describe(url: str, *, waits: tuple[float, ...] = WAITS_SECONDS) -> dict[str, Any]:
+def describe(url: str, *, waits: tuple[float, ...] | None = None) -> dict[str, Any]:
     """Return what a filesystem says of a file or folder: `type`, `size` and more.
 
     Raises:
@@ -183,7 +185,14 @@ def is_refusal(error: BaseException | None) -> bool:
     return isinstance(error, PermissionError)
 
 
-def _is_final(error: Exception) -> bool:
+def _told_by(error: BaseException) -> BaseException:
+    """Return the error behind a FileNotFoundError, which is what fsspec makes of every failure of HTTP."""
+    while isinstance(error, FileNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
+
+
+def _is_final(error: BaseException) -> bool:
     """Return whether another try would fail as well."""
     full = isinstance(error, OSError) and error.errno in DISK_FULL
     return (
