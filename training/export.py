@@ -92,9 +92,15 @@ def export(
             weights.config, weights.state_dict, output, dtype=DTYPES[dtype], tokens_of=valid
         )
         if words is None:
-            text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+            text = model_card(
+                weights.config,
+                fingerprint,
+                name or output.resolve().name,
+                license=license,
+                tokens_of=valid,
+            )
         else:
-            text = renewed(words, weights.config, fingerprint)
+            text = renewed(words, weights.config, fingerprint, valid)
         with replacing(card) as file:
             file.write(text.encode(errors="surrogateescape"))
     return fingerprint
