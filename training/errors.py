@@ -1,8 +1,9 @@
-"""Every error that training raises on purpose, as two branches of the library's tree.
+"""Every error that training raises on purpose, as branches of the library's tree.
 
 ::
 
     CViViTError                     (in `cvivit.errors`, which has the other branches)
+    ├── CodecError                  a tokenizer or codec that `evaluate` was given cannot be compared
     ├── DataError                   training data cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
     │   ├── ShardError              a shard cannot be opened, or it is cut short
@@ -27,6 +28,12 @@ from functools import partial
 from typing import Any
 
 from cvivit.errors import CViViTError
+
+
+class CodecError(CViViTError):
+    """A tokenizer or codec that `evaluate` was given cannot be compared."""
+
+    code = "invalid_codec"
 
 
 class DataError(CViViTError):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 from cvivit.files import SIBLING_PREFIX
 from training.errors import OutputMismatchError
-from training.evaluate.report import is_report
+from training.evaluate.report.contents import is_report
 from training.folders import lock_folder, typed_write_errors
 
 FILES = (
@@ -18,7 +18,9 @@ FILES = (
     "report.md",
     "clips.csv",
     "codebook.png",
+    "frames.png",
     "rate.png",
+    "rates.csv",
     "contact_sheet.png",
     "comparison.gif",
     "comparison.webp",
