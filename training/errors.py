@@ -1,7 +1,5 @@
 """Every error that training raises on purpose, as two branches of the library's tree.
 
-::
-
     CViViTError                     (in `cvivit.errors`, which has the other branches)
     ├── DataError                   training data cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
