@@ -24,11 +24,16 @@
     │   ├── TokenFieldError         `frames`, `fps` or another field is out of range
     │   ├── TooManyTokensError      there are more tokens than allowed (`limit`, `actual`)
     │   └── ModelMismatchError      the tokens were made by other weights
+    ├── DataError                   a set of files cannot be made or read
+    │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
+    │   ├── ShardError              a shard cannot be opened, or it is cut short
+    │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
+    │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process
 
-`training.errors` adds branches for training data and training runs.
+`training.errors` adds a branch for training runs, and the errors of training data to the branch of data.
 
 Messages are one line, written for the person who gave the input. They may name a key, a shape or a limit.
 The messages of video, token and device errors never contain a path or the text of another library's error,
@@ -201,6 +206,36 @@ class ModelMismatchError(TokensError):
     """The tokens were made by other weights than those that were asked to decode them."""
 
     code = "model_mismatch"
+
+
+class DataError(CViViTError):
+    """A set of files cannot be made or read. Its message may contain a path, unlike those of videos."""
+
+    code = "invalid_data"
+
+
+class NoDataError(DataError):
+    """A path or pattern matches nothing, or nothing usable."""
+
+    code = "no_data"
+
+
+class ShardError(DataError):
+    """A shard cannot be opened, or it is cut short."""
+
+    code = "invalid_shard"
+
+
+class OutputMismatchError(DataError):
+    """The output folder holds data of other inputs or settings."""
+
+    code = "output_mismatch"
+
+
+class DataWriteError(DataError):
+    """A shard or a report cannot be written. What was there before is unchanged."""
+
+    code = "data_write"
 
 
 class DeviceError(CViViTError):

@@ -15,6 +15,7 @@ from cvivit.errors import (
     WeightsUnavailableError,
 )
 from cvivit.files import replacing
+from cvivit.folders import typed_write_errors
 from cvivit.weights import LoadedWeights, encoder_fingerprint, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.fingerprint import decides_tokens
@@ -23,7 +24,6 @@ from cvivit.weights.load import read_config
 from cvivit.weights.source import DEMO
 from training.config.loading import preset_names
 from training.errors import CheckpointCorruptError, OutputMismatchError
-from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.run.saving.networks import FREE_FIELDS, fields_that_differ
 from training.run.saving.origin import ORIGINS, Origin, read_origins
@@ -92,9 +92,15 @@ def export(
             weights.config, weights.state_dict, output, dtype=DTYPES[dtype], tokens_of=valid
         )
         if words is None:
-            text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+            text = model_card(
+                weights.config,
+                fingerprint,
+                name or output.resolve().name,
+                license=license,
+                tokens_of=valid,
+            )
         else:
-            text = renewed(words, weights.config, fingerprint)
+            text = renewed(words, weights.config, fingerprint, valid)
         with replacing(card) as file:
             file.write(text.encode(errors="surrogateescape"))
     return fingerprint

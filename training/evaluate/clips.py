@@ -15,9 +15,9 @@ import numpy as np
 
 from cvivit.config import CViViTConfig
 from cvivit.errors import CViViTError
+from cvivit.shards.urls import PIPE, distinct, expand_shards, is_remote
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, SkippedSample, StreamSettings
-from training.data.urls import PIPE, distinct, expand_shards, is_remote
 from training.errors import NoDataError
 from training.prepare.inputs import Source, find_sources
 from training.prepare.packing import STILLS_PREFIX

@@ -9,9 +9,9 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from cvivit.files import SIBLING_PREFIX
+from cvivit.folders import lock_folder, typed_write_errors
 from training.errors import OutputMismatchError
 from training.evaluate.report import is_report
-from training.folders import lock_folder, typed_write_errors
 
 FILES = (
     "report.json",

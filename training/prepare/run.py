@@ -16,8 +16,8 @@ from pebble import ProcessExpired, ProcessPool
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cvivit.files import SIBLING_PREFIX
+from cvivit.folders import lock_folder, typed_write_errors
 from training.errors import NoDataError, OutputMismatchError
-from training.folders import lock_folder, typed_write_errors
 from training.prepare.cutting import cut_source
 from training.prepare.inputs import Source, find_sources
 from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from cvivit.folders import lock_folder
 from training.errors import OutputMismatchError
 from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.report import write_json
-from training.folders import lock_folder
 
 REPORT = {"weights": {}, "clips": 1, "psnr": 20.0, "codebook": {}}
 

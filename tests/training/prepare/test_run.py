@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from pebble import ProcessExpired
 
+from cvivit.shards.reading import STILL_SUFFIXES, RawSample, read_shard
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
-from training.data.shards import STILL_SUFFIXES, RawSample, read_shard
 from training.errors import DataWriteError, NoDataError, OutputMismatchError
 from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source

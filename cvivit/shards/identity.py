@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 
-from training.data.urls import PIPE, is_remote
+from cvivit.shards.urls import PIPE, is_remote
 
 SAMPLED_SHARDS: Final = 16
 """Shards whose contents are looked at, evenly spaced: each costs a request where they are far away."""

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from training.data.order import Reader, ShardPart, is_stills, order_of_block, parts_of_epoch
+from cvivit.shards.order import Reader, ShardPart, order_of_block, parts_of_epoch
 
 
 @pytest.mark.parametrize("shards", [1, 2, 5, 64])
@@ -38,14 +38,6 @@ def test_a_block_is_a_permutation_of_its_own() -> None:
     orders = [tuple(order_of_block(20, seed=0, epoch=0, reader=Reader(), block=block)) for block in range(4)]
     assert len(set(orders)) == 4
     assert all(sorted(order) == list(range(20)) for order in orders)
-
-
-@pytest.mark.parametrize("ratio", [0.0, 0.1, 1 / 3, 0.5, 1.0])
-def test_stills_are_spread_evenly(ratio: float) -> None:
-    kinds = [is_stills(batch, ratio) for batch in range(300)]
-    assert abs(sum(kinds) - 300 * ratio) <= 1
-    for start in range(0, 270, 30):
-        assert abs(sum(kinds[start : start + 30]) - 30 * ratio) <= 1
 
 
 def test_a_reader_is_one_of_its_number() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.errors import DataWriteError, OutputMismatchError
+from cvivit.errors import DataWriteError, OutputMismatchError
 
 LOCK_NAME = ".lock"
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)

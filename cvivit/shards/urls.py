@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import braceexpand
 
-from training.errors import DataError, NoDataError
+from cvivit.errors import DataError, NoDataError
 
 PIPE = "pipe:"
 """Prefix of a shell command whose output is a shard."""
@@ -44,12 +44,9 @@ def distinct(shards: Iterable[str]) -> list[str]:
     return list(once.values())
 
 
-def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
-    """Raise DataError if a shard is used both for training and for validation."""
-    identities = {_identity(shard) for shard in train}
-    both = [shard for shard in validation if _identity(shard) in identities]
-    if both:
-        raise DataError(f"{len(both)} shards are in both training and validation, such as {both[0]}")
+def identity_of(shard: str) -> str:
+    """Return a name that is the same for all names of one shard. The links of a path are resolved."""
+    return shard if _is_no_path(shard) else str(Path(shard).resolve())
 
 
 def is_remote(shard: str) -> bool:
@@ -93,10 +90,6 @@ def _locate(name: str) -> list[str]:
 
 def _glob(name: str) -> list[str]:
     return sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
-
-
-def _identity(shard: str) -> str:
-    return shard if _is_no_path(shard) else str(Path(shard).resolve())
 
 
 def _is_no_path(shard: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.server.cgroup import _groups, _own_path
+from cvivit.cgroup import _groups, _own_path
 
 _numbers = itertools.count()
 

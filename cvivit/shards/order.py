@@ -43,12 +43,3 @@ def parts_of_epoch(shards: int, *, seed: int, epoch: int, reader: Reader) -> lis
 def order_of_block(size: int, *, seed: int, epoch: int, reader: Reader, block: int) -> np.ndarray:
     """Return the order in which a full shuffle buffer is emptied. `block` counts how often it was full."""
     return np.random.default_rng([seed, epoch, reader.index, block]).permutation(size)
-
-
-def is_stills(batch: int, ratio: float) -> bool:
-    """Return whether batch number `batch` of every rank consists of stills.
-
-    Stills are spread evenly. The answer depends on the number alone, so all ranks have stills in the same
-    step. Otherwise ranks would have gradients for different parameters, which cannot be averaged.
-    """
-    return int((batch + 1) * ratio) > int(batch * ratio)

@@ -4,24 +4,23 @@ import gzip
 import threading
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from training.data.shards import HTTP_WAITS_SECONDS, STILL_SUFFIXES, _open, read_shard
-from training.errors import ShardError
-
-Write = Callable[..., Path]
+from cvivit.errors import ShardError
+from cvivit.shards.reading import HTTP_WAITS_SECONDS, STILL_SUFFIXES, _open, read_shard
+from tests.shard_files import write_tar
 
 SAMPLES = {f"s{n}.mp4.mp4": bytes([n]) * (700 + n) for n in range(6)}
 BLOCKS_OF_ONE = 512 + 1024  # its header, and its content rounded up
 
 
 @pytest.fixture
-def shard(write_shard: Write) -> Path:
-    return write_shard("a.tar", SAMPLES)
+def shard(tmp_path: Path) -> Path:
+    return write_tar(tmp_path / "a.tar", SAMPLES)
 
 
 def keys(shard: str | Path, start: int = 0) -> list[str]:
@@ -36,7 +35,7 @@ def test_samples_have_key_suffix_and_bytes(shard: Path) -> None:
     assert samples[0].name == f"{shard}#s0"
 
 
-def test_other_files_of_a_sample_are_passed_over(write_shard: Write) -> None:
+def test_other_files_of_a_sample_are_passed_over(tmp_path: Path) -> None:
     files = {
         "a.json": b"{}",
         "a.mp4": b"1",
@@ -45,7 +44,7 @@ def test_other_files_of_a_sample_are_passed_over(write_shard: Write) -> None:
         "c.0.MP4": b"3",
         "d.png": b"4",
     }
-    mixed = write_shard("m.tar", files)
+    mixed = write_tar(tmp_path / "m.tar", files)
     assert [(s.key, s.suffix) for s in read_shard(str(mixed))] == [("a", "mp4"), ("c", "0.mp4")]
     assert [s.key for s in read_shard(str(mixed), suffixes=STILL_SUFFIXES)] == ["d"]
 
@@ -168,7 +167,7 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
             raise away.pop()
         return opened(shard)
 
-    monkeypatch.setattr("training.data.shards._open", open_or_fail)
+    monkeypatch.setattr("cvivit.shards.reading._open", open_or_fail)
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert keys(url) == keys(shard)
     assert not away

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.urls import expand_shards, refuse_overlap
-from training.errors import DataError, NoDataError
+from cvivit.errors import DataError, NoDataError
+from cvivit.shards.urls import expand_shards, identity_of
 
 
 @pytest.fixture
@@ -79,8 +79,10 @@ def test_other_schemes_are_an_error() -> None:
         expand_shards(["s3://bucket/s.tar"])
 
 
-def test_a_shard_may_not_be_trained_on_and_held_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_one_shard_have_one_identity(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    refuse_overlap(["b-000000.tar"], ["b-000001.tar"])
-    with pytest.raises(DataError, match="1 shards are in both training and validation"):
-        refuse_overlap(["b-000000.tar"], [str(folder / "b-000000.tar")])
+    Path("link.tar").symlink_to("b-000000.tar")
+    names = "b-000000.tar", str(folder / "b-000000.tar"), "link.tar"
+    assert len({identity_of(name) for name in names}) == 1
+    assert identity_of("b-000001.tar") != identity_of("b-000000.tar")
+    assert identity_of("pipe:cat a.tar") == "pipe:cat a.tar"

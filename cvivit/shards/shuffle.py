@@ -20,12 +20,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from training.data.bad import BadSamples
-from training.data.order import Reader, ShardPart, order_of_block, parts_of_epoch
-from training.data.shards import RawSample, read_shard
-from training.errors import ShardError
+from cvivit.errors import CViViTError, ShardError
+from cvivit.shards.order import Reader, ShardPart, order_of_block, parts_of_epoch
+from cvivit.shards.reading import RawSample, read_shard
+
+
+class BadShards(Protocol):
+    """Counts what cannot be used, and decides when it is too much."""
+
+    def add(self, error: CViViTError, source: str) -> None:
+        """Count a shard that cannot be read, or raise an error if it is one too many."""
+
+    def next_epoch(self) -> None:
+        """Note that an epoch ended."""
+
+    def refuse_empty_epoch(self) -> None:
+        """Raise an error if nothing of the epoch could be used."""
+
+
+Bad = TypeVar("Bad", bound=BadShards)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +63,7 @@ class _ReadSample:
     next_offset: int
 
 
-class ShuffledSamples:
+class ShuffledSamples(Generic[Bad]):
     """The samples of one reader. `position` is that of the next sample.
 
     Args:
@@ -70,7 +85,7 @@ class ShuffledSamples:
         seed: int,
         buffer: int,
         reader: Reader,
-        bad: BadSamples,
+        bad: Bad,
         start: dict[str, Any] | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -92,7 +107,7 @@ class ShuffledSamples:
         """Yield samples without end, epoch after epoch.
 
         Raises:
-            TooManyBadSamplesError: too many shards cannot be read, or an epoch had no usable sample.
+            CViViTError: too many shards cannot be read, or an epoch had no usable sample, as `bad` decides.
         """
         while True:
             yield from self.epoch()

@@ -13,8 +13,8 @@ from typing import IO, BinaryIO, cast
 
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from training.data.urls import PIPE, is_remote
-from training.errors import ShardError
+from cvivit.errors import ShardError
+from cvivit.shards.urls import PIPE, is_remote
 
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "avi", "mov")
 STILL_SUFFIXES = ("png", "jpg", "jpeg", "webp")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from service.server.cgroup import (
+from cvivit.cgroup import (
     cpu_quota,
     is_ended_as_a_whole,
     memory_limit,
     usable_cores,
     usable_memory,
 )
+from tests.cgroups import control_group, inside
 from tests.places import ROOT
-from tests.service.server.groups import control_group, inside
 
 V2_MOUNT = "30 23 0:26 {root} /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"
 V1_MOUNTS = (
@@ -106,7 +106,7 @@ def test_a_real_group() -> None:
     with control_group("memory") as memory, control_group("cpu") as cpu:
         memory.limit_memory(300 * 2**20)
         cpu.limit_cores(1)
-        code = "from service.server.cgroup import *; print(usable_memory(), cpu_quota(), usable_cores())"
+        code = "from cvivit.cgroup import *; print(usable_memory(), cpu_quota(), usable_cores())"
         done = subprocess.run(
             inside([sys.executable, "-c", code], memory, cpu),
             cwd=ROOT,
