@@ -27,7 +27,7 @@ from tests.documentation.documents import Block
 from tests.places import DATA, ROOT
 
 START_SECONDS = 120
-BLOCK_SECONDS = 280
+BLOCK_SECONDS = 270
 
 PRELUDE = r"""
 set -euo pipefail
