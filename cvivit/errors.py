@@ -1,7 +1,5 @@
 """Every error that the library raises on purpose, as one tree.
 
-::
-
     CViViTError
     ├── ConfigError                 a configuration describes no network
     ├── WeightsError                weights cannot be loaded
