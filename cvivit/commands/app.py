@@ -10,9 +10,12 @@ from cvivit.commands.checks.agreement import agreement
 from cvivit.commands.checks.bench import bench
 from cvivit.commands.checks.gpu_check import gpu_check
 from cvivit.commands.decode import decode
+from cvivit.commands.detokenize import detokenize
 from cvivit.commands.encode import encode
 from cvivit.commands.info import info
 from cvivit.commands.reconstruct import reconstruct
+from cvivit.commands.tokenize import tokenize
+from cvivit.commands.tokens import tokens
 from cvivit.errors import CViViTError
 
 app = typer.Typer(
@@ -21,8 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-for command in (encode, decode, reconstruct, info, bench, agreement, gpu_check):
+for command in (encode, decode, reconstruct, tokenize, detokenize, info, bench, agreement, gpu_check):
     app.command()(command)
+app.add_typer(tokens, name="tokens")
 
 
 def main() -> None:
