@@ -6,11 +6,11 @@ import sys
 
 import typer
 
-from cvivit.commands.agreement import agreement
-from cvivit.commands.bench import bench
+from cvivit.commands.checks.agreement import agreement
+from cvivit.commands.checks.bench import bench
+from cvivit.commands.checks.gpu_check import gpu_check
 from cvivit.commands.decode import decode
 from cvivit.commands.encode import encode
-from cvivit.commands.gpu_check import gpu_check
 from cvivit.commands.info import info
 from cvivit.commands.reconstruct import reconstruct
 from cvivit.errors import CViViTError

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from cvivit.shards.urls import expand_shards, identity_of
 from training.config.schema import TrainingConfig
 from training.data.loader import ClipEpoch, ClipLoader
 from training.data.stream import StreamSettings
-from training.data.urls import expand_shards, refuse_overlap
+from training.errors import DataError
 
 
 def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> ClipLoader:
@@ -61,6 +64,14 @@ def validation_stills(config: TrainingConfig, *, rank: int = 0, world_size: int 
     """
     stills = tuple(expand_shards(config.data.validation_stills))
     return _held_out(config, rank, world_size, stills=stills)
+
+
+def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
+    """Raise DataError if a shard is used both for training and for validation."""
+    identities = {identity_of(shard) for shard in train}
+    both = [shard for shard in validation if identity_of(shard) in identities]
+    if both:
+        raise DataError(f"{len(both)} shards are in both training and validation, such as {both[0]}")
 
 
 def _held_out(

@@ -13,12 +13,13 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from cvivit.errors import CViViTError
+from cvivit.shards.order import Reader
+from cvivit.shards.reading import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
+from cvivit.shards.shuffle import ShuffledSamples
 from training.data.augment import augment, centre, pick_window
 from training.data.bad import BadSamples, SkippedSample
 from training.data.decode import decode_clip, decode_still
-from training.data.order import Reader, is_stills
-from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
-from training.data.shuffle import ShuffledSamples
+from training.data.stills import is_stills
 from training.data.workers import ReadingStatus
 from training.errors import DataError, SampleError
 
@@ -202,7 +203,9 @@ class _BatchMaker:
             if batch:
                 yield _stack(batch)
 
-    def _usable(self, source: ShuffledSamples, samples: Iterator[RawSample]) -> Iterator[_NamedFrames]:
+    def _usable(
+        self, source: ShuffledSamples[BadSamples], samples: Iterator[RawSample]
+    ) -> Iterator[_NamedFrames]:
         for sample in samples:
             try:
                 frames = self._frames(sample, source.position.epoch)

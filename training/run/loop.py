@@ -10,10 +10,10 @@ import torch
 from accelerate import Accelerator
 
 from cvivit.errors import ConfigError
+from cvivit.folders import typed_write_errors
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig, ValidationConfig
 from training.errors import TrainingInterrupted
-from training.folders import typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from cvivit.errors import WeightsMismatchError
+from cvivit.folders import lock_folder
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config
 from training.errors import CheckpointWriteError, DataWriteError, OutputMismatchError
-from training.folders import lock_folder
 from training.run.batch import Batch
 from training.run.saving.checkpoint import CheckpointStore
 from training.run.tracking.step_log import read_log

@@ -18,7 +18,7 @@ import pytest
 
 from cvivit.video import encode_video
 from tests.places import ROOT
-from tests.training.data.shard_files import write_tar
+from tests.shard_files import write_tar
 from tests.training.tiny_run import TINY
 from training.run.feeding import NOTICE_SECONDS, Feeder, StoppedWaiting
 from training.run.interruption import REQUEUE_EXIT_CODE
