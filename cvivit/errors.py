@@ -1,7 +1,5 @@
 """Every error that the library raises on purpose, as one tree.
 
-::
-
     CViViTError
     ├── ConfigError                 a configuration describes no network
     ├── WeightsError                weights cannot be loaded
@@ -37,6 +35,7 @@
     │   ├── ShardError              a shard cannot be opened, or it is cut short
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
+    ├── ReaderError                 the processes that read videos cannot be started
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process
@@ -280,6 +279,12 @@ class DataWriteError(DataError):
     """A shard or a report cannot be written. What was there before is unchanged."""
 
     code = "data_write"
+
+
+class ReaderError(CViViTError):
+    """The processes that read videos cannot be started."""
+
+    code = "reader_error"
 
 
 class DeviceError(CViViTError):
