@@ -8,8 +8,8 @@ import pytest
 
 from cvivit.folders import lock_folder
 from training.errors import OutputMismatchError
-from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
-from training.evaluate.report import write_json
+from training.evaluate.report.contents import write_json
+from training.evaluate.report.folder import FILES, holding, refuse_foreign, replacing_report
 
 REPORT = {"weights": {}, "clips": 1, "psnr": 20.0, "codebook": {}}
 

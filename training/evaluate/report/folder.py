@@ -11,14 +11,16 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from cvivit.files import SIBLING_PREFIX
 from cvivit.folders import lock_folder, typed_write_errors
 from training.errors import OutputMismatchError
-from training.evaluate.report import is_report
+from training.evaluate.report.contents import is_report
 
 FILES = (
     "report.json",
     "report.md",
     "clips.csv",
     "codebook.png",
+    "frames.png",
     "rate.png",
+    "rates.csv",
     "contact_sheet.png",
     "comparison.gif",
     "comparison.webp",

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from tests.training.evaluate.moving_clips import moving
-from training.evaluate.pictures import comparison, contact_sheet
+from training.evaluate.report.pictures import comparison, contact_sheet
 
 
 def test_pictures_hold_every_clip(tmp_path: Path) -> None:

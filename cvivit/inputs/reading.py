@@ -1,0 +1,82 @@
+"""Read a file from anywhere: a small one as bytes, and a large one as a local copy."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from cvivit.errors import InputUnavailableError
+from cvivit.inputs.locations import is_url
+from cvivit.inputs.remote import DISK_FULL, open_filesystem, with_tries
+
+
+def read_whole(location: str, limit: int, *, text_only: bool = False) -> bytes:
+    """Return the first `limit` bytes of a file.
+
+    Args:
+        location: a path or a URL.
+        limit: the most bytes to read.
+        text_only: whether a page of HTML counts as no such file: many servers send one instead of an error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the system does not let us read the path.
+        InputUnavailableError: the server refuses it, or fails at each try.
+    """
+    if not is_url(location):
+        with open(location, "rb") as file:
+            return file.read(limit)
+    filesystem, path = open_filesystem(location)
+
+    def attempt() -> bytes:
+        info = filesystem.info(path)
+        if info.get("type") == "directory" or (text_only and info.get("mimetype") == "text/html"):
+            raise FileNotFoundError(location)
+        return filesystem.cat_file(path, start=0, end=limit)[:limit]
+
+    return with_tries(location, attempt)
+
+
+@contextmanager
+def local_copy(location: str) -> Iterator[str]:
+    """Yield a local path with the contents of a file, which holds inside the block and in this process.
+
+    A file behind a URL is downloaded as a whole, to a file without a name in the folder for temporary files.
+    Reading it in place would need fewer bytes at times, but any failure of the network would then look like
+    damage to a decoder; and a file without a name cannot be left behind by a process that is killed.
+
+    Raises:
+        FileNotFoundError: there is no such file behind the URL.
+        InputUnavailableError: the server refuses it or fails at each try, or the copy does not fit.
+    """
+    if not is_url(location):
+        yield location
+        return
+    with tempfile.TemporaryFile(prefix="cvivit-") as file:
+        _download(location, file)
+        yield f"/dev/fd/{file.fileno()}"
+
+
+def _download(location: str, file: BinaryIO) -> None:
+    filesystem, path = open_filesystem(location)
+
+    def attempt() -> None:
+        size = filesystem.info(path).get("size")
+        filesystem.get_file(path, f"/dev/fd/{file.fileno()}")
+        got = os.fstat(file.fileno()).st_size
+        if size is not None and got != size:
+            raise OSError(f"cut short after {got} of {size} bytes")
+
+    try:
+        with_tries(location, attempt)
+    except InputUnavailableError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            folder = tempfile.gettempdir()
+            raise InputUnavailableError(
+                f"{location}: its copy does not fit into {folder} (set TMPDIR)"
+            ) from cause
+        raise
