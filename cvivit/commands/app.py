@@ -16,6 +16,7 @@ from cvivit.commands.info import info
 from cvivit.commands.reconstruct import reconstruct
 from cvivit.commands.tokenize import tokenize
 from cvivit.commands.tokens import tokens
+from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError
 
 app = typer.Typer(
@@ -24,7 +25,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-for command in (encode, decode, reconstruct, tokenize, detokenize, info, bench, agreement, gpu_check):
+for command in (
+    encode,
+    decode,
+    reconstruct,
+    visualize,
+    tokenize,
+    detokenize,
+    info,
+    bench,
+    agreement,
+    gpu_check,
+):
     app.command()(command)
 app.add_typer(tokens, name="tokens")
 
