@@ -1,4 +1,4 @@
-"""A run that waits for its data: it says for what, and it can be stopped, saved and continued."""
+"""A run that waits for its data says what it waits for, and can be stopped, saved and continued."""
 
 from __future__ import annotations
 
