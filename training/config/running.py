@@ -60,7 +60,8 @@ class CheckpointConfig(Section):
     weights: str | None = None
     """Weights to start from instead of random ones: the folder of a run or of a checkpoint (whose averaged
     weights are taken), or anything that `from_pretrained` takes. Their clips may have another size, length or
-    rate. A checkpoint in the folder of this run comes before them."""
+    rate. Their codes are kept: k-means does not run. A checkpoint in the folder of this run comes before
+    them."""
 
 
 class TrackingConfig(Section):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
@@ -27,12 +28,33 @@ from training.run.saving.origin import Origin
 
 StateDict = dict[str, Tensor]
 
+EMA: Final = "ema"
+DISCRIMINATOR: Final = "discriminator"
 _ORIGINS = {
     "model": ("network", "model"),
-    "ema": ("averaged weights", "loop.ema_decay"),
-    "discriminator": ("discriminator", "losses.adversarial"),
+    EMA: ("averaged weights", "loop.ema_decay"),
+    DISCRIMINATOR: ("discriminator", "losses.adversarial"),
 }
 """What each file of a checkpoint holds, and the setting that leaves it out when it is 0."""
+
+
+def begun(before: TrainingConfig, now: TrainingConfig) -> set[str]:
+    """Return the names of what a run has in one stage and did not have in the stage before.
+
+    A discriminator is made for frames of one size, so that it begins anew where the size changes.
+    """
+    new = set()
+    if now.loop.ema_decay and not before.loop.ema_decay:
+        new.add(EMA)
+    if now.losses.adversarial and _discriminator_of(now) != _discriminator_of(before):
+        new.add(DISCRIMINATOR)
+    return new
+
+
+def _discriminator_of(config: TrainingConfig) -> tuple[object, ...]:
+    """Return what the shapes of a discriminator depend on."""
+    losses = config.losses
+    return bool(losses.adversarial), config.model.image_size, losses.discriminator_width
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
@@ -112,7 +134,7 @@ class Learner:
         self.discriminator_optimizer: AnyOptimizer | None = None
         if config.losses.adversarial:
             self._add_discriminator(device)
-        self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
+self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
         # Dropout draws from this state. Processes must draw differently, and a repeated run must draw the
         # same.
         torch.manual_seed(config.loop.seed + accelerator.process_index)
@@ -130,16 +152,16 @@ class Learner:
         """Return the modules that learn, without wrappers, by the names of their files in a checkpoint."""
         modules: dict[str, nn.Module] = {"model": self.model}
         if self.ema is not None:
-            modules["ema"] = self.ema.module
+            modules[EMA] = self.ema.module
         if self.discriminator is not None:
-            modules["discriminator"] = self.discriminator
+            modules[DISCRIMINATOR] = self.discriminator
         return modules
 
     def optimizers(self) -> dict[str, AnyOptimizer]:
         """Return the optimizers by name."""
         optimizers: dict[str, AnyOptimizer] = {"generator": self.optimizer}
         if self.discriminator_optimizer is not None:
-            optimizers["discriminator"] = self.discriminator_optimizer
+            optimizers[DISCRIMINATOR] = self.discriminator_optimizer
         return optimizers
 
     def extra_state(self) -> dict[str, Any]:
@@ -149,13 +171,23 @@ class Learner:
             "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
         }
 
-    def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
+    def load_state(
+        self, modules: dict[str, StateDict], extra: dict[str, Any], *, new: Collection[str] = ()
+    ) -> None:
         """Load the contents of a checkpoint.
+
+        Args:
+            modules: the state of each network by its name.
+            extra: what `extra_state` returned.
+            new: names of networks that begin now, with a stage of the run. Averaged weights begin at the
+                weights, and a discriminator stays as it was made.
 
         Raises:
             CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.
         """
         for name, module in self.modules().items():
+            if name in new:
+                continue
             if name not in modules:
                 what, setting = _ORIGINS[name]
                 raise CheckpointMismatchError(
@@ -167,8 +199,11 @@ class Learner:
                 summary = " ".join(str(error).split())[:200]
                 raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
         for name, optimizer in self.optimizers().items():
-            load_optimizer(optimizer, extra["optimizers"][name])
-        if self.ema is not None:
+            if name not in new:
+                load_optimizer(optimizer, extra["optimizers"][name])
+        if self.ema is not None and EMA in new:
+            self.ema.module.load_state_dict(self.model.state_dict())
+        elif self.ema is not None:
             self.ema.n_averaged.fill_(extra["ema_updates"])
 
     def _add_discriminator(self, device: torch.device) -> None:
