@@ -62,6 +62,9 @@ class CheckpointConfig(Section):
     weights are taken), or anything that `from_pretrained` takes. Their clips may have another size, length or
     rate. Their codes are kept: k-means does not run. A checkpoint in the folder of this run comes before
     them."""
+    grow_codebook: bool = False
+    """Whether these weights may have fewer codes than `model.codebook_size`. Their codes keep their numbers,
+    and the new ones are copies of the codes that are used most, moved a little."""
 
 
 class TrackingConfig(Section):
