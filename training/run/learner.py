@@ -21,7 +21,7 @@ from training.losses.generator import GeneratorLosses
 from training.run import distributed
 from training.run.autoencoder import Autoencoder, freeze_unused, trainable
 from training.run.optimization.codebook_update import CodebookTraining
-from training.run.optimization.ema import averaged
+from training.run.optimization.ema import AveragedWeights
 from training.run.optimization.freezing import QUANTIZER, freeze
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
 from training.run.saving.origin import Origin
@@ -134,7 +134,9 @@ class Learner:
         self.discriminator_optimizer: AnyOptimizer | None = None
         if config.losses.adversarial:
             self._add_discriminator(device)
-self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
+        self.ema: AveragedWeights[CViViT] | None = None
+        if config.loop.ema_decay:
+            self.ema = AveragedWeights(self.model, config.loop.ema_decay)
         # Dropout draws from this state. Processes must draw differently, and a repeated run must draw the
         # same.
         torch.manual_seed(config.loop.seed + accelerator.process_index)
@@ -142,11 +144,7 @@ self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay 
     @property
     def evaluated(self) -> CViViT:
         """The network to validate: the averaged one if there is one."""
-        if self.ema is None:
-            return self.model
-        model = self.ema.module
-        assert isinstance(model, CViViT)
-        return model
+        return self.model if self.ema is None else self.ema.module
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the modules that learn, without wrappers, by the names of their files in a checkpoint."""
@@ -168,7 +166,7 @@ self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay 
         """Return the states of the optimizers, and how often the averaged weights were updated."""
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
-            "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
+            "ema_updates": self.ema.updates if self.ema is not None else 0,
         }
 
     def load_state(
@@ -204,7 +202,7 @@ self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay 
         if self.ema is not None and EMA in new:
             self.ema.module.load_state_dict(self.model.state_dict())
         elif self.ema is not None:
-            self.ema.n_averaged.fill_(extra["ema_updates"])
+            self.ema.updates = extra["ema_updates"]
 
     def _add_discriminator(self, device: torch.device) -> None:
         config = self.config

@@ -204,8 +204,10 @@ class Stage:
 
     def _bad_samples(self) -> int:
         """Return how many samples all processes have skipped."""
-        own = torch.tensor(sum(self.source.bad_samples.values()), device=self.accelerator.device)
-        return int(distributed.sum_(own))
+        own = sum(self.source.bad_samples.values())
+        if not distributed.is_distributed():
+            return own  # without a wait for the device
+        return int(distributed.sum_(torch.tensor(own, device=self.accelerator.device)))
 
     def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
         """Return the frozen networks that validation needs. Those of the losses are used again."""
