@@ -13,7 +13,7 @@ from tests.places import ROOT
 
 FORBIDDEN = {
     "cvivit": {"service", "training", "fastapi", "starlette", "uvicorn", "pebble", "prometheus_client",
-               "structlog", "accelerate", "webdataset", "wandb", "tensorboard", "trackio"},
+               "structlog", "accelerate", "wandb", "tensorboard", "trackio"},
     "service": {"training", "accelerate", "webdataset"},
     "training": {"service", "fastapi", "starlette", "uvicorn"},
 }  # fmt: skip

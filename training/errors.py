@@ -1,9 +1,8 @@
-"""Every error that training raises on purpose, as two branches of the library's tree.
-
-::
+"""Every error that training raises on purpose, as branches of the library's tree.
 
     CViViTError                     (in `cvivit.errors`, which has the other branches)
-    ├── DataError                   training data cannot be made or read
+    ├── CodecError                  a tokenizer or codec that `evaluate` was given cannot be compared
+    ├── DataError                   a set of files cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
     │   ├── ShardError              a shard cannot be opened, or it is cut short
     │   ├── SampleError             a sample is not a clip or a still of the requested size
@@ -18,7 +17,8 @@
         │   └── CheckpointMismatchError   it was saved by another model, configuration or topology
         └── TrainingInterrupted     the run was asked to stop and was saved; start it again to continue
 
-Messages are one line, written for the person who started the command.
+Those that training shares with the library can be imported from here, too. Messages are one line, written for
+the person who started the command.
 """
 
 from __future__ import annotations
@@ -26,25 +26,18 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from cvivit.errors import CViViTError
+from cvivit.errors import CViViTError as CViViTError
+from cvivit.errors import DataError as DataError
+from cvivit.errors import DataWriteError as DataWriteError
+from cvivit.errors import NoDataError as NoDataError
+from cvivit.errors import OutputMismatchError as OutputMismatchError
+from cvivit.errors import ShardError as ShardError
 
 
-class DataError(CViViTError):
-    """Training data cannot be made or read."""
+class CodecError(CViViTError):
+    """A tokenizer or codec that `evaluate` was given cannot be compared."""
 
-    code = "invalid_data"
-
-
-class NoDataError(DataError):
-    """A path or pattern matches nothing, or nothing usable."""
-
-    code = "no_data"
-
-
-class ShardError(DataError):
-    """A shard cannot be opened, or it is cut short."""
-
-    code = "invalid_shard"
+    code = "invalid_codec"
 
 
 class SampleError(DataError):
@@ -57,18 +50,6 @@ class TooManyBadSamplesError(DataError):
     """More shards and samples are unusable than allowed. `limit` and `actual` count them."""
 
     code = "too_many_bad_samples"
-
-
-class OutputMismatchError(DataError):
-    """The output folder holds data of other inputs or settings."""
-
-    code = "output_mismatch"
-
-
-class DataWriteError(DataError):
-    """A shard or a report cannot be written. What was there before is unchanged."""
-
-    code = "data_write"
 
 
 class TrainingError(CViViTError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from cvivit.errors import (
     WeightsUnavailableError,
 )
 from cvivit.files import replacing
+from cvivit.folders import typed_write_errors
 from cvivit.weights import LoadedWeights, encoder_fingerprint, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
 from cvivit.weights.fingerprint import decides_tokens
@@ -23,7 +25,6 @@ from cvivit.weights.load import read_config
 from cvivit.weights.source import DEMO
 from training.config.loading import preset_names
 from training.errors import CheckpointCorruptError, OutputMismatchError
-from training.folders import typed_write_errors
 from training.run.saving.checkpoint import FOLDER, MANIFEST, NETWORK, CheckpointStore, find_fault
 from training.run.saving.networks import FREE_FIELDS, fields_that_differ
 from training.run.saving.origin import ORIGINS, Origin, read_origins
@@ -35,6 +36,15 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Which = Literal["best", "newest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenCheckpoint:
+    """The checkpoint that was taken from a run."""
+
+    folder: Path
+    reason: str
+    """Why it was taken, in words."""
 
 
 def export(
@@ -92,16 +102,28 @@ def export(
             weights.config, weights.state_dict, output, dtype=DTYPES[dtype], tokens_of=valid
         )
         if words is None:
-            text = model_card(weights.config, fingerprint, name or output.resolve().name, license=license)
+            text = model_card(
+                weights.config,
+                fingerprint,
+                name or output.resolve().name,
+                license=license,
+                tokens_of=valid,
+            )
         else:
-            text = renewed(words, weights.config, fingerprint)
+            text = renewed(words, weights.config, fingerprint, valid)
         with replacing(card) as file:
             file.write(text.encode(errors="surrogateescape"))
     return fingerprint
 
 
 def find_checkpoint(run: str | Path, which: Which = "best") -> Path | None:
-    """Return the folder of the checkpoint to take from a run, or None if `run` is not a run.
+    """Return the folder of the checkpoint to take from a run, as `choose_checkpoint` chooses it."""
+    chosen = choose_checkpoint(run, which)
+    return chosen.folder if chosen else None
+
+
+def choose_checkpoint(run: str | Path, which: Which = "best") -> ChosenCheckpoint | None:
+    """Return the checkpoint to take from a run, and why this one, or None if `run` is not a run.
 
     Raises:
         WeightsNotFoundError: the run has no checkpoint.
@@ -210,12 +232,14 @@ def _words(card: Path, name: str | None, license: str | None) -> str | None:  # 
     return text
 
 
-def _of_run(run: Path, which: Which) -> Path:
+def _of_run(run: Path, which: Which) -> ChosenCheckpoint:
     store = CheckpointStore(run, keep=1)
     best = store.best()
     if which == "best" and best is not None and store.path(best.step).is_dir():
-        return store.path(best.step)
+        reason = f"the best by validation, {best.metric} {best.value:.4g}"
+        return ChosenCheckpoint(folder=store.path(best.step), reason=reason)
     newest, _ = store.newest_sound()
     if newest is None:
         raise WeightsNotFoundError(f"{run} holds no checkpoint")
-    return store.path(newest)
+    reason = "the newest" if which == "newest" else "the newest, because no validation has chosen a best one"
+    return ChosenCheckpoint(folder=store.path(newest), reason=reason)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-
 from cvivit.commands.common import (
     DeviceOption,
     InputArgument,
@@ -18,13 +14,6 @@ from cvivit.commands.common import (
     load_tokenizer,
     report_written,
 )
-
-if TYPE_CHECKING:
-    from cvivit.tokenizer import VideoTokenizer
-    from cvivit.tokens.grid import TokenGrid
-
-LENGTH_BYTES = 8
-"""A safetensors file starts with the length of its header, in so many bytes."""
 
 
 def decode(
@@ -39,31 +28,15 @@ def decode(
 
     Only the indices are required, so a generator may save just the tokens that it sampled.
     """
+    from cvivit.tokens.any_form import load_tokens
     from cvivit.video import write_video
 
     container = container_of(output)
     check_paths(source, output)
     tokenizer = load_tokenizer(model, revision, device, precision)
-    grid = _read_tokens(source, tokenizer)
+    grid = load_tokens(
+        source, config=tokenizer.config, model=tokenizer.fingerprint, tokens_of=tokenizer.tokens_of
+    )
     write_video(tokenizer.decode_stream(grid), output, fps=grid.fps, container=container)
     height, width = tokenizer.config.clip_shape[1:3]
     report_written(output, f"{grid.frames} frames of {width}x{height} pixels at {grid.fps:g} fps")
-
-
-def _read_tokens(source: Path, tokenizer: VideoTokenizer) -> TokenGrid:
-    """Read tokens in either form. The first bytes tell which, since a pipe has no suffix."""
-    from cvivit.tokens.grid import TokenGrid
-
-    expected: dict[str, Any] = {
-        "config": tokenizer.config,
-        "model": tokenizer.fingerprint,
-        "tokens_of": tokenizer.tokens_of,
-    }
-    with source.open("rb") as opened:
-        file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
-        head = file.read(64)
-        file.seek(0)
-        # A token file's header is short, so most bytes of its length are zero. JSON has no zero bytes.
-        is_binary = b"\0" in head[:LENGTH_BYTES]
-        is_json = not is_binary and (head.lstrip()[:1] == b"{" or source.suffix.lower() == ".json")
-        return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from textwrap import dedent
 
 from cvivit.config import CViViTConfig
@@ -14,7 +15,14 @@ TAGS = ("video", "video-tokenizer", "vector-quantization", "c-vivit", "phenaki")
 _TABLE = re.compile(r"^\| \| \|\r?\n(?:\|.*\n)*?\| fingerprint \|.*(?:\n|\Z)", re.MULTILINE)
 
 
-def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, license: str | None = None) -> str:  # noqa: A002
+def model_card(
+    config: CViViTConfig,
+    fingerprint: str,
+    repository: str,
+    *,
+    license: str | None = None,  # noqa: A002 - the Hub's own name for it
+    tokens_of: Sequence[str] = (),
+) -> str:
     """Return the text of a README.md with the front matter that the Hub reads.
 
     Args:
@@ -22,6 +30,7 @@ def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, licen
         fingerprint: the fingerprint of the weights, which their tokens carry.
         repository: `owner/name`, which the example loads.
         license: the identifier of the weights' licence. None leaves the line out.
+        tokens_of: fingerprints of other weights whose tokens these weights decode.
     """
     front = ["---", LIBRARY, *([f"license: {license}"] if license else []), "tags:"]
     front += [f"- {tag}" for tag in TAGS] + ["---"]
@@ -53,19 +62,19 @@ def model_card(config: CViViTConfig, fingerprint: str, repository: str, *, licen
             A LayerNorm on the raw pixels of each patch removes their mean and their scale. So the tokens hold
             neither brightness nor contrast, and every flat grey video has the same tokens.
             """)
-    return "\n".join(front) + "\n" + head + _table(config, fingerprint) + body
+    return "\n".join(front) + "\n" + head + _table(config, fingerprint, tokens_of) + body
 
 
-def renewed(card: str, config: CViViTConfig, fingerprint: str) -> str:
+def renewed(card: str, config: CViViTConfig, fingerprint: str, tokens_of: Sequence[str] = ()) -> str:
     """Return a card whose table describes other weights. Everything else in it stays as it is."""
-    table = _table(config, fingerprint)
+    table = _table(config, fingerprint, tokens_of)
     return _TABLE.sub(lambda _: table, card, count=1)
 
 
-def _table(config: CViViTConfig, fingerprint: str) -> str:
+def _table(config: CViViTConfig, fingerprint: str, tokens_of: Sequence[str]) -> str:
     height, width = config.image_size
     latent, rows, columns = config.grid
-    return dedent(f"""\
+    table = dedent(f"""\
         | | |
         |---|---|
         | clip | {config.clip_frames} frames, {height}x{width}, {config.fps:g} fps |
@@ -74,5 +83,10 @@ def _table(config: CViViTConfig, fingerprint: str) -> str:
         | width, heads | {config.dim}, {config.heads} of {config.dim_head} |
         | layers on each side | {config.spatial_depth} spatial, {config.temporal_depth} temporal |
         | temporal attention | {"causal" if config.causal else "bidirectional"} |
-        | fingerprint | `{fingerprint}` |
         """)
+    others = [each for each in dict.fromkeys(tokens_of) if each != fingerprint]
+    if others:
+        table += f"| also decodes tokens of | {', '.join(f'`{each}`' for each in others)} |\n"
+    return (
+        table + f"| fingerprint | `{fingerprint}` |\n"
+    )  # the last row: `renewed` finds the table's end by it

@@ -36,6 +36,8 @@ class ServerInfo(BaseModel):
     version: str
     model: str
     """Fingerprint of the weights."""
+    tokens_of: tuple[str, ...] = ()
+    """Fingerprints of other weights whose tokens the server decodes too. Older servers do not tell them."""
     device: str
     precision: str
     image_size: tuple[int, int]

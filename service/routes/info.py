@@ -20,6 +20,9 @@ class Info(BaseModel):
 
     version: str = Field(description="Version of the service.")
     model: str = Field(description="Fingerprint of the weights. Tokens of other weights are refused.")
+    tokens_of: list[str] = Field(
+        description="Fingerprints of other weights with the same encoder, whose tokens are decoded too."
+    )
     device: str
     precision: str
     kernels: str | None = Field(
@@ -47,6 +50,7 @@ async def info(request: Request) -> Info:
     return Info(
         version=request.app.version,
         model=tokenizer.fingerprint,
+        tokens_of=list(tokenizer.tokens_of),
         device=str(tokenizer.runner.device),
         precision=str(tokenizer.runner.precision),
         kernels=None if kernels is None else kernels.name,

@@ -1,7 +1,7 @@
 """Derives the sizes that follow from the machine: threads, decoders and their memory.
 
 The settings win where they are set. The defaults follow from the cores and the memory that the process may
-use (`service.server.cgroup`), so that a container with one core and a gibibyte works without any settings.
+use (`cvivit.cgroup`), so that a container with one core and a gibibyte works without any settings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from service.server.cgroup import is_ended_as_a_whole, usable_cores, usable_memory
+from cvivit.cgroup import is_ended_as_a_whole, usable_cores, usable_memory
 from service.settings import Settings
 
 MEBIBYTE = 2**20

@@ -71,7 +71,7 @@ def test_a_route_with_get_says_that_it_has_head(client: TestClient, path: str) -
 
 def test_info_says_what_is_served(client: TestClient, tokenizer: VideoTokenizer) -> None:
     info = client.get("/info").json()
-    assert info["model"] == tokenizer.fingerprint
+    assert (info["model"], info["tokens_of"]) == (tokenizer.fingerprint, [])
     assert (info["grid"], info["clip_frames"], info["fps"]) == ([3, 4, 4], 5, 8)
     assert info["codebook_size"] == 64
     sizes = Sizes.of(Settings())

@@ -10,11 +10,11 @@ from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
 
 from cvivit.errors import UnsupportedMediaError, VideoError
+from cvivit.shards.reading import RawSample
 from cvivit.video import ClipFormat, VideoLimits
 from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.pictures.framing import Framer, display_size_of
 from cvivit.video.pictures.stills import rgb_of
-from training.data.shards import RawSample
 from training.errors import SampleError
 
 MAX_FRAMES = 1024

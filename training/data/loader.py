@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from cvivit.shards.identity import UNKNOWN, digest_contents, digest_names
 from training.data.bad import SkippedSample
-from training.data.identity import UNKNOWN, digest_contents, digest_names
 from training.data.stream import ClipStream, StreamSettings, WorkerMessage
 from training.data.workers import ReadingStatus, forkserver_context, outlive_signals
 from training.errors import CheckpointMismatchError, DataError

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvivit.shards.cache import ShardCache
+from cvivit.shards.urls import expand_shards, identity_of
+from training.config.data import DataConfig
 from training.config.schema import TrainingConfig
 from training.data.loader import ClipEpoch, ClipLoader
 from training.data.stream import StreamSettings
-from training.data.urls import expand_shards, refuse_overlap
+from training.errors import DataError
 
 
 def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> ClipLoader:
@@ -35,6 +41,7 @@ def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1
             flip=data.flip,
             crop_scale=data.crop_scale,
             max_bad_samples=data.max_bad_samples,
+            cache=_cache(data),
         ),
         rank=rank,
         world_size=world_size,
@@ -63,6 +70,20 @@ def validation_stills(config: TrainingConfig, *, rank: int = 0, world_size: int 
     return _held_out(config, rank, world_size, stills=stills)
 
 
+def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
+    """Raise DataError if a shard is used both for training and for validation."""
+    identities = {identity_of(shard) for shard in train}
+    both = [shard for shard in validation if identity_of(shard) in identities]
+    if both:
+        raise DataError(f"{len(both)} shards are in both training and validation, such as {both[0]}")
+
+
+def _cache(data: DataConfig) -> ShardCache | None:
+    if not data.cache:
+        return None
+    return ShardCache(folder=Path(data.cache).expanduser(), max_bytes=int(data.cache_gigabytes * 1e9))
+
+
 def _held_out(
     config: TrainingConfig,
     rank: int,
@@ -80,6 +101,7 @@ def _held_out(
             image_size=config.model.image_size,
             fps=config.model.fps if config.data.check_fps else None,
             max_bad_samples=config.data.max_bad_samples,
+            cache=_cache(config.data),
         ),
         rank=rank,
         world_size=world_size,

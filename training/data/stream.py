@@ -13,12 +13,14 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from cvivit.errors import CViViTError
+from cvivit.shards.cache import ShardCache
+from cvivit.shards.order import Reader
+from cvivit.shards.reading import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
+from cvivit.shards.shuffle import ShuffledSamples
 from training.data.augment import augment, centre, pick_window
 from training.data.bad import BadSamples, SkippedSample
 from training.data.decode import decode_clip, decode_still
-from training.data.order import Reader, is_stills
-from training.data.shards import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
-from training.data.shuffle import ShuffledSamples
+from training.data.stills import is_stills
 from training.data.workers import ReadingStatus
 from training.errors import DataError, SampleError
 
@@ -45,6 +47,8 @@ class StreamSettings:
     augmented: bool = True
     """Whether windows, crops and flips are random. If not, the first window and the centre are taken."""
     max_bad_samples: int = 0
+    cache: ShardCache | None = None
+    """Where shards behind URLs are kept, which changes no batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +159,7 @@ class _BatchMaker:
                 bad=BadSamples(ceiling=settings.max_bad_samples, counts=self._bad, state=ceilings.get(name)),
                 start=state.get(name),
                 report=report,
+                cache=settings.cache,
             )
             for name, shards, suffixes in (
                 ("clips", settings.clips, VIDEO_SUFFIXES),
@@ -202,7 +207,9 @@ class _BatchMaker:
             if batch:
                 yield _stack(batch)
 
-    def _usable(self, source: ShuffledSamples, samples: Iterator[RawSample]) -> Iterator[_NamedFrames]:
+    def _usable(
+        self, source: ShuffledSamples[BadSamples], samples: Iterator[RawSample]
+    ) -> Iterator[_NamedFrames]:
         for sample in samples:
             try:
                 frames = self._frames(sample, source.position.epoch)

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cvivit.errors import CViViTError
-from training.folders import lock_folder, typed_write_errors
+from cvivit.folders import lock_folder, typed_write_errors
 from training.run.feeding import THREAD_NAME
 
 T = TypeVar("T")

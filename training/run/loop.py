@@ -14,9 +14,9 @@ import torch
 from accelerate import Accelerator
 
 from cvivit.errors import ConfigError
+from cvivit.folders import typed_write_errors
 from training.config.loading import save_config
 from training.config.schema import TrainingConfig
-from training.folders import typed_write_errors
 from training.run import distributed
 from training.run.interruption import Interruption
 from training.run.learner import make_accelerator

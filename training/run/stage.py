@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
+from cvivit.folders import typed_write_errors
 from training.config.schema import TrainingConfig, ValidationConfig
 from training.errors import TrainingInterrupted
-from training.folders import typed_write_errors
 from training.losses.frozen import load_i3d, load_lpips
 from training.losses.generator import GeneratorLosses
 from training.losses.i3d import I3D

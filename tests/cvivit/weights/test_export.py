@@ -1,4 +1,4 @@
-"""What is written: complete, the same for the same model, and whole or not at all."""
+"""Exports are complete, equal for equal models, and appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsCorruptError, WeightsMismatchError
 from cvivit.network import CViViT
 from cvivit.weights import fingerprint, load_weights, save_pretrained, write_weights
-from cvivit.weights.card import model_card
+from cvivit.weights.card import model_card, renewed
 
 
 def load_model(folder: Path) -> CViViT:
@@ -146,3 +146,14 @@ def test_the_card_tells_what_the_weights_are(preset: Callable[..., CViViTConfig]
     assert "6 x 16 x 16" in card
     assert ("brightness" in card) == (config.patch_norm == "layernorm")
     assert "license" not in model_card(config, "5f" * 32, "owner/name")
+
+
+def test_the_card_tells_whose_tokens_are_decoded_too() -> None:
+    config = CViViTConfig.demo()
+    older, own = "a" * 64, "b" * 64
+    card = model_card(config, own, "owner/name", tokens_of=[older, older, own])
+    assert f"| also decodes tokens of | `{older}` |\n| fingerprint | `{own}` |\n" in card
+    plain = renewed(card, config, own)
+    assert "tokens of |" not in plain
+    assert plain == model_card(config, own, "owner/name")
+    assert renewed(plain, config, own, [older]) == card

@@ -109,6 +109,7 @@ def test_tokens_of_weights_with_the_same_encoder_are_decoded(
     assert served.fingerprint != grid.model
     foreign = dataclasses.replace(grid, model="f" * 64)
     with TestClient(create_app(Settings(), tokenizers=[served])) as client:
+        assert client.get("/info").json()["tokens_of"] == [tokenizer.fingerprint]
         for headers, older, other in (
             (JSON, grid.to_json(), foreign.to_json()),
             (BINARY, grid.to_bytes(), foreign.to_bytes()),

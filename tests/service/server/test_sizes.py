@@ -27,8 +27,8 @@ from service.server.sizes import (
     Sizes,
 )
 from service.settings import Settings
+from tests.cgroups import ControlGroup, control_group, inside
 from tests.places import ROOT
-from tests.service.server.groups import ControlGroup, control_group, inside
 
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30

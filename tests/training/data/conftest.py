@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.shard_files import write_tar
 
 FRAMES, SIZE = 5, 16
 
@@ -62,12 +63,7 @@ def write_shard(tmp_path: Path) -> WriteShard:
     def write(name: str, files: dict[str, bytes]) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(path, "w") as tar:
-            for member, data in files.items():
-                info = tarfile.TarInfo(member)
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-        return path
+        return write_tar(path, files)
 
     return write
 

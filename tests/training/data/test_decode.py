@@ -1,4 +1,4 @@
-"""What is decoded of a sample's bytes, which may come from anybody's shard."""
+"""Decoding the bytes of a sample. They may come from a shard that a stranger made."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cvivit.shards.reading import RawSample
 from cvivit.video import VideoLimits, encode_video
 from training.data import decode
 from training.data.decode import decode_clip
-from training.data.shards import RawSample
 from training.errors import SampleError
 
 

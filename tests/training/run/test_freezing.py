@@ -184,6 +184,9 @@ def test_tokens_of_the_older_weights_stay_valid(
         for folder in (weights, tmp_path / "out")
     )
     assert json.loads((tmp_path / "out" / "config.json").read_text())["tokens_of"] == [older.fingerprint]
+    assert (
+        f"| also decodes tokens of | `{older.fingerprint}` |" in (tmp_path / "out" / "README.md").read_text()
+    )
     assert tuned.fingerprint != older.fingerprint
     clips = np.stack([Noise(config).clip(1000 + number).numpy() for number in range(4)])
     tokens = older.encode_clips(clips)

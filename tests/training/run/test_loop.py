@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from cvivit.errors import WeightsMismatchError
+from cvivit.folders import lock_folder
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config
 from training.errors import CheckpointWriteError, DataWriteError, OutputMismatchError
-from training.folders import lock_folder
 from training.run.batch import Batch
 from training.run.saving.checkpoint import CheckpointStore
 from training.run.tracking.step_log import read_log
@@ -25,7 +25,7 @@ from training.run.tracking.step_log import read_log
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow past `size` bytes: what a full disk looks like."""
+    """Let no file of this process grow past `size` bytes, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

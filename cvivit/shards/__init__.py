@@ -1,0 +1,1 @@
+"""Webdataset shards: names and URLs, and reading in a shuffled order that can be resumed exactly."""
