@@ -54,7 +54,29 @@ SecondsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 InputArgument = Annotated[Path, typer.Argument(help="The file to read, or a pipe such as /dev/stdin.")]
-OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suffix says in which form.")]
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...", help="Files, folders, globs, and lists or tables of them; - alone is stdin."
+    ),
+]
+OutputArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="The file to write; its suffix says in which form. - is stdout. For several inputs, a folder.",
+    ),
+]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--readers", min=1, help="How many processes read videos.", show_default="one for each core"
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace outputs of another source, model or settings.")
+]
+SummaryOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")]
 
 VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 
