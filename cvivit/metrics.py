@@ -11,6 +11,17 @@ two ways to summarise a set of clips:
 SSIM is that of Wang et al. 2004 as torchmetrics computes it by default (a Gaussian window of 11 pixels with a
 sigma of 1.5, and the mean over channels), averaged over frames. torchmetrics comes with the extras `service`
 and `training`, and only the functions with SSIM in their name need it.
+
+Flicker is how much the error changes from one frame to the next: the mean over pixels and channels of
+``|(r[t+1] - x[t+1]) - (r[t] - x[t])|`` for originals x and reconstructions r, in grey levels. It equals the
+error of the temporal difference, ``|(r[t+1] - r[t]) - (x[t+1] - x[t])|``. This is dtSSD (Erofeev et al.,
+"Perceptually Motivated Benchmark for Video Matting", BMVC 2015) with absolute in place of squared values.
+Nothing is warped along the motion, so an error that moves with an object counts as well. A wrong but steady
+picture has none.
+
+The brightness shift is the signed mean of the luma of the reconstruction minus that of the original, in grey
+levels, with luma ``0.299 R + 0.587 G + 0.114 B`` (ITU-R BT.601). Reconstructions that are too bright have a
+positive one.
 """
 
 from __future__ import annotations
@@ -30,10 +41,38 @@ PEAK: Final = 255.0
 """The largest value of a uint8 pixel."""
 
 
+LUMA_BT601: Final = (0.299, 0.587, 0.114)
+"""The shares of red, green and blue in luma, by ITU-R BT.601."""
+
+
+def mse_by_frame(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the mean squared error `b t` of uint8 clips `b t h w c`, in squared grey levels, as float64."""
+    return reduce(_errors(video, reconstruction).square().to(torch.float64), "b t h w c -> b t", "mean")
+
+
 def mse_by_clip(video: Tensor, reconstruction: Tensor) -> Tensor:
     """Return the mean squared error `b` of uint8 clips `b t h w c`, in squared grey levels, as float64."""
-    difference = video.to(torch.int32) - reconstruction.to(torch.int32)
-    return reduce(difference.square().to(torch.float64), "b t h w c -> b", "mean")
+    return reduce(mse_by_frame(video, reconstruction), "b t -> b", "mean")
+
+
+def error_change_by_transition(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the flicker between successive frames, `b t-1`, of uint8 clips `b t h w c`, as float64.
+
+    It is the mean absolute change of the error, in grey levels. A clip of one frame has no transition.
+    """
+    changes = _errors(video, reconstruction).diff(dim=1).abs()
+    return reduce(changes.to(torch.float64), "b t h w c -> b t", "mean")
+
+
+def luma_shift_by_frame(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the brightness shift `b t` of uint8 clips `b t h w c`: mean signed luma error, as float64."""
+    channels = reduce(_errors(video, reconstruction).to(torch.float64), "b t h w c -> b t c", "mean")
+    return channels @ channels.new_tensor(LUMA_BT601)
+
+
+def _errors(video: Tensor, reconstruction: Tensor) -> Tensor:
+    """Return the signed errors of uint8 clips as integers."""
+    return reconstruction.to(torch.int32) - video.to(torch.int32)
 
 
 def psnr_capped(mse: Tensor) -> Tensor:
@@ -143,6 +182,21 @@ def entropy_bits(counts: np.ndarray) -> float:
 def perplexity(counts: np.ndarray) -> float:
     """Return how many equally frequent codes would have the same entropy: 1 where nothing was counted."""
     return float(2 ** entropy_bits(counts))
+
+
+def adaptive_code_bits(counts: np.ndarray) -> float:
+    """Return the bits of all counted symbols under an adaptive arithmetic code that starts knowing nothing.
+
+    The code gives each symbol the probability ``(seen + 1/2) / (all seen + codes / 2)``, from the counts
+    before it (Krichevsky and Trofimov 1981), so that a decoder can follow without a table. The sum does not
+    depend on the order. Unlike `entropy_bits`, it includes the cost of learning the frequencies, and can
+    be more than log2(codes) a symbol where few symbols were seen.
+    """
+    seen = counts[counts > 0]
+    total, prior = float(counts.sum()), 0.5
+    learning = math.lgamma(total + prior * len(counts)) - math.lgamma(prior * len(counts))
+    known = sum(math.lgamma(float(count) + prior) - math.lgamma(prior) for count in seen)
+    return (learning - known) / math.log(2)
 
 
 def frechet_distance(left: np.ndarray, right: np.ndarray) -> float:

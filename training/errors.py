@@ -1,8 +1,7 @@
-"""Every error that training raises on purpose, as two branches of the library's tree.
-
-::
+"""Every error that training raises on purpose, as branches of the library's tree.
 
     CViViTError                     (in `cvivit.errors`, which has the other branches)
+    ├── CodecError                  a tokenizer or codec that `evaluate` was given cannot be compared
     ├── DataError                   a set of files cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
     │   ├── ShardError              a shard cannot be opened, or it is cut short
@@ -33,6 +32,12 @@ from cvivit.errors import DataWriteError as DataWriteError
 from cvivit.errors import NoDataError as NoDataError
 from cvivit.errors import OutputMismatchError as OutputMismatchError
 from cvivit.errors import ShardError as ShardError
+
+
+class CodecError(CViViTError):
+    """A tokenizer or codec that `evaluate` was given cannot be compared."""
+
+    code = "invalid_codec"
 
 
 class SampleError(DataError):

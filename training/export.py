@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,15 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 Dtype = Literal["float32", "float16", "bfloat16"]
 Which = Literal["best", "newest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenCheckpoint:
+    """The checkpoint that was taken from a run."""
+
+    folder: Path
+    reason: str
+    """Why it was taken, in words."""
 
 
 def export(
@@ -107,7 +117,13 @@ def export(
 
 
 def find_checkpoint(run: str | Path, which: Which = "best") -> Path | None:
-    """Return the folder of the checkpoint to take from a run, or None if `run` is not a run.
+    """Return the folder of the checkpoint to take from a run, as `choose_checkpoint` chooses it."""
+    chosen = choose_checkpoint(run, which)
+    return chosen.folder if chosen else None
+
+
+def choose_checkpoint(run: str | Path, which: Which = "best") -> ChosenCheckpoint | None:
+    """Return the checkpoint to take from a run, and why this one, or None if `run` is not a run.
 
     Raises:
         WeightsNotFoundError: the run has no checkpoint.
@@ -216,12 +232,14 @@ def _words(card: Path, name: str | None, license: str | None) -> str | None:  # 
     return text
 
 
-def _of_run(run: Path, which: Which) -> Path:
+def _of_run(run: Path, which: Which) -> ChosenCheckpoint:
     store = CheckpointStore(run, keep=1)
     best = store.best()
     if which == "best" and best is not None and store.path(best.step).is_dir():
-        return store.path(best.step)
+        reason = f"the best by validation, {best.metric} {best.value:.4g}"
+        return ChosenCheckpoint(folder=store.path(best.step), reason=reason)
     newest, _ = store.newest_sound()
     if newest is None:
         raise WeightsNotFoundError(f"{run} holds no checkpoint")
-    return store.path(newest)
+    reason = "the newest" if which == "newest" else "the newest, because no validation has chosen a best one"
+    return ChosenCheckpoint(folder=store.path(newest), reason=reason)

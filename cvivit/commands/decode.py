@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
@@ -14,7 +12,7 @@ from cvivit.commands.common import (
     ForceOption,
     InputsArgument,
     ModelOption,
-    OutputArgument,
+    OutputsArgument,
     PrecisionOption,
     RevisionOption,
     SummaryOption,
@@ -28,13 +26,10 @@ if TYPE_CHECKING:
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens.grid import TokenGrid
 
-LENGTH_BYTES = 8
-"""A safetensors file starts with the length of its header, in so many bytes."""
-
 
 def decode(
     inputs: InputsArgument,
-    output: OutputArgument,
+    output: OutputsArgument,
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
@@ -119,25 +114,8 @@ def _decode_many(
 
 
 def _read_tokens(source: str | BinaryIO, tokenizer: VideoTokenizer) -> TokenGrid:
-    """Read tokens in either form. The first bytes tell which, since a pipe has no suffix."""
-    if isinstance(source, str):
-        with Path(source).open("rb") as file:
-            return _read_open_tokens(file, Path(source).suffix.lower(), tokenizer)
-    return _read_open_tokens(source, "", tokenizer)
+    from cvivit.tokens.any_form import load_tokens
 
-
-def _read_open_tokens(opened: BinaryIO, suffix: str, tokenizer: VideoTokenizer) -> TokenGrid:
-    from cvivit.tokens.grid import TokenGrid
-
-    expected: dict[str, Any] = {
-        "config": tokenizer.config,
-        "model": tokenizer.fingerprint,
-        "tokens_of": tokenizer.tokens_of,
-    }
-    file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
-    head = file.read(64)
-    file.seek(0)
-    # A token file's header is short, so most bytes of its length are zero. JSON has no zero bytes.
-    is_binary = b"\0" in head[:LENGTH_BYTES]
-    is_json = not is_binary and (head.lstrip()[:1] == b"{" or suffix == ".json")
-    return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)
+    return load_tokens(
+        source, config=tokenizer.config, model=tokenizer.fingerprint, tokens_of=tokenizer.tokens_of
+    )

@@ -12,7 +12,7 @@ from cvivit.commands.common import (
     ForceOption,
     InputsArgument,
     ModelOption,
-    OutputArgument,
+    OutputsArgument,
     PrecisionOption,
     ReadersOption,
     RevisionOption,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def encode(
     inputs: InputsArgument,
-    output: OutputArgument,
+    output: OutputsArgument,
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",

@@ -14,7 +14,7 @@ from cvivit.commands.common import (
     ForceOption,
     InputsArgument,
     ModelOption,
-    OutputArgument,
+    OutputsArgument,
     PrecisionOption,
     ReadersOption,
     RevisionOption,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 def reconstruct(
     inputs: InputsArgument,
-    output: OutputArgument,
+    output: OutputsArgument,
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",

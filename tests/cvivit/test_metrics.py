@@ -14,8 +14,13 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 from cvivit.metrics import (
     MAX_PSNR,
     ReconstructionQuality,
+    adaptive_code_bits,
+    entropy_bits,
+    error_change_by_transition,
     frechet_distance,
+    luma_shift_by_frame,
     mse_by_clip,
+    mse_by_frame,
     perplexity,
     psnr_capped,
     psnr_mean_of_clips,
@@ -93,6 +98,53 @@ def test_quality_added_up_clip_by_clip_is_that_of_the_whole(pair: tuple[Tensor, 
 def test_perplexity_counts_equally_frequent_codes(counts: list[int], expected: float) -> None:
     for dtype in (np.int64, np.float32):
         assert perplexity(np.array(counts, dtype)) == pytest.approx(expected)
+
+
+def test_figures_of_frames_agree_with_plain_numpy(pair: tuple[Tensor, Tensor]) -> None:
+    video, reconstruction = pair
+    errors = reconstruction.numpy().astype(np.float64) - video.numpy()
+    assert mse_by_frame(video, reconstruction).numpy() == pytest.approx((errors**2).mean((2, 3, 4)))
+    changes = np.abs(errors[:, 1:] - errors[:, :-1]).mean((2, 3, 4))
+    assert error_change_by_transition(video, reconstruction).numpy() == pytest.approx(changes)
+    luma = (errors * [0.299, 0.587, 0.114]).sum(-1).mean((2, 3))
+    assert luma_shift_by_frame(video, reconstruction).numpy() == pytest.approx(luma)
+
+
+def test_a_known_brightness_shift_has_no_flicker() -> None:
+    video = torch.randint(20, 200, (2, 4, 16, 16, 3), dtype=torch.uint8)
+    for levels in (5, -5):
+        shifted = (video.int() + levels).to(torch.uint8)
+        shift = luma_shift_by_frame(video, shifted)
+        assert shift.flatten().tolist() == pytest.approx([levels] * 8)
+        assert error_change_by_transition(video, shifted).max() == 0
+
+
+def test_a_known_flicker_has_no_brightness_shift_on_average() -> None:
+    video = torch.full((1, 4, 16, 16, 3), 100, dtype=torch.uint8)
+    signs = torch.tensor([1, -1, 1, -1]).view(1, 4, 1, 1, 1)
+    flickering = (video.int() + 3 * signs).to(torch.uint8)
+    assert error_change_by_transition(video, flickering).tolist() == [[6, 6, 6]]
+    assert luma_shift_by_frame(video, flickering).mean().item() == pytest.approx(0)
+    still = video + 3  # as wrong in every frame, and without a change
+    assert mse_by_clip(video, still) == mse_by_clip(video, flickering)
+    assert error_change_by_transition(video, still).max() == 0
+    assert error_change_by_transition(video[:, :1], still[:, :1]).shape == (1, 0)
+
+
+@pytest.mark.parametrize("counts", [[5, 0, 3, 1], [1, 1, 1, 1], [9], [0, 0, 40]])
+def test_adaptive_code_bits_are_those_of_coding_symbol_by_symbol(counts: list[int]) -> None:
+    symbols = np.repeat(np.arange(len(counts)), counts)
+    np.random.default_rng(0).shuffle(symbols)
+    seen, bits = np.zeros(len(counts)), 0.0
+    for symbol in symbols:
+        bits -= math.log2((seen[symbol] + 0.5) / (seen.sum() + len(counts) / 2))
+        seen[symbol] += 1
+    assert adaptive_code_bits(np.array(counts)) == pytest.approx(bits)
+    assert bits >= len(symbols) * entropy_bits(np.array(counts)) - 1e-9  # learning costs
+
+
+def test_no_symbols_take_no_bits() -> None:
+    assert adaptive_code_bits(np.zeros(8, np.int64)) == 0
 
 
 def textbook(left: np.ndarray, right: np.ndarray) -> float:

@@ -1,8 +1,8 @@
 """The configuration of a training run: every setting of `python -m training train`, in nested sections.
 
-A setting takes its value from the last of these that gives one::
+A setting takes its value from the last of these that gives one:
 
-    defaults in this package  <  the preset that a file builds on  <  the file  <  `--set key=value`, in order
+    defaults  <  the preset that a file builds on  <  the file  <  `--set key=value`, in order
 
 `training.config.loading` reads them. The defaults are the sound values. Where the trainer of the released
 weights did something else that shaped them, one setting has that behaviour as its other value, its

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvivit.config import CViViTConfig
-from cvivit.metrics import frechet_distance, mse_by_clip, psnr_capped, ssim_by_clip
+from cvivit.metrics import frechet_distance, psnr_capped
 from cvivit.runtime.precision import arithmetic
 from cvivit.tokenizer import VideoTokenizer
 from training.data import SkippedSample
 from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
-from training.evaluate.metrics import clip_features, clip_lpips, lpips_features
+from training.evaluate.frames import FrameMeans, FrameMeasures, measure_frames
+from training.evaluate.metrics import clip_features, frame_lpips, lpips_features
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
@@ -36,11 +36,11 @@ class PerceptualNetworks:
     def distance(
         self, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
     ) -> Tensor | None:
-        """Return LPIPS of uint8 clips `b t h w c`, by `clip_lpips`, or None without the network."""
+        """Return LPIPS `b t` of the frames of uint8 clips `b t h w c`, or None without the network."""
         if self.lpips is None:
             return None
         with arithmetic("exact", self.device):
-            return clip_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
+            return frame_lpips(self.lpips, video.to(self.device), reconstruction.to(self.device), wanted)
 
     def wanted(self, clip: EvaluationClip) -> list[Tensor] | None:
         """Return the features of an original, for `distance`, or None without the network."""
@@ -70,6 +70,10 @@ class ClipMetrics:
     lpips: float | None
     codes: int
     """How many different codes its tokens are."""
+    brightness_shift: float
+    """Signed, in grey levels of luma."""
+    flicker: float | None
+    """In grey levels. A clip of one frame has none."""
 
 
 @dataclass(kw_only=True)
@@ -81,11 +85,11 @@ class SetMetrics:
     skipped: list[SkippedSample] = field(default_factory=list)
     """Videos, shards and their samples that could not be read to their end."""
     rfvd: float | None = None
+    by_frame: FrameMeans = field(default_factory=FrameMeans)
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of a figure over clips, or None if it was not measured."""
-        values = [getattr(clip, name) for clip in self.clips]
-        return None if None in values else float(np.mean(values))
+        """Return the mean of a figure over the clips that have it, or None if no clip has."""
+        return mean_of(self.clips, name)
 
     @property
     def frames(self) -> int:
@@ -132,7 +136,9 @@ def measure(
         reconstructions = tokenizer.decode_clips(indices)
         measures.codebook.add(indices)
         for clip, tokens, reconstruction in zip(batch, indices, reconstructions, strict=True):
-            figures = measure_clip(clip, reconstruction, networks, codes=len(np.unique(tokens)))
+            by_frame = measure_clip_frames(clip, reconstruction, networks)
+            figures = clip_metrics(clip, by_frame, codes=len(np.unique(tokens)))
+            measures.by_frame.add({name: values[0] for name, values in by_frame.by_frame().items()})
             measures.clips.append(figures)
             see(ReconstructedClip(clip=clip, frames=reconstruction, measure=figures))
             if len(clip.frames) < 2:  # I3D takes videos
@@ -150,40 +156,63 @@ def measure_clip(
     reconstruction: np.ndarray,
     networks: PerceptualNetworks,
     *,
-    codes: int = 0,
     wanted: Sequence[Tensor] | None = None,
 ) -> ClipMetrics:
-    """Return the figures of one clip.
+    """Return the figures of one clip. Arguments are those of `measure_clip_frames`."""
+    return clip_metrics(clip, measure_clip_frames(clip, reconstruction, networks, wanted=wanted))
+
+
+def measure_clip_frames(
+    clip: EvaluationClip,
+    reconstruction: np.ndarray,
+    networks: PerceptualNetworks,
+    *,
+    wanted: Sequence[Tensor] | None = None,
+) -> FrameMeasures:
+    """Return the figures of the frames of one clip, each `1 t`.
 
     Args:
         clip: the original.
         reconstruction: uint8 (t h w c).
         networks: the frozen networks.
-        codes: how many different codes the tokens are.
         wanted: `networks.wanted` of the clip, if there are several reconstructions of it.
     """
     video, returned = _measured(clip, clip.frames), _measured(clip, reconstruction)
-    mse = mse_by_clip(video, returned)
     lpips = networks.distance(video, returned, wanted)
+    return measure_frames(video, returned, None if lpips is None else lpips.cpu())
+
+
+def clip_metrics(clip: EvaluationClip, frames: FrameMeasures, *, codes: int = 0) -> ClipMetrics:
+    """Return the figures of a clip from those of its frames.
+
+    Args:
+        clip: the original.
+        frames: the figures of its frames.
+        codes: how many different codes its tokens are.
+    """
+    figures = {name: float(value) for name, value in frames.by_clip().items()}
     return ClipMetrics(
         key=clip.key,
         frames=clip.real,
-        mse=float(mse),
-        psnr=float(psnr_capped(mse)),
-        ssim=float(ssim_by_clip(video, returned)),
-        lpips=None if lpips is None else float(lpips),
+        mse=float(frames.mse.mean()),
+        psnr=figures["psnr"],
+        ssim=figures["ssim"],
+        lpips=figures.get("lpips"),
         codes=codes,
+        brightness_shift=figures["brightness_shift"],
+        flicker=figures.get("flicker"),
     )
+
+
+def mean_of(clips: Sequence[ClipMetrics], name: str) -> float | None:
+    """Return the mean of a figure over the clips that have it, or None if no clip has."""
+    values = [value for clip in clips if (value := getattr(clip, name)) is not None]
+    return float(np.mean(values)) if values else None
 
 
 def _measured(clip: EvaluationClip, frames: np.ndarray) -> Tensor:
     """Return the frames that do not pad the clip, `1 t h w c`."""
     return torch.from_numpy(frames[: clip.real])[None]
-
-
-def clip_bits(config: CViViTConfig) -> float:
-    """Return the bits of a clip's tokens, if each token takes log2(codes of the codebook) bits."""
-    return config.tokens_per_clip * float(np.log2(config.codebook_size))
 
 
 def _without_skipped(

@@ -20,7 +20,15 @@ from training.losses.lpips import LPIPS
 def clip_lpips(
     lpips: LPIPS, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
 ) -> Tensor:
-    """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames.
+    """Return LPIPS `b` of uint8 `b t h w c`: the mean over frames. Arguments are those of `frame_lpips`."""
+    return reduce(frame_lpips(lpips, video, reconstruction, wanted), "b t -> b", "mean")
+
+
+@torch.no_grad()
+def frame_lpips(
+    lpips: LPIPS, video: Tensor, reconstruction: Tensor, wanted: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Return LPIPS `b t` of the frames of uint8 `b t h w c`.
 
     Args:
         lpips: the network.
@@ -30,7 +38,7 @@ def clip_lpips(
     """
     wanted = lpips_features(lpips, video) if wanted is None else wanted
     frames = lpips.distance(unit_frames(reconstruction), wanted)
-    return reduce(frames, "(b t) -> b", "mean", b=len(video))
+    return rearrange(frames, "(b t) -> b t", b=len(video))
 
 
 @torch.no_grad()

@@ -8,20 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import av
 import torch
 
-from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsError
 from cvivit.tokenizer import VideoTokenizer
-from training.errors import NoDataError
-from training.evaluate.clips import EvaluationClip, find_inputs, read_evaluation_clips, read_evaluation_stills
-from training.evaluate.codecs import CodecCurve, available_codecs, code_clips
-from training.evaluate.folder import FILES, holding, refuse_foreign, replacing_report
-from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, clip_bits, measure
-from training.evaluate.pictures import comparison, contact_sheet
-from training.evaluate.plots import plot_codebook, plot_rates
-from training.evaluate.report import build_report, token_point, write_clips, write_json, write_page
+from training.errors import CodecError, NoDataError
+from training.evaluate.clips import find_inputs, read_evaluation_clips, read_evaluation_stills
+from training.evaluate.codecs.bench import bench
+from training.evaluate.codecs.protocol import CodecFamily, families
+from training.evaluate.codecs.tokens import TokenizerCodec, clip_bits
+from training.evaluate.codecs.video import available_encoders, video_family
+from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, measure
+from training.evaluate.report.contents import Rates, build_report, write_clips, write_json, write_rates
+from training.evaluate.report.folder import FILES, holding, refuse_foreign, replacing_report
+from training.evaluate.report.page import write_page
+from training.evaluate.report.pictures import comparison, contact_sheet
+from training.evaluate.report.plots import plot_codebook, plot_frames, plot_rates
 from training.evaluate.sample import EvenSample
 from training.losses.frozen import load_i3d, load_lpips
 
@@ -45,7 +47,7 @@ class EvaluationOptions:
     i3d_weights: str | None = None
     """File of I3D weights; by default, where `training.losses.frozen` finds them."""
     codec_clips: int = 8
-    """Clips, evenly spaced, on which H.264 and AV1 are tried. 0 leaves codecs out."""
+    """Clips, evenly spaced, on which H.264, HEVC, AV1 and `against` are tried. 0 leaves them all out."""
     shown_clips: int = 6
     """Clips, evenly spaced, in the contact sheet and the animation."""
 
@@ -58,11 +60,13 @@ def evaluate(
     *,
     source: str = "weights",
     checkpoint: str | None = None,
+    chosen: str | None = None,
+    against: Sequence[CodecFamily] = (),
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
-    The files are those of `folder.FILES`, but for `rate.png` without codecs and the pictures without clips to
-    show. Those of an earlier evaluation are replaced or deleted.
+    The files are those of `folder.FILES`, but for `rate.png` and `rates.csv` without codecs, and the pictures
+    without clips to show. Those of an earlier evaluation are replaced or deleted.
 
     Args:
         tokenizer: the weights, on a device, in a precision.
@@ -71,17 +75,23 @@ def evaluate(
         options: what to measure and to show.
         source: the name of the weights in the report.
         checkpoint: the name of the checkpoint, if the source is a run.
+        chosen: why this checkpoint was taken, in words.
+        against: codecs to compare with, besides the video codecs.
 
     Raises:
+        CodecError: two codecs have the same name, or one breaks its protocol.
         NoDataError: no clip could be read.
         WeightsError: a network that was asked for has no weights.
         OutputMismatchError: `output` holds files of those names that are not of a report, or another
-        evaluation
-            writes to it.
+            evaluation writes to it.
         DataWriteError: `output` cannot be written. A report that was there before is unchanged.
     """
     options = options or EvaluationOptions()
     config = tokenizer.config
+    name = ", ".join(filter(None, (Path(source).name, checkpoint)))
+    ours = families([TokenizerCodec(tokenizer, name)])
+    videos = [video_family(encoder, config.fps) for encoder in available_encoders()]
+    _refuse_namesakes([*ours, *against, *videos])
     refuse_foreign(output)
     inputs = find_inputs(data, leave_out=[output / name for name in FILES])
     only_stills = bool(inputs.stills) and not (inputs.shards or inputs.videos)
@@ -105,12 +115,23 @@ def evaluate(
             missing["rFVD"] = "it needs two clips or more"
         # Codecs are compared at the bits of a whole clip, and a still has fewer.
         compared = [] if only_stills else sample.take(options.codec_clips)
-        codecs = _code([pair.clip for pair in compared], config, networks, missing)
-        tokens = token_point(config, [pair.measure for pair in compared]) if codecs else None
+        rates = None
+        if compared:
+            curves = bench(
+                [*ours, *against, *videos],
+                [pair.clip for pair in compared],
+                budget=clip_bits(config),
+                networks=networks,
+                missing=missing,
+            )
+            of_videos = [curve for curve in curves if curve.encoder is not None]
+            others = [curve for curve in curves[1:] if curve.encoder is None]
+            rates = Rates(tokens=curves[0], codecs=of_videos, against=others)
         report = build_report(
             weights={
                 "source": source,
                 "checkpoint": checkpoint,
+                "chosen": chosen,
                 "fingerprint": tokenizer.fingerprint,
                 "device": str(tokenizer.device),
                 "precision": tokenizer.precision,
@@ -118,8 +139,7 @@ def evaluate(
             config=config,
             measures=measures,
             stills=stills,
-            codecs=codecs,
-            tokens=tokens,
+            rates=rates,
             missing=missing,
             unreadable=[asdict(one) for one in measures.skipped],
         )
@@ -129,8 +149,10 @@ def evaluate(
             write_page(folder / "report.md", report)
             write_clips(folder / "clips.csv", measures.clips)
             plot_codebook(folder / "codebook.png", measures.codebook)
-            if tokens is not None:
-                plot_rates(folder / "rate.png", codecs, tokens, config.clip_frames / config.fps)
+            plot_frames(folder / "frames.png", measures.by_frame.means())
+            if rates is not None:
+                write_rates(folder / "rates.csv", rates)
+                plot_rates(folder / "rate.png", rates)
             if shown:
                 contact_sheet(folder / "contact_sheet.png", shown)
                 for suffix in ("gif", "webp"):
@@ -146,19 +168,11 @@ def _networks(
     return PerceptualNetworks(lpips=lpips and lpips.to(device), i3d=i3d and i3d.to(device), device=device)
 
 
-def _code(
-    clips: list[EvaluationClip], config: CViViTConfig, networks: PerceptualNetworks, missing: dict[str, str]
-) -> list[CodecCurve]:
-    """Return the curves of codecs on `clips`. Why a codec failed goes to `missing`."""
-    curves = []
-    for codec in available_codecs() if clips else ():
-        try:
-            curve = code_clips(codec, clips, fps=config.fps, budget=clip_bits(config), networks=networks)
-        except av.FFmpegError as error:
-            missing[codec.name] = f"its encoder failed ({error.strerror})"
-        else:
-            curves.append(curve)
-    return curves
+def _refuse_namesakes(contestants: Sequence[CodecFamily]) -> None:
+    names = [family.name for family in contestants]
+    for name in names:
+        if names.count(name) > 1:
+            raise CodecError(f"--against: two of the codecs to compare are called {name}")
 
 
 def _load(

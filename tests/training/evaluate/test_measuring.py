@@ -26,4 +26,4 @@ def test_clips_go_to_where_the_networks_are() -> None:
     video = torch.from_numpy(clip.frames)[None]
     distance = networks.distance(video, video, networks.wanted(clip))
     assert distance is not None
-    assert (distance.device, distance.shape) == (meta, (1,))
+    assert (distance.device, distance.shape) == (meta, (1, 5))

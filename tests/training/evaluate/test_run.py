@@ -117,7 +117,15 @@ def test_codecs_stand_beside_the_tokens(tokenizer: VideoTokenizer, videos: Path,
     (tmp_path / "out" / "mine.txt").touch()
     evaluate(tokenizer, [str(videos)], tmp_path / "out", replace(options, codec_clips=0))
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {".lock", "report.json", "report.md", "clips.csv", "codebook.png", "mine.txt"}
+    assert names == {
+        ".lock",
+        "report.json",
+        "report.md",
+        "clips.csv",
+        "codebook.png",
+        "frames.png",
+        "mine.txt",
+    }
 
 
 def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
@@ -199,7 +207,7 @@ def test_asked_for_networks_without_weights_are_an_error(
 def test_networks_add_their_figures(
     tokenizer: VideoTokenizer, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With random weights: those that mean something are fetched or given."""
+    """The frozen networks have random weights here. Real ones are downloaded or named by the user."""
     torch.manual_seed(0)
     monkeypatch.setattr(run, "load_lpips", lambda _: LPIPS().eval())
     monkeypatch.setattr(run, "load_i3d", lambda _: I3D().eval())
@@ -224,7 +232,7 @@ def test_an_output_that_cannot_be_written_is_known_before_anything_is_measured(
     def read_only(**_: object) -> object:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("training.evaluate.folder.TemporaryFile", read_only)
+    monkeypatch.setattr("training.evaluate.report.folder.TemporaryFile", read_only)
     monkeypatch.setattr(run, "measure", lambda *_: pytest.fail("measured"))
     with pytest.raises(DataWriteError, match="Read-only file system"):
         evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK)

@@ -208,6 +208,8 @@ def command(footage: Path, output: Path) -> list[str]:
 @pytest.mark.parametrize("after", [1, 4])
 def test_goes_on_after_a_kill(footage: Path, tmp_path: Path, after: int) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
+    (footage / "take 0.txt").write_text("a caption")
+    (footage / "take 4.json").write_text('{"licence": "CC0"}')
     prepare([str(footage)], straight, SMALL, processes=1)
     journal = killed / ".work" / "journal.jsonl"
     process = subprocess.Popen(command(footage, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

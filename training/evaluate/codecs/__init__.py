@@ -1,0 +1,1 @@
+"""Rate and distortion: tokenizers and video codecs behind one protocol, on the same clips."""
