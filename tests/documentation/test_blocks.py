@@ -78,6 +78,7 @@ def prepare(document: Path, someone: Reader) -> None:
         grid.save(someone.folder / "clip.safetensors")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", PARTS)
 def test_blocks_do_what_they_say(part: tuple[Path, str], tmp_path: Path) -> None:
     with reader(tmp_path) as someone:
