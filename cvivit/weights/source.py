@@ -42,9 +42,8 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
         return _local(DEMO_FOLDER, DEMO, revision)
     if not source:
         raise WeightsNotFoundError("the name of the weights is empty")
-    path = Path(source)
-    if not REPOSITORY.fullmatch(source) or path.suffix.lower() in FILE_SUFFIXES or os.path.exists(source):
-        return _local(path, source, revision)
+    if not _is_repository(source):
+        return _local(Path(source), source, revision)
     try:
         files = hub.download(source, revision)
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
@@ -53,6 +52,23 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
             f"there is no file or folder {source!a} here, and the Hub gave none: {error}"
         ) from error
     return Located(files.weights, files.config, files.name, files.sha256)
+
+
+def pinned(source: str, revision: str | None = None) -> str | None:
+    """Return the revision that names the same weights from now on: a commit, if `source` is on the Hub.
+
+    For any other source, `revision` is returned as it is.
+
+    Raises:
+        WeightsNotFoundError, WeightsUnavailableError: as `locate` raises them for the Hub.
+    """
+    return hub.commit_of(source, revision) if source != DEMO and _is_repository(source) else revision
+
+
+def _is_repository(source: str) -> bool:
+    """Return whether a source names a repository of the Hub, which an existing path of that name does not."""
+    is_file = Path(source).suffix.lower() in FILE_SUFFIXES
+    return REPOSITORY.fullmatch(source) is not None and not is_file and not os.path.exists(source)
 
 
 def _local(path: Path, name: str, revision: str | None) -> Located:
