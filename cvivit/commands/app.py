@@ -12,10 +12,13 @@ from cvivit.commands.checks.agreement import agreement
 from cvivit.commands.checks.bench import bench
 from cvivit.commands.checks.gpu_check import gpu_check
 from cvivit.commands.decode import decode
+from cvivit.commands.detokenize import detokenize
 from cvivit.commands.encode import encode
 from cvivit.commands.info import info
 from cvivit.commands.many.plan import nearest
 from cvivit.commands.reconstruct import reconstruct
+from cvivit.commands.tokenize import tokenize
+from cvivit.commands.tokens import tokens
 from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError
 
@@ -25,8 +28,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-for command in (encode, decode, reconstruct, visualize, info, bench, agreement, gpu_check):
+for command in (
+    encode,
+    decode,
+    reconstruct,
+    visualize,
+    tokenize,
+    detokenize,
+    info,
+    bench,
+    agreement,
+    gpu_check,
+):
     app.command()(command)
+app.add_typer(tokens, name="tokens")
 
 
 _USAGE_ERROR = typer.BadParameter.__mro__[2]
