@@ -15,7 +15,8 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 from tests.places import ROOT
 
 LANGUAGES = frozenset(
-    {"bash", "sh", "python", "javascript", "json", "toml", "yaml", "nginx", "console", "diff", "html", "text"}
+    {"bash", "sh", "python", "javascript", "json", "toml", "yaml", "nginx"}
+    | {"console", "csv", "diff", "dockerfile", "html", "ini", "jsonl", "mermaid", "text"}
 )
 """What a block may be. `bash` is run as it is written. `sh` needs more than a reader's machine surely has, so
 its commands are checked and not run. `text` and `console` show what a program says."""
@@ -44,6 +45,18 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
             fence = ""
         elif not fence:
             yield number, line
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the paragraphs outside code blocks, each as one line, with the numbers of their first lines."""
+    first, lines = 0, list[str]()
+    for number, line in [*prose(text), (0, "")]:
+        if lines and (not line.strip() or line.startswith("|") or number != first + len(lines)):
+            yield first, " ".join(lines)
+            lines = []
+        if line.strip():
+            first = first if lines else number
+            lines.append(line.strip())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import av
 from av.container import InputContainer
@@ -179,7 +179,7 @@ def _open_container(file: NamelessFile, video: VideoFile, probing: list[dict[str
             file,
             "r",
             format=kind,
-            stream_options=probing,
+            stream_options=cast(Any, probing),  # PyAV's types say list[str], but it takes dictionaries
             # Time stamps that wrap are for the timeline to judge: FFmpeg takes a joined recording for a wrap.
             options=video.options
             | {"protocol_whitelist": "", "format_whitelist": kind, "correct_ts_overflow": "0"},

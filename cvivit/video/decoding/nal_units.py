@@ -164,8 +164,12 @@ def _reordering(bits: _Bits) -> int | None:
         bits.unsigned()
     if bits.take(1):  # timing
         bits.take(65)
-    conformance = [_skip_hrd(bits) for _ in range(2) if bits.take(1)]
-    if conformance:
+    modelled = False
+    for _ in range(2):  # for NAL units and for VCL units
+        if bits.take(1):
+            modelled = True
+            _skip_hrd(bits)
+    if modelled:
         bits.take(1)  # low_delay_hrd_flag
     bits.take(1)  # pic_struct_present_flag
     if not bits.take(1):
