@@ -9,7 +9,7 @@ PORT ?= 8000
 MODEL ?= demo
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help serve dev test test-slow test-gpu check lint types format clean
+.PHONY: help serve dev test test-slow test-gpu check lint types format docs clean
 
 help:
 	@echo "make serve      serve on $(HOST):$(PORT) with MODEL=$(MODEL)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make test-gpu   the tests that need a CUDA device"
 	@echo "make check      lint, types and tests: what must pass before a commit"
+	@echo "make docs       the API reference, in build/reference"
 	@echo "make format     rewrite the code in the project's format"
 
 $(BIN)/python:
@@ -58,6 +59,9 @@ check: lint types test
 format: $(VENV)/dev.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/dev.installed
+	$(BIN)/python -m docs.reference build/reference
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

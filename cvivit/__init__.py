@@ -1,7 +1,5 @@
 """C-ViViT, the video tokenizer of Phenaki (arXiv 2210.02399): a clip becomes integers and back.
 
-::
-
     from cvivit import VideoTokenizer
 
     tokenizer = VideoTokenizer.from_pretrained("demo")

@@ -1,7 +1,5 @@
 """Every error that the library raises on purpose, as one tree.
 
-::
-
     CViViTError
     ├── ConfigError                 a configuration describes no network
     ├── WeightsError                weights cannot be loaded
@@ -28,9 +26,17 @@
     │   └── ModelMismatchError      the tokens were made by other weights
     ├── DataError                   a set of files cannot be made or read
     │   ├── NoDataError             a path or pattern matches nothing, or nothing usable
+    │   ├── InputError              what was named to be read cannot be understood or reached
+    │   │   ├── InputTableError       a list or table cannot be read, or lacks what it needs
+    │   │   ├── InputNameError        two inputs would be written to one output
+    │   │   ├── InputUnavailableError a server cannot be reached, refuses, or fails at each try
+    │   │   ├── MissingPackageError   a package that reads such files or URLs is not installed
+    │   │   └── SidecarError          the caption or the metadata beside a video cannot be used
     │   ├── ShardError              a shard cannot be opened, or it is cut short
+    │   ├── TooManyFailedError      more inputs cannot be used than allowed (`limit`, `actual`)
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
+    ├── ReaderError                 the processes that read videos cannot be started
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process
@@ -222,10 +228,52 @@ class NoDataError(DataError):
     code = "no_data"
 
 
+class InputError(DataError):
+    """What was named to be read cannot be understood or reached."""
+
+    code = "invalid_input"
+
+
+class InputTableError(InputError):
+    """A list or table cannot be read, or lacks what it needs."""
+
+    code = "invalid_table"
+
+
+class InputNameError(InputError):
+    """Two inputs would be written to one output."""
+
+    code = "same_output"
+
+
+class InputUnavailableError(InputError):
+    """A server cannot be reached, refuses, or fails at each try."""
+
+    code = "input_unavailable"
+
+
+class MissingPackageError(InputError):
+    """A package that reads such files or URLs is not installed. The message names it."""
+
+    code = "missing_package"
+
+
+class SidecarError(InputError):
+    """The caption or the metadata beside a video cannot be used."""
+
+    code = "invalid_sidecar"
+
+
 class ShardError(DataError):
     """A shard cannot be opened, or it is cut short."""
 
     code = "invalid_shard"
+
+
+class TooManyFailedError(DataError):
+    """More inputs cannot be used than allowed. `limit` and `actual` count them."""
+
+    code = "too_many_failed"
 
 
 class OutputMismatchError(DataError):
@@ -238,6 +286,12 @@ class DataWriteError(DataError):
     """A shard or a report cannot be written. What was there before is unchanged."""
 
     code = "data_write"
+
+
+class ReaderError(CViViTError):
+    """The processes that read videos cannot be started."""
+
+    code = "reader_error"
 
 
 class DeviceError(CViViTError):

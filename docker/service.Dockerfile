@@ -23,12 +23,15 @@ RUN version="$(sed -n 's/^torch==//p' constraints.txt)" \
     && pip install --constraint constraints.txt \
         --extra-index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}+${TORCH}"
 
+# What is installed: service,otel,ray for a node of a Ray cluster.
+ARG EXTRAS=service,otel
+
 # The README is not copied, so that a change of it does not build the layer again.
 COPY pyproject.toml LICENSE NOTICE ./
 COPY cvivit cvivit
 COPY service service
 COPY training training
-RUN pip install --constraint constraints.txt ".[service,otel]" \
+RUN pip install --constraint constraints.txt ".[${EXTRAS}]" \
     && pip check
 
 

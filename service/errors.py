@@ -26,6 +26,7 @@
         ├── TooManyConnectionsError  too many connections are open
         ├── NotReadyError            the server is starting, or has failed
         ├── DrainingError            the server is stopping
+        ├── ReplicaLostError         the replica that worked on the request ended
         ├── StageTimeoutError        a stage of the work took too long
         ├── InternalError            a bug
         ├── EngineError              see `service.engine.engine_errors`
@@ -226,6 +227,12 @@ class DrainingError(ServiceError):
 
     status, code, title = 503, "draining", "Server stopping"
     routes = Routes.WORK
+
+
+class ReplicaLostError(ServiceError):
+    """The process that worked on the request ended. On Ray Serve only: send the request again."""
+
+    status, code, title = 503, "replica_lost", "Replica lost"
 
 
 class StageTimeoutError(ServiceError):

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.documentation.documents import documents, prose
 from tests.places import ROOT
 
 MAX_PROSE = 120
 """Characters of a line of prose. Tables, code blocks and lone links may be longer."""
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
-
-
-def documents() -> list[Path]:
-    """Return every Markdown file of the project."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.md"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    names = listed.stdout.split("\n") if not listed.returncode else []
-    return [ROOT / name for name in names if name] or sorted(
-        path for path in ROOT.rglob("*.md") if ".venv" not in path.parts
-    )
-
-
-def prose(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines outside code blocks, with their numbers."""
-    fence = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        opening = re.match(r"\s*(```+|~~~+)", line)
-        if opening and not fence:
-            fence = opening[1]
-        elif fence and line.strip() == fence:
-            fence = ""
-        elif not fence:
-            yield number, line
 
 
 def anchors(text: str) -> set[str]:

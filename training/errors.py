@@ -1,7 +1,5 @@
 """Every error that training raises on purpose, as branches of the library's tree.
 
-::
-
     CViViTError                     (in `cvivit.errors`, which has the other branches)
     ├── CodecError                  a tokenizer or codec that `evaluate` was given cannot be compared
     ├── DataError                   a set of files cannot be made or read

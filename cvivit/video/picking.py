@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Final
 
 from av import VideoFrame
@@ -21,6 +22,7 @@ from cvivit.video.timing.skipping import SkipPlan
 from cvivit.video.timing.stamps import Stamp, StampLog
 from cvivit.video.timing.ticks import Ticks
 from cvivit.video.timing.timeline import Timeline, TimeRules
+from cvivit.video.watching import Watcher
 
 _LONGEST_GUESS: Final = Fraction(1)
 """Seconds that a last frame of unstated duration stays on screen, at most."""
@@ -55,31 +57,42 @@ class PickedFrame:
     framer: Framer
     """Turns the frames of its stream into pictures."""
     ticks: int
+    first_tick: int
+    """The number of the first of these ticks; the first one of all is 0."""
+    shown: Fraction
+    """When the frame appears, in seconds after the first frame of the video."""
 
 
 def pick_frames(
-    video: VideoFile, picking: Picking, *, threads: int, framers: Callable[[VideoStream], Framer]
+    video: VideoFile,
+    picking: Picking,
+    *,
+    threads: int,
+    framers: Callable[[VideoStream], Framer],
+    watcher: Watcher | None = None,
 ) -> Iterator[PickedFrame]:
     """Yield the frames that ticks fall on. Errors are those of `cvivit.video.read_frames`.
 
     With several threads, a damaged file is read again with one thread, and the frames that were already
-    yielded are skipped. `framers` makes the framer of a stream before its first frame is decoded.
+    yielded are skipped. `framers` makes the framer of a stream before its first frame is decoded. `watcher`
+    is told what is read, for a report.
     """
     given = 0
+    picker = partial(_Picker, video, picking, framers=framers, watcher=watcher)
     if threads != 1:
         try:
-            for picked in _Picker(video, picking, threads=threads, framers=framers).frames():
+            for picked in picker(threads=threads).frames():
                 yield picked
                 given += picked.ticks
         except OddityError:
             pass
         else:
             return
-    for picked in _Picker(video, picking, threads=1, framers=framers).frames():
+    for picked in picker(threads=1).frames():
         repeated = min(given, picked.ticks)
         given -= repeated
         if picked.ticks > repeated:
-            yield replace(picked, ticks=picked.ticks - repeated)
+            yield replace(picked, ticks=picked.ticks - repeated, first_tick=picked.first_tick + repeated)
 
 
 class _Picker:
@@ -92,11 +105,13 @@ class _Picker:
         *,
         threads: int,
         framers: Callable[[VideoStream], Framer],
+        watcher: Watcher | None,
     ) -> None:
         self._video = video
         self._picking = picking
         self._threads = threads
         self._framers = framers
+        self._watcher = watcher
         self._exact = threads == 1
         self._picked = 0
         self._failure: CorruptVideoError | None = None
@@ -137,7 +152,7 @@ class _Picker:
             stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
         rate = stream.average_rate or stream.guessed_rate
         time_base = _time_base(track)
-        log = StampLog()
+        log = self._watcher.log() if self._watcher else StampLog()
         reordered = bool(stream.codec_context.has_b_frames)
         timeline = Timeline(
             log,
@@ -157,7 +172,10 @@ class _Picker:
             is_spare=plan.is_spare if plan else None,
             second=lambda stamp: _second(stamp, timeline, time_base),
         )
+        if self._watcher:
+            self._watcher.begin(track, timeline, decoder, time_base)
         current: VideoFrame | None = None
+        start: Fraction | int = 0
         end: Fraction | int = 0
         for frame, stamp in self._sound(decoder):
             shown = timeline.place(stamp)
@@ -167,10 +185,10 @@ class _Picker:
             if limits.max_seconds is not None:
                 _check_length(shown.end * time_base, limits.max_seconds)
             if current is not None and (count := ticks.until(shown.start)):
-                yield self._give(current, framer, count)
+                yield self._give(current, framer, count, start * time_base)
                 if ticks.over:
                     return
-            current, end = frame, shown.end
+            current, start, end = frame, shown.start, shown.end
         if origin is None and self._failure is None:
             _check_end(track, decoder)
         if current is None and self._failure is None:
@@ -180,7 +198,7 @@ class _Picker:
             if not self._picked and not count and picking.start == 0:
                 count = 1
             if count:
-                yield self._give(current, framer, count)
+                yield self._give(current, framer, count, start * time_base)
         if self._failure is not None:
             raise self._failure
         if not self._picked:
@@ -199,9 +217,9 @@ class _Picker:
             self._failure = error
             yield from decoder.drained()
 
-    def _give(self, frame: VideoFrame, framer: Framer, ticks: int) -> PickedFrame:
-        self._picked += ticks
-        return PickedFrame(frame=frame, framer=framer, ticks=ticks)
+    def _give(self, frame: VideoFrame, framer: Framer, ticks: int, shown: Fraction) -> PickedFrame:
+        first_tick, self._picked = self._picked, self._picked + ticks
+        return PickedFrame(frame=frame, framer=framer, ticks=ticks, first_tick=first_tick, shown=shown)
 
 
 def _time_base(track: OpenTrack) -> Fraction:

@@ -32,7 +32,7 @@ from cvivit.video.containers.opening import open_video, opened_track
 from cvivit.video.decoding.decoder import Decoder
 from cvivit.video.picking import Picking, pick_frames
 from cvivit.video.pictures.framing import Framer, display_size_of
-from cvivit.video.settings import ClipFormat, VideoLimits, check_span
+from cvivit.video.settings import ClipFormat, VideoLimits, check_overlap, check_span
 from cvivit.video.source import VideoSource
 from cvivit.video.timing.stamps import StampLog
 
@@ -91,15 +91,25 @@ def read_frames(
 class ClipReader(Iterator[np.ndarray]):
     """Iterates over the clips of a video, uint8 (f h w 3); the last is padded by repeating its last frame.
 
+    With an overlap of k, each clip begins with the last k frames of the one before, so clip i begins at frame
+    i (f - k). There is a further clip as long as it has a frame that no clip before it has.
+
     It raises what `read_frames` raises. Closing it, or leaving it as a context manager, closes the file.
     """
 
     def __init__(
-        self, frames: Generator[np.ndarray, None, None], clip_format: ClipFormat, limits: VideoLimits
+        self,
+        frames: Generator[np.ndarray, None, None],
+        clip_format: ClipFormat,
+        limits: VideoLimits,
+        overlap: int = 0,
     ):
         self._pictures = frames
         self._format = clip_format
         self._limits = limits
+        self._overlap = overlap
+        self._shared: np.ndarray | None = None
+        """The frames of the last clip with which the next one begins."""
         self.clips = 0
         """Clips that were read so far."""
         self.frames = 0
@@ -107,19 +117,24 @@ class ClipReader(Iterator[np.ndarray]):
 
     def __next__(self) -> np.ndarray:
         clip = np.empty((self._format.clip_frames, *self._format.image_size, 3), np.uint8)
-        count = 0
+        shared = 0 if self._shared is None else len(self._shared)
+        count = shared
         for picture in self._pictures:
-            if count == 0:
+            if count == shared:
                 self._admit()
             clip[count] = picture
             count += 1
             if count == len(clip):
                 break
-        if count == 0:
+        if count == shared:
             raise StopIteration
+        if self._shared is not None:
+            clip[:shared] = self._shared
         clip[count:] = clip[count - 1]
         self.clips += 1
-        self.frames += count
+        self.frames += count - shared
+        if self._overlap:
+            self._shared = clip[-self._overlap :].copy()
         return clip
 
     def _admit(self) -> None:
@@ -189,11 +204,26 @@ def read_clips(
     start: float = 0.0,
     seconds: float | None = None,
     threads: int = 0,
+    overlap: int = 0,
 ) -> ClipReader:
-    """Cut a video into clips, as it is read. Arguments and errors are those of `read_frames`."""
+    """Cut a video into clips, as it is read. Other arguments and errors are those of `read_frames`.
+
+    Args:
+        source: as for `read_frames`, and so are the arguments after it.
+        clip_format: the form of a clip; that of the released model by default.
+        limits: the limits of the video; nothing is limited by default.
+        start: seconds after the first frame appeared, where reading begins.
+        seconds: how much is read from there on, at most.
+        threads: how many threads the decoder may use; 0 is one for each core.
+        overlap: how many frames a clip shares with the one before it.
+
+    Raises:
+        ConfigError: (a ValueError) `overlap` is negative, or not less than the frames of a clip.
+    """
     clip_format, limits = clip_format or ClipFormat(), limits or VideoLimits()
+    check_overlap(overlap, clip_format.clip_frames)
     frames = read_frames(source, clip_format, limits=limits, start=start, seconds=seconds, threads=threads)
-    return ClipReader(frames, clip_format, limits)
+    return ClipReader(frames, clip_format, limits, overlap)
 
 
 def display_size(

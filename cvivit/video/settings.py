@@ -89,3 +89,15 @@ def check_span(start: float, seconds: float | None) -> None:
         raise ConfigError(f"start: {start} is not a time of 0 seconds or more")
     if seconds is not None and not 0 < seconds < inf:
         raise ConfigError(f"seconds: {seconds} is not a positive number of seconds")
+
+
+def check_overlap(overlap: int, clip_frames: int) -> None:
+    """Check how many frames neighbouring clips share.
+
+    Raises:
+        ConfigError: (a ValueError) it is negative, or not less than the frames of a clip.
+    """
+    if not 0 <= overlap < clip_frames:
+        raise ConfigError(
+            f"overlap: {overlap} is not in [0, {clip_frames - 1}], for clips of {clip_frames} frames"
+        )

@@ -29,6 +29,7 @@ SHORT_COMMIT = 12
 """How many digits of a commit a name shows."""
 SHA256_NAME = re.compile(r"[0-9a-f]{64}")
 """The name of a large file in the cache: the sha256 that the Hub lists for it."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
 LISTING_TIMEOUT_SECONDS = 30.0
 
 
@@ -107,6 +108,31 @@ def download_file(repository: str, path: str, revision: str | None = None) -> Do
     return Download(
         weights=local, config=None, name=path, sha256=name if SHA256_NAME.fullmatch(name) else None
     )
+
+
+def commit_of(repository: str, revision: str | None = None) -> str:
+    """Return the commit that a branch or tag names now. Without a connection, the one in the cache counts.
+
+    Raises:
+        WeightsNotFoundError: there is no such repository or revision, or no permission.
+        WeightsUnavailableError: the Hub cannot be reached, and the repository is not in the cache.
+    """
+    revision = revision or (release.REVISION if repository == release.REPOSITORY else None)
+    if revision is not None and COMMIT.fullmatch(revision):
+        return revision
+    with _typed_errors(f"{repository}@{revision}" if revision else repository):
+        try:
+            info = client().model_info(repository, revision=revision, timeout=LISTING_TIMEOUT_SECONDS)
+        except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
+            raise
+        except Exception as error:  # as in `download`
+            try:
+                cached = client().snapshot_download(repository, revision=revision, local_files_only=True)
+            except LocalEntryNotFoundError:
+                raise error from None
+            return Path(cached).name
+        assert info.sha is not None  # the Hub always says it
+        return info.sha
 
 
 def _fetch(repository: str, revision: str | None, found: layout.Layout) -> tuple[Path, layout.Layout]:

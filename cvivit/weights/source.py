@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +43,8 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
         return _local(DEMO_FOLDER, DEMO, revision)
     if not source:
         raise WeightsNotFoundError("the name of the weights is empty")
-    path = Path(source)
-    if not REPOSITORY.fullmatch(source) or path.suffix.lower() in FILE_SUFFIXES or os.path.exists(source):
-        return _local(path, source, revision)
+    if not _is_repository(source):
+        return _local(Path(source), source, revision)
     try:
         files = hub.download(source, revision)
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
@@ -53,6 +53,23 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
             f"there is no file or folder {source!a} here, and the Hub gave none: {error}"
         ) from error
     return Located(files.weights, files.config, files.name, files.sha256)
+
+
+def pinned(source: str, revision: str | None = None) -> str | None:
+    """Return the revision that names the same weights from now on: a commit, if `source` is on the Hub.
+
+    For any other source, `revision` is returned as it is.
+
+    Raises:
+        WeightsNotFoundError, WeightsUnavailableError: as `locate` raises them for the Hub.
+    """
+    return hub.commit_of(source, revision) if source != DEMO and _is_repository(source) else revision
+
+
+def _is_repository(source: str) -> bool:
+    """Return whether a source names a repository of the Hub, which an existing path of that name does not."""
+    is_file = Path(source).suffix.lower() in FILE_SUFFIXES
+    return REPOSITORY.fullmatch(source) is not None and not is_file and not os.path.exists(source)
 
 
 def _local(path: Path, name: str, revision: str | None) -> Located:
@@ -75,4 +92,5 @@ def _missing(name: str) -> str:
     message = f"there is no file or folder {name!a}"
     if os.sep in name or name.endswith(FILE_SUFFIXES):
         return message  # certainly a path, and no name of a repository
-    return f"{message}, and it is not the name of a repository of the Hub, which is owner/name"
+    message = f"{message}, and it is not the name of a repository of the Hub, which is owner/name"
+    return f"{message}. Did you mean {DEMO}?" if get_close_matches(name, [DEMO]) else message

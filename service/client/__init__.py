@@ -1,7 +1,5 @@
 """A Python client of the service, for programs that do not run the model themselves.
 
-::
-
     from service.client import Client
 
     with Client("http://127.0.0.1:8000") as client:

@@ -11,10 +11,10 @@ import anyio.to_thread
 
 CHUNK_BYTES: Final = 64 * 1024
 
-Video: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]"
+Video: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Iterable[bytes]
 """A path, the bytes of a file, a binary file object (sent from its position on), or chunks of bytes."""
-AsyncVideo: TypeAlias = "Video | AsyncIterable[bytes]"
-Progress: TypeAlias = Callable[[int, "int | None"], object]
+AsyncVideo: TypeAlias = Video | AsyncIterable[bytes]
+Progress: TypeAlias = Callable[[int, int | None], object]
 """Is called with the bytes sent so far and their total, which is None if it is not known."""
 
 

@@ -57,7 +57,7 @@ async def health(request: Request) -> dict[str, str]:
     },
 )
 async def metrics(request: Request) -> Response:
-    """Return the metrics of this process, in the form that `Accept` asks for."""
+    """Return the metrics of this process, or on Ray Serve of every replica, as `Accept` asks for them."""
     accept = ",".join(request.headers.getlist("accept"))
-    page, media_type = app_state_of(request.app).metrics.page(accept)
+    page, media_type = await app_state_of(request.app).metrics.page(accept)
     return Response(page, headers={"Content-Type": media_type, "Vary": "Accept"})

@@ -15,11 +15,12 @@ import numpy as np
 
 from cvivit.config import CViViTConfig
 from cvivit.errors import CViViTError
+from cvivit.inputs import Source, find_sources
+from cvivit.inputs.reading import local_copy
 from cvivit.shards.urls import PIPE, distinct, expand_shards, is_remote
 from cvivit.video import ClipFormat, read_clips
 from training.data import ClipEpoch, SkippedSample, StreamSettings
 from training.errors import NoDataError
-from training.prepare.inputs import Source, find_sources
 from training.prepare.packing import STILLS_PREFIX
 
 
@@ -53,6 +54,7 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
 
     Raises:
         NoDataError: a name matches nothing.
+        InputError: a list, a table or a URL cannot be read or understood.
     """
     shards: list[str] = []
     sources: list[Source] = []
@@ -69,7 +71,7 @@ def find_inputs(names: Sequence[str], *, leave_out: Collection[Path] = ()) -> Ev
     if others or not (shards or sources):
         sources += find_sources(others)
     left_out = set(map(os.path.abspath, leave_out))
-    videos = {source.path for source in sources if source.kind == "video"}
+    videos = {source.location for source in sources if source.kind == "video"}
     once = distinct(shards)
     stills = [shard for shard in once if Path(shard).name.startswith(STILLS_PREFIX)]
     clips = [shard for shard in once if shard not in set(stills)]
@@ -150,7 +152,7 @@ def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
     for path, name in zip(videos, _names(videos), strict=True):
         before = 0
         try:
-            with read_clips(path, clip_format) as reader:
+            with local_copy(path) as opened, read_clips(opened, clip_format) as reader:
                 for number, frames in enumerate(reader):
                     yield EvaluationClip(key=f"{name}#{number}", frames=frames, real=reader.frames - before)
                     before = reader.frames

@@ -20,7 +20,7 @@ def prepare_command(
         list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
-            help="Folders, globs, lists and files to cut. The last argument is the folder to write.",
+            help="Folders, globs, lists, tables, files and URLs to cut. The last one is the folder to write.",
         ),
     ],
     clip_frames: Annotated[int, typer.Option(help="Frames of a clip.")] = _DEFAULTS.clip_frames,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from cvivit.errors import CViViTError
+from cvivit.errors import CViViTError, InputError
+from cvivit.inputs import Source, open_source
 from cvivit.video import ClipFormat, display_size, encode_video, read_frames
 from training.prepare.crops import crop, crop_boxes
-from training.prepare.inputs import Source
 from training.prepare.journal import UNREADABLE, FileStamp, SourceOutcome, write_pieces
 from training.prepare.scenes import colour_change
 from training.prepare.settings import PrepareSettings
@@ -35,6 +38,7 @@ class _CutProgress:
     seconds: float = 0.0
     pictures: int = 0
     repeats: int = 0
+    starts: list[float] = field(default_factory=list)
     reason: str = ""
     message: str = ""
 
@@ -58,20 +62,40 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
     Raises:
         OSError: the file `spool` cannot be written.
     """
-    outcome = _CutProgress()
     if source.kind == "unknown":
         return SourceOutcome(
             stamp=stamp, reason=UNKNOWN_KIND, message="neither a video nor a still by its suffix"
         )
-    try:
-        digest = _digest(source.path)
-        moves = is_sequence(source.path)
-    except OSError as error:
-        return SourceOutcome(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
+    with ExitStack() as opened:
+        try:
+            told = _told(source)
+            path = opened.enter_context(open_source(source))
+            digest = _digest(path)
+            moves = is_sequence(path)
+        except InputError as error:
+            return SourceOutcome(stamp=stamp, reason=error.code, message=str(error))
+        except OSError as error:
+            return SourceOutcome(stamp=stamp, reason=UNREADABLE, message=error.strerror or "cannot be read")
+        still = source.kind == "still" and not moves
+        return _cut(path, still=still, digest=digest, told=told, stamp=stamp, settings=settings, spool=spool)
+
+
+def _cut(
+    path: str,
+    *,
+    still: bool,
+    digest: str,
+    told: tuple[bytes | None, bytes | None],
+    stamp: FileStamp,
+    settings: PrepareSettings,
+    spool: Path,
+) -> SourceOutcome:
+    outcome = _CutProgress()
     rng = np.random.default_rng([settings.seed, int(digest, 16)])
-    still = source.kind == "still" and not moves
     cut = _cut_still if still else _cut_video
-    sizes = write_pieces(spool, outcome.guard(cut(source.path, settings, rng, outcome)))
+    texts = [text for text in told if text is not None]
+    sizes = write_pieces(spool, chain(outcome.guard(cut(path, settings, rng, outcome)), texts))
+    del sizes[len(sizes) - len(texts) :]
     if outcome.reason and not settings.salvage:
         sizes = []
     elif not sizes and not outcome.reason:
@@ -80,6 +104,7 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
     if not sizes:
         spool.unlink()
     clips = min(len(sizes), settings.pans) if still else len(sizes)
+    caption, metadata = (None if text is None else len(text) for text in told)
     return SourceOutcome(
         stamp=stamp,
         digest=digest,
@@ -87,8 +112,20 @@ def cut_source(source: Source, stamp: FileStamp, settings: PrepareSettings, spoo
         repeats=outcome.repeats / max(1, outcome.pictures),
         clips=tuple(sizes[:clips]),
         stills=tuple(sizes[clips:]),
+        starts=tuple(outcome.starts[:clips]),
+        beside=(caption, metadata),
+        told=hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest() if texts else "",
         reason=outcome.reason,
         message=outcome.message,
+    )
+
+
+def _told(source: Source) -> tuple[bytes | None, bytes | None]:
+    """Return the caption and the metadata of a source as they are stored, where it has them."""
+    caption, metadata = source.caption(), source.metadata()
+    return (
+        None if caption is None else caption.encode(errors="surrogatepass"),
+        None if metadata is None else json.dumps(metadata).encode(),
     )
 
 
@@ -107,9 +144,10 @@ def _cut_video(
         if settings.scene_threshold
         else None,
     )
-    for window in windows:
+    for first, window in windows:
         for box in crop_boxes(window.shape[1:3], settings, rng):
             clip = np.stack([crop(frame, box, settings.image_size) for frame in window])
+            outcome.starts.append(first / (settings.fps * settings.offsets))
             yield encode_video(clip, fps=settings.fps, crf=settings.crf)
 
 

@@ -4,7 +4,7 @@
 
     OUTPUT/.work/journal.jsonl      the settings, then a line for every source that is done, and before the
                                     first shard a line about the inputs of the shards
-    OUTPUT/.work/spool/ab/ab12....  the clips of one source, then its stills, end to end
+    OUTPUT/.work/spool/ab/ab12....  the clips of one source, its stills, its caption and metadata, end to end
 
 The line of a source is written after its file. So a run that was killed continues where it stopped. A source
 is cut again if it has no line, or a line that was cut short, or a file of another size than its line says.
@@ -21,32 +21,42 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cvivit.errors import InputUnavailableError, MissingPackageError
 from cvivit.files import replacing
+from cvivit.inputs import Source, Stamp
 from training.errors import OutputMismatchError
-from training.prepare.inputs import Source
 from training.prepare.settings import PrepareSettings
 
-FORMAT = 1
+FORMAT = 2
 UNREADABLE = "unreadable"
 """Reason for a file that the system does not allow to be read."""
+TRIED_AGAIN = frozenset((UNREADABLE, InputUnavailableError.code, MissingPackageError.code))
+"""Reasons that may pass, such as permissions, without a change of the file that its stamp shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileStamp:
-    """The size and time of a file, to notice if it has changed since it was cut."""
+    """A file and what belongs to it, to notice if any of it has changed since the file was cut."""
 
     path: str
+    """Path or URL."""
+    name: str
+    """Its name below what the user named."""
     size: int
-    mtime_ns: int
+    changed: str
+    beside: str = ""
+    """Digest of what a table says of it, and of the state of the files beside it."""
 
     @classmethod
-    def of(cls, source: Source) -> FileStamp:
-        """Note what a file looks like now. A file that does not exist has a negative size."""
-        try:
-            status = os.stat(source.path)
-        except OSError:
-            return cls(path=source.path, size=-1, mtime_ns=-1)
-        return cls(path=source.path, size=status.st_size, mtime_ns=status.st_mtime_ns)
+    def of(cls, source: Source, stamp: Stamp) -> FileStamp:
+        """Join a source and what it looked like."""
+        return cls(
+            path=source.location,
+            name=source.name,
+            size=stamp.size,
+            changed=stamp.changed,
+            beside=stamp.beside,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,12 @@ class SourceOutcome:
     """Bytes of each clip."""
     stills: tuple[int, ...] = ()
     """Bytes of each still."""
+    starts: tuple[float, ...] = ()
+    """Seconds into the video at which each clip begins; empty for a still."""
+    beside: tuple[int | None, int | None] = (None, None)
+    """Bytes of its caption and of its metadata as JSON, where it has them."""
+    told: str = ""
+    """Digest of its caption and metadata; empty if it has neither."""
     reason: str = ""
     """Why it was rejected, or cut only in part: the code of an error. It is empty if all went well."""
     message: str = ""
@@ -73,10 +89,15 @@ class SourceOutcome:
         """Whether it gave any clip or still."""
         return bool(self.clips or self.stills)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of everything that was made of it."""
+        return sum(self.clips) + sum(self.stills) + sum(size or 0 for size in self.beside)
+
     @classmethod
     def read(cls, fields: dict[str, Any]) -> SourceOutcome:
         """Read what `asdict` made, after it went through JSON."""
-        sizes = {name: tuple(fields[name]) for name in ("clips", "stills")}
+        sizes = {name: tuple(fields[name]) for name in ("clips", "stills", "starts", "beside")}
         return cls(**(fields | sizes | {"stamp": FileStamp(**fields["stamp"])}))
 
 
@@ -92,8 +113,8 @@ class WorkFolder:
     def open(self, settings: PrepareSettings) -> dict[FileStamp, SourceOutcome]:
         """Start or continue, and return what became of the sources that need not be cut again.
 
-        Sources that could not be read are tried again, because permissions may have changed, which the stamp
-        does not show. If shards were begun without them, they are left out.
+        Sources that could not be read are tried again, because permissions or a server may have changed,
+        which the stamp does not show. If shards were begun without them, they are left out.
 
         Raises:
             OutputMismatchError: the folder has unfinished work of other settings.
@@ -116,7 +137,7 @@ class WorkFolder:
         return {
             record.stamp: record
             for record in records
-            if self._is_whole(record) and (self.packed or record.reason != UNREADABLE)
+            if self._is_whole(record) and (self.packed or record.reason not in TRIED_AGAIN)
         }
 
     def add(self, record: SourceOutcome) -> None:
@@ -142,7 +163,7 @@ class WorkFolder:
         if not record.usable:
             return True
         path = self.path(record.stamp)
-        return path.is_file() and path.stat().st_size == sum(record.clips) + sum(record.stills)
+        return path.is_file() and path.stat().st_size == record.bytes
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         if not self._journal.is_file():

@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def is_own(path: str, output: Path) -> bool:
 def fingerprint_inputs(stamps: Iterable[FileStamp]) -> str:
     """Return a digest of the present files to cut, which does not depend on their order."""
     digest = hashlib.blake2b(digest_size=16)
-    for line in sorted(f"{stamp.path}\0{stamp.size}\0{stamp.mtime_ns}\n" for stamp in stamps):
+    for line in sorted("\0".join(map(str, astuple(stamp))) + "\n" for stamp in stamps):
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
@@ -53,6 +54,8 @@ def read_finished(output: Path, settings: PrepareSettings, inputs: str) -> dict[
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
         raise OutputMismatchError(f"{path} is not a manifest; choose another folder") from None
+    if manifest.get("format") != FORMAT:
+        raise OutputMismatchError(f"{output} holds shards of another version; choose another folder")
     if manifest.get("settings") != settings.model_dump(mode="json"):
         raise OutputMismatchError(f"{output} holds shards of other settings; choose another folder")
     if manifest.get("inputs") != inputs:
@@ -123,6 +126,7 @@ def write_manifest(
     lines = (
         {
             "source": record.stamp.path,
+            "name": record.stamp.name,
             "keys": f"{sample_prefix(record)}-*",
             "split": splits[record.digest],
             "seconds": round(record.seconds, 3),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from training.prepare.settings import PrepareSettings
 
 CLIP_SUFFIX = "mp4.mp4"
 STILL_SUFFIX = "png"
+CAPTION_SUFFIX = "txt"
+FACTS_SUFFIX = "json"
+"""Where a sample comes from, and the metadata of its source."""
 _SLUG_LENGTH = 40
 _DIGEST_LENGTH = 10
 
@@ -81,36 +85,50 @@ def write_shards(
             owners = np.searchsorted(ends, chosen, side="right")
             indices = chosen - (ends - counts)[owners]
             pieces = [(records[owner], int(index)) for owner, index in zip(owners, indices, strict=True)]
-            _write_tar(path, spool, kind, pieces)
+            _write_tar(path, spool, kind, pieces, settings)
         yield WrittenShard(name=path.name, samples=len(chosen), bytes=path.stat().st_size)
 
 
 def _write_tar(
-    path: Path, spool: WorkFolder, kind: PieceKind, pieces: Sequence[tuple[SourceOutcome, int]]
+    path: Path,
+    spool: WorkFolder,
+    kind: PieceKind,
+    pieces: Sequence[tuple[SourceOutcome, int]],
+    settings: PrepareSettings,
 ) -> None:
     with replacing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for record, index in pieces:
-            data = _read_piece(spool, record, kind, index)
-            info = tarfile.TarInfo(_member(record, kind, index))
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
+            # The key has no dot: webdataset's suffix begins at the first dot.
+            key = f"{sample_prefix(record)}-{index:06d}"
+            for suffix, data in _read_sample(spool, record, kind, index, settings):
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
 
 
-def _read_piece(spool: WorkFolder, record: SourceOutcome, kind: PieceKind, index: int) -> bytes:
+def _read_sample(
+    spool: WorkFolder, record: SourceOutcome, kind: PieceKind, index: int, settings: PrepareSettings
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of one sample, each after its suffix: the clip or still, the caption, and the facts."""
     sizes = record.clips + record.stills
-    index += len(record.clips) if kind == "stills" else 0
+    place = index + (len(record.clips) if kind == "stills" else 0)
     with open(spool.path(record.stamp), "rb") as file:
-        file.seek(sum(sizes[:index]))
-        return file.read(sizes[index])
-
-
-def _member(record: SourceOutcome, kind: PieceKind, index: int) -> str:
-    """Return the name of a sample. Its key has no dot: webdataset's suffix begins at the first dot."""
-    suffix = CLIP_SUFFIX if kind == "clips" else STILL_SUFFIX
-    return f"{sample_prefix(record)}-{index:06d}.{suffix}"
+        file.seek(sum(sizes[:place]))
+        yield CLIP_SUFFIX if kind == "clips" else STILL_SUFFIX, file.read(sizes[place])
+        file.seek(sum(sizes))
+        caption, metadata = (None if size is None else file.read(size) for size in record.beside)
+    if caption is not None:
+        yield CAPTION_SUFFIX, caption
+    facts: dict[str, object] = {"source": record.stamp.name}
+    if kind == "clips" and record.starts:
+        start = record.starts[index]
+        facts |= {"start": round(start, 6), "end": round(start + settings.clip_seconds, 6)}
+    if metadata is not None:
+        facts["metadata"] = json.loads(metadata)
+    yield FACTS_SUFFIX, json.dumps(facts).encode()
 
 
 def sample_prefix(record: SourceOutcome) -> str:
     """Return the prefix of the keys of a source's samples."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(record.stamp.path).stem).strip("_")[:_SLUG_LENGTH] or "source"
-    return f"{slug}-{record.digest[:_DIGEST_LENGTH]}"
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", PurePosixPath(record.stamp.name).stem).strip("_")
+    return f"{slug[:_SLUG_LENGTH] or 'source'}-{record.digest[:_DIGEST_LENGTH]}"

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cvivit.files import SIBLING_PREFIX
 from cvivit.folders import lock_folder, typed_write_errors
+from cvivit.inputs import Source, find_sources, stamps_of
 from training.errors import NoDataError, OutputMismatchError
 from training.prepare.cutting import cut_source
-from training.prepare.inputs import Source, find_sources
 from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder
 from training.prepare.manifest import fingerprint_inputs, is_own, read_finished, summarize, write_manifest
 from training.prepare.packing import (
@@ -59,7 +59,7 @@ def prepare(
     its manifest.
 
     Args:
-        inputs: folders, globs, files and lists, as for `find_sources`.
+        inputs: folders, globs, files, lists, tables and URLs, as for `find_sources`.
         output: the folder for the shards, `manifest.json` and `sources.jsonl`.
         settings: which clips are cut.
         processes: how many processes cut; by default one for each core.
@@ -67,13 +67,14 @@ def prepare(
 
     Raises:
         NoDataError: an input matches nothing, or nothing in the inputs could be used.
+        InputError: a list, a table or a URL cannot be read or understood.
         OutputMismatchError: `output` holds shards of other inputs or settings, or another run writes to it.
         DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
     """
     settings = settings or PrepareSettings()
     # The output may lie in an input folder. Its own files must not count as inputs.
-    found = [source for source in find_sources(inputs) if not is_own(source.path, output)]
-    sources = {FileStamp.of(source): source for source in found}
+    found = [source for source in find_sources(inputs) if not is_own(source.location, output)]
+    sources = {FileStamp.of(source, stamp): source for source, stamp in stamps_of(found)}
     fingerprint = fingerprint_inputs(sources)
     if finished := read_finished(output, settings, fingerprint):
         WorkFolder(output).remove()  # It is left by a run that was killed after it wrote the manifest.
@@ -137,8 +138,10 @@ def _without_duplicates(records: Sequence[SourceOutcome]) -> tuple[list[SourceOu
         if not record.usable:
             rejected.append(record)
         elif record.digest in used:
-            original = used[record.digest].stamp.path
-            rejected.append(replace(record, reason=DUPLICATE, message=f"the same file as {original}"))
+            original = used[record.digest]
+            other = ", with another caption or metadata" if record.told not in ("", original.told) else ""
+            message = f"the same file as {original.stamp.path}{other}"
+            rejected.append(replace(record, reason=DUPLICATE, message=message))
         else:
             used[record.digest] = record
     return list(used.values()), rejected

@@ -14,8 +14,10 @@ IsCut = Callable[[Frame, Frame], bool]
 
 def cut_windows(
     frames: Iterable[Frame], settings: PrepareSettings, is_cut: IsCut | None
-) -> Iterator[np.ndarray]:
-    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames. Memory holds only unfinished clips.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield clips, uint8 (t h w c) of `settings.clip_frames` frames, each with the number of its first frame.
+
+    Memory holds only unfinished clips.
 
     A clip begins at the first frame, every `settings.step` frames after it, and again after every cut. Frames
     before a cut or the end that are too few for a clip are dropped.
@@ -34,7 +36,7 @@ def cut_windows(
         before = frame
         window = windows[number % settings.offsets]
         if window.add(frame):
-            yield window.take()
+            yield number - (settings.clip_frames - 1) * settings.offsets, window.take()
 
 
 class _OffsetWindow:

@@ -51,6 +51,21 @@ class Container(Enum):
     MPEG_TS = "mpegts"
     MPEG_PS = "mpeg"
 
+    @property
+    def title(self) -> str:
+        """The name of the kind for people."""
+        return _TITLES[self]
+
+
+_TITLES: Final = {
+    Container.ISO: "ISO media (MP4, MOV, 3GP, AVIF)",
+    Container.MATROSKA: "Matroska (MKV, WebM)",
+    Container.AVI: "AVI",
+    Container.GIF: "GIF",
+    Container.MPEG_TS: "MPEG transport stream",
+    Container.MPEG_PS: "MPEG program stream",
+}
+
 
 ISO_BOXES: Final = frozenset(
     b"ftyp styp moov moof mfra mdat meta udta free skip wide pnot sidx emsg prft uuid".split()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import av
 from av.container import InputContainer
@@ -26,7 +26,8 @@ from cvivit.video.containers.completeness import check_complete
 from cvivit.video.containers.encryption import check_not_encrypted
 from cvivit.video.containers.index_claims import claimed_frames
 from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, Container, sniff
-from cvivit.video.containers.tracks import choose_track
+from cvivit.video.containers.probing import probing_options
+from cvivit.video.containers.tracks import TrackChoice, choose_track
 from cvivit.video.containers.transport import check_one_video
 from cvivit.video.settings import VideoLimits
 from cvivit.video.source import NamelessFile, VideoSource, open_source
@@ -61,6 +62,8 @@ class OpenTrack:
     source: VideoFile
     container: InputContainer
     stream: VideoStream
+    choice: TrackChoice
+    """Why this stream is the one that is read."""
 
 
 @contextmanager
@@ -122,16 +125,16 @@ def opened_track(video: VideoFile, *, threads: int) -> Iterator[OpenTrack]:
             looked = True
             return _opened(video)
 
-        index = choose_track(container, look)
+        choice = choose_track(container, look)
         if not looked:
-            yield _prepared(video, container, index, threads)
+            yield _prepared(video, container, choice, threads)
     if looked:  # which has moved the position in the file that the first container counts on
         with _opened(video) as container:
-            yield _prepared(video, container, index, threads)
+            yield _prepared(video, container, choice, threads)
 
 
-def _prepared(video: VideoFile, container: InputContainer, index: int, threads: int) -> OpenTrack:
-    stream = container.streams[index]
+def _prepared(video: VideoFile, container: InputContainer, choice: TrackChoice, threads: int) -> OpenTrack:
+    stream = container.streams[choice.index]
     assert isinstance(stream, VideoStream)
     if video.kind is Container.MPEG_TS:
         position = video.file.tell()
@@ -143,15 +146,16 @@ def _prepared(video: VideoFile, container: InputContainer, index: int, threads: 
     stream.codec_context.options = dict(video.options)
     stream.codec_context.thread_type = "FRAME"  # what slices report of damage depends on their order
     stream.codec_context.thread_count = min(threads, _MOST_THREADS)
-    return OpenTrack(source=video, container=container, stream=stream)
+    return OpenTrack(source=video, container=container, stream=stream, choice=choice)
 
 
 @contextmanager
 def _opened(video: VideoFile) -> Iterator[InputContainer]:
+    probing = probing_options(video.file) if video.kind is Container.ISO else []
     video.file.seek(0)
     with (
         _raising_interrupts(NamelessFile(video.file)) as nameless,
-        _open_container(nameless, video.kind, video.options) as container,
+        _open_container(nameless, video, probing) as container,
     ):
         yield container
 
@@ -168,15 +172,17 @@ def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
         raise file.interrupt
 
 
-def _open_container(file: NamelessFile, kind: Container, options: dict[str, str]) -> InputContainer:
+def _open_container(file: NamelessFile, video: VideoFile, probing: list[dict[str, str]]) -> InputContainer:
+    kind = video.kind.value
     try:
         return av.open(
             file,
             "r",
-            format=kind.value,
+            format=kind,
+            stream_options=cast(Any, probing),  # PyAV's types say list[str], but it takes dictionaries
             # Time stamps that wrap are for the timeline to judge: FFmpeg takes a joined recording for a wrap.
-            options=options
-            | {"protocol_whitelist": "", "format_whitelist": kind.value, "correct_ts_overflow": "0"},
+            options=video.options
+            | {"protocol_whitelist": "", "format_whitelist": kind, "correct_ts_overflow": "0"},
             metadata_errors="replace",
             io_open=_refuse,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Final
 
 import av
@@ -21,10 +22,20 @@ from cvivit.video.containers.kinds import CODECS
 _NO_CODEC: Final = "the video's codec is not one that is read"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrackChoice:
+    """The stream that is read, and why it is that one."""
+
+    index: int
+    tracks: int
+    """Video tracks of the file, without cover pictures."""
+    reason: str
+
+
 def choose_track(
     container: InputContainer, reopen: Callable[[], AbstractContextManager[InputContainer]]
-) -> int:
-    """Return the index of the stream that is read. `reopen` opens the file again, to look at its packets.
+) -> TrackChoice:
+    """Choose the stream that is read. `reopen` opens the file again, to look at its packets.
 
     Raises:
         NoVideoStreamError: nothing but sound, or a still picture that goes with it.
@@ -39,9 +50,25 @@ def choose_track(
     readable.sort(key=_rank, reverse=True)
     if len(readable) > 1 and not len(readable[0].index_entries):
         filled = _first_filled([track.index for track in readable], reopen)
-        if filled is not None:
-            return filled
-    return readable[0].index
+        if filled is not None and filled != readable[0].index:
+            return TrackChoice(index=filled, tracks=len(tracks), reason="the largest that has frames")
+    return TrackChoice(index=readable[0].index, tracks=len(tracks), reason=_reason(tracks, readable))
+
+
+def _reason(tracks: list[VideoStream], ranked: list[VideoStream]) -> str:
+    """Say why the first of the ranked tracks comes first."""
+    if len(tracks) == 1:
+        return "the only video track"
+    if len(ranked) == 1:
+        return "the only video track whose codec is read"
+    (pixels, default, frames), (other_pixels, other_default, other_frames) = map(_rank, ranked[:2])
+    if pixels > other_pixels:
+        return "the largest"
+    if default > other_default:
+        return "of equally large ones, the default one"
+    if frames > other_frames:
+        return "of equally large ones, the one with the most frames"
+    return "of equal ones, the first"
 
 
 def _rank(track: VideoStream) -> tuple[int, bool, int]:

@@ -77,6 +77,8 @@ class Decoder:
         """Packets that were read, empty ones included."""
         self.filled = 0
         """Packets that were read and hold anything."""
+        self.left_out = 0
+        """Packets of them that cannot be decoded, so that their frames are missing from what is read."""
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
         if not self._exact and not self._bitstream.may_have_threads:
@@ -114,6 +116,7 @@ class Decoder:
         self._keyframe_seen |= is_keyframe
         if self._bitstream.needs_keyframe and not self._keyframe_seen:
             stamp.without_frame = True
+            self.left_out += 1
             return
         spare = Spare.DECODE
         # Threads tell of an error in the last packets only by a frame that is missing: all of those are
@@ -185,6 +188,7 @@ class Decoder:
         if not self._forgiving and started and self._bitstream.has_picture(packet):
             raise failure from error
         stamp.without_frame = True
+        self.left_out += 1
         self._ledger.forgive(stamp)
         if self._sorted is not None:
             self._sorted.drop(stamp)

@@ -13,12 +13,14 @@ from typing import Final
 
 import numpy as np
 from av import VideoFrame
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from cvivit.video.pictures.aspect import PixelAspects
 from cvivit.video.pictures.colours.conversion import Converter
 from cvivit.video.pictures.colours.light import needs_light
 from cvivit.video.pictures.colours.matrices import Colours
+from cvivit.video.pictures.layouts import Model
 from cvivit.video.pictures.planes import Planes, Unpacker
 from cvivit.video.pictures.resampling import BAND, PlaneResampler, Sampling, Scratch
 from cvivit.video.pictures.side_data import Orientation, stated_peak
@@ -81,6 +83,33 @@ class _Group:
     resampler: PlaneResampler
 
 
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """How a frame becomes a picture, for reports."""
+
+    pixel_format: str
+    """FFmpeg's name of the way in which samples are stored."""
+    frame: tuple[int, int]
+    """Height and width of the frame as it is stored."""
+    cropping: Cropping
+    """What the container says is not to be shown."""
+    placement: Placement
+    """Which part of the cropped frame is seen. Its sizes are those before the picture is turned upright."""
+    aspect: float
+    """The width of a pixel divided by its height."""
+    orientation: Orientation
+    colours: Colours
+    model: Model
+    """What the samples are: Y'CbCr, RGB or grey."""
+    peak: float | None
+    """Light in cd/m² of the brightest pixel, of a frame of high dynamic range that states it."""
+    tone_mapped: bool
+    """Whether high dynamic range is mapped to the standard one."""
+    matrix_stated: bool
+    """Whether the file states the matrix. Otherwise the customary one is taken."""
+    range_stated: bool
+
+
 class _Steps:
     """The steps from the planes of a frame to a picture that is not yet turned upright."""
 
@@ -89,7 +118,7 @@ class _Steps:
     ) -> None:
         height, width = clip_format.image_size
         self._size = (width, height) if plan.transpose else (height, width)
-        self._placement = place(cropping.size(*plan.frame), self._size, clip_format.fit, plan.aspect)
+        self.placement = place(cropping.size(*plan.frame), self._size, clip_format.fit, plan.aspect)
         # Light goes up steeply with the signal: there the smallest differences would be seen.
         light = needs_light(plan.colours, yuv=planes.model == "yuv", tone_map=clip_format.tone_map)
         self._groups = []
@@ -120,7 +149,7 @@ class _Steps:
         self, frame: tuple[int, int], cropping: Cropping, shared: tuple[int, int], siting: Siting
     ) -> tuple[tuple[slice, Sampling], tuple[slice, Sampling]]:
         """Return the window of a plane that is seen, and how it is sampled, for rows and for columns."""
-        (top, left, bottom, right), (height, width) = self._placement.box, self._placement.size
+        (top, left, bottom, right), (height, width) = self.placement.box, self.placement.size
         whole_rows = (cropping.top, frame[0] - cropping.bottom)
         whole_columns = (cropping.left, frame[1] - cropping.right)
         return (
@@ -130,7 +159,7 @@ class _Steps:
 
     def picture(self, planes: Planes) -> np.ndarray:
         picture = np.zeros((*self._size, 3), np.uint8)
-        (first, left), (height, width) = self._placement.corner, self._placement.size
+        (first, left), (height, width) = self.placement.corner, self.placement.size
         seen = [[plane[group.window] for plane in planes.arrays[group.planes]] for group in self._groups]
         for top in range(0, height, BAND):
             bands = [
@@ -189,6 +218,35 @@ class Framer:
         Raises:
             UnsupportedMediaError: its colours or its pixel format are of a kind that is not converted.
         """
+        planes, orientation, steps = self._prepared(frame)
+        return np.ascontiguousarray(orientation.apply(steps.picture(planes)))
+
+    def framing(self, frame: VideoFrame) -> Framing:
+        """Return how `picture` treats a frame.
+
+        Raises:
+            UnsupportedMediaError: as `picture` does.
+        """
+        planes, orientation, steps = self._prepared(frame)
+        plan = self._plan
+        assert plan is not None
+        return Framing(
+            pixel_format=plan.pixel_format,
+            frame=plan.frame,
+            cropping=self._stated.cropping.within(*plan.frame),
+            placement=steps.placement,
+            aspect=plan.aspect,
+            orientation=orientation,
+            colours=plan.colours,
+            model=planes.model,
+            peak=plan.peak,
+            tone_mapped=self._format.tone_map and plan.colours.is_hdr,
+            matrix_stated=int(frame.colorspace) == plan.colours.matrix,
+            range_stated=frame.color_range != ColorRange.UNSPECIFIED,
+        )
+
+    def _prepared(self, frame: VideoFrame) -> tuple[Planes, Orientation, _Steps]:
+        """Return the samples of a frame, its orientation, and the steps that its like are treated with."""
         planes = self._unpacker.planes(frame)
         orientation = Orientation.of(frame)
         self._peak = stated_peak(frame) or self._peak
@@ -205,7 +263,7 @@ class Framer:
             cropping = self._stated.cropping.within(*plan.frame)
             self._steps = _Steps(plan, planes, self._format, cropping, self._siting(frame, planes))
             self._plan = plan
-        return np.ascontiguousarray(orientation.apply(self._steps.picture(planes)))
+        return planes, orientation, self._steps
 
     def _siting(self, frame: VideoFrame, planes: Planes) -> Siting:
         if planes.subsampling == _NO_SITING:

@@ -46,6 +46,20 @@ class Orientation:
             return cls(transpose=True, mirror_rows=b < 0, mirror_columns=c < 0)
         return cls(mirror_rows=d < 0, mirror_columns=a < 0)
 
+    @property
+    def rotation(self) -> int:
+        """The quarter turns that make a picture upright, in degrees clockwise. Mirroring comes after them."""
+        if self.transpose:
+            return 270 if self.mirror_rows else 90
+        return 180 if self.mirror_rows else 0
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether left and right change places after the rotation."""
+        if self.transpose:
+            return self.mirror_rows == self.mirror_columns
+        return self.mirror_rows != self.mirror_columns
+
     def apply(self, picture: np.ndarray) -> np.ndarray:
         """Turn a picture (h w c) upright."""
         if self.transpose:

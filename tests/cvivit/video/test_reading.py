@@ -112,6 +112,33 @@ def test_clips_are_padded_with_their_last_frame() -> None:
     assert (reader.clips, reader.frames) == (2, 8)
 
 
+@pytest.mark.parametrize(
+    ("count", "overlap", "windows"),
+    [
+        (11, 4, [list(range(11))]),
+        (12, 4, [list(range(11)), [7, 8, 9, 10, 11, *[11] * 6]]),
+        (25, 4, [list(range(11)), list(range(7, 18)), list(range(14, 25))]),
+        (3, 4, [[0, 1, 2, *[2] * 8]]),
+        (12, 10, [list(range(11)), list(range(1, 12))]),
+        (13, 0, [list(range(11)), [11, 12, *[12] * 9]]),
+    ],
+)
+def test_windows_overlap_as_long_as_they_have_a_new_frame(
+    count: int, overlap: int, windows: list[list[int]]
+) -> None:
+    video = make_video(staircase(count), fps=8, options={"qp": "0"})
+    with read_clips(video, overlap=overlap) as reader:
+        assert [[index_of(picture) for picture in clip] for clip in reader] == windows
+        assert reader.frames == count
+        assert reader.clips == len(windows)
+
+
+@pytest.mark.parametrize("overlap", [-1, 11])
+def test_an_overlap_is_less_than_a_clip(overlap: int) -> None:
+    with pytest.raises(ConfigError, match="overlap"):
+        read_clips(b"", overlap=overlap)
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_threads_change_nothing(threads: int) -> None:
     data = make_video(staircase(50), options={"bf": "3", "g": "20"})

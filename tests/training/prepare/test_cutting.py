@@ -9,12 +9,12 @@ from pathlib import Path
 import av
 import pytest
 
+from cvivit.inputs import Source, stamp_of
 from cvivit.video import encode_video
 from tests.barcodes import plain_bars
 from tests.training.prepare.conftest import textured
 from tests.videos import make_video
 from training.prepare.cutting import cut_source
-from training.prepare.inputs import Source
 from training.prepare.journal import FileStamp, SourceOutcome
 from training.prepare.settings import PrepareSettings
 
@@ -22,8 +22,10 @@ SETTINGS = PrepareSettings(clip_frames=4, image_size=(32, 32), scene_threshold=0
 
 
 def cut(path: Path, spool: Path, **settings: object) -> SourceOutcome:
-    source = Source(path=str(path), kind="video")
-    return cut_source(source, FileStamp.of(source), SETTINGS.model_copy(update=settings), spool)
+    source = Source(location=str(path), name=path.name, kind="video")
+    return cut_source(
+        source, FileStamp.of(source, stamp_of(source)), SETTINGS.model_copy(update=settings), spool
+    )
 
 
 @pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])

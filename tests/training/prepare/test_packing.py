@@ -12,7 +12,7 @@ from training.prepare.packing import sample_prefix, split_sources
 def record(name: str) -> SourceOutcome:
     digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
     return SourceOutcome(
-        stamp=FileStamp(path=f"/videos/{name}", size=1, mtime_ns=1), digest=digest, clips=(1,)
+        stamp=FileStamp(path=f"/videos/{name}", name=name, size=1, changed="1"), digest=digest, clips=(1,)
     )
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from pebble import ProcessExpired
 
+from cvivit.inputs import find_sources, stamp_of
 from cvivit.shards.reading import STILL_SUFFIXES, RawSample, read_shard
 from cvivit.video import ClipFormat, read_clips, write_video
 from training.data.decode import decode_clip, decode_still
 from training.errors import DataWriteError, NoDataError, OutputMismatchError
 from training.prepare import PrepareSettings, cutting, prepare, run
 from training.prepare.cutting import cut_source
-from training.prepare.inputs import find_sources
 from training.prepare.journal import FileStamp, SourceOutcome, WorkFolder
 from training.prepare.run import result_of
 
@@ -208,6 +208,8 @@ def command(footage: Path, output: Path) -> list[str]:
 @pytest.mark.parametrize("after", [1, 4])
 def test_goes_on_after_a_kill(footage: Path, tmp_path: Path, after: int) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
+    (footage / "take 0.txt").write_text("a caption")
+    (footage / "take 4.json").write_text('{"licence": "CC0"}')
     prepare([str(footage)], straight, SMALL, processes=1)
     journal = killed / ".work" / "journal.jsonl"
     process = subprocess.Popen(command(footage, killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -228,7 +230,7 @@ def test_goes_on_with_a_torn_journal_and_a_torn_spool(footage: Path, tmp_path: P
     spool = WorkFolder(torn)
     spool.open(SMALL)
     for number, source in enumerate(find_sources([str(footage)])[:4]):
-        stamp = FileStamp.of(source)
+        stamp = FileStamp.of(source, stamp_of(source))
         spool.add(cut_source(source, stamp, SMALL, spool.path(stamp)))
         if number == 0:
             spool.path(stamp).write_bytes(b"torn")
@@ -253,7 +255,8 @@ def test_what_could_not_be_read_is_tried_again(
     source = find_sources([str(footage)])[0]
     with monkeypatch.context() as patch:
         patch.setattr(cutting, "_digest", refused)
-        record = cut_source(source, FileStamp.of(source), SMALL, spool.path(FileStamp.of(source)))
+        stamp = FileStamp.of(source, stamp_of(source))
+        record = cut_source(source, stamp, SMALL, spool.path(stamp))
     assert (record.reason, record.message) == ("unreadable", "Permission denied")
     spool.add(record)
     assert prepare([str(footage)], again, SMALL, processes=1)["rejected"] == []
@@ -324,7 +327,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(footage: Path, tmp_path: Path
 
 
 def test_a_source_that_kills_or_outlasts_its_process_is_rejected() -> None:
-    stamp = FileStamp(path="a.mp4", size=1, mtime_ns=1)
+    stamp = FileStamp(path="a.mp4", name="a.mp4", size=1, changed="1")
     errors = (
         (ProcessExpired("died"), "crashed"),
         (TimeoutError(), "timeout"),

@@ -15,7 +15,9 @@ def starts_and_steps(count: int, *, cuts: tuple[int, ...] = (), **settings: obje
         PrepareSettings.model_validate(settings),
         (lambda before, after: int(after[0, 0, 0]) in cuts) if cuts else None,
     )
-    return [window.ravel().tolist() for window in windows]
+    found = [(first, window.ravel().tolist()) for first, window in windows]
+    assert all(first == numbers[0] for first, numbers in found)
+    return [numbers for _, numbers in found]
 
 
 def test_windows_follow_each_other() -> None:

@@ -37,7 +37,7 @@ _LUMA: Final = {
 
 _LUMA_OF_PRIMARIES: Final = {1: BT709, 5: BT601, 6: BT601, 7: SMPTE240M, 9: BT2020}
 """What "derived from the primaries" means, by the number of the primaries."""
-_DERIVED: Final = 12
+DERIVED: Final = 12
 
 _REFUSED: Final = {
     11: "Y'D'zD'x",
@@ -75,7 +75,7 @@ class Colours:
         matrix = int(frame.colorspace)
         subsampled = frame.format.chroma_width() < frame.width or frame.format.chroma_height() < frame.height
         known = matrix in _LUMA or matrix in _REFUSED
-        known = known or matrix in (YCGCO, CONSTANT_LUMINANCE, ICTCP, _DERIVED)
+        known = known or matrix in (YCGCO, CONSTANT_LUMINANCE, ICTCP, DERIVED)
         if not known and not (matrix == IDENTITY and not subsampled and model == "yuv"):
             matrix = 1 if frame.height > 576 or frame.width >= 1280 else 6
         full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")

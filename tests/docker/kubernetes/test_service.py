@@ -1,4 +1,4 @@
-"""Test that the Kubernetes manifest is locked down, and fits the service and its image."""
+"""Test that the pods of every overlay are locked down, and fit the service and its image."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from service.app import ROUTERS
 from service.settings import Settings
 from tests.docker.images.dockerfile import Dockerfile
+from tests.docker.kubernetes.overlays import build
+from tests.places import ROOT
+
+OVERLAYS = ("cpu", "many-gpus", "one-gpu")
 
 
-@pytest.fixture(scope="module")
-def manifest(root: Path) -> dict[str, dict[str, Any]]:
-    """The objects by their kind."""
-    text = (root / "docker/kubernetes/service.yaml").read_text()
-    return {loaded["kind"]: loaded for loaded in yaml.safe_load_all(text)}
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifest(request: pytest.FixtureRequest) -> dict[str, dict[str, Any]]:
+    """The objects of each overlay by their kind."""
+    return {built["kind"]: built for built in build(ROOT / "docker/kubernetes/overlays" / request.param)}
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +46,6 @@ def image_environment(dockerfile: Dockerfile) -> dict[str, str | None]:
 def bytes_of(text: str) -> int:
     assert text.endswith("Gi")
     return int(text.removesuffix("Gi")) * 2**30
-
-
-def test_the_service_finds_its_pods(manifest: dict[str, dict[str, Any]]) -> None:
-    labels = manifest["Deployment"]["spec"]["template"]["metadata"]["labels"]
-    assert manifest["Deployment"]["spec"]["selector"]["matchLabels"] == labels
-    assert manifest["Service"]["spec"]["selector"] == labels
 
 
 def test_the_pod_is_locked_in(
