@@ -33,6 +33,7 @@
     │   │   ├── MissingPackageError   a package that reads such files or URLs is not installed
     │   │   └── SidecarError          the caption or the metadata beside a video cannot be used
     │   ├── ShardError              a shard cannot be opened, or it is cut short
+    │   ├── TooManyFailedError      more inputs cannot be used than allowed (`limit`, `actual`)
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     ├── ReaderError                 the processes that read videos cannot be started
@@ -267,6 +268,12 @@ class ShardError(DataError):
     """A shard cannot be opened, or it is cut short."""
 
     code = "invalid_shard"
+
+
+class TooManyFailedError(DataError):
+    """More inputs cannot be used than allowed. `limit` and `actual` count them."""
+
+    code = "too_many_failed"
 
 
 class OutputMismatchError(DataError):

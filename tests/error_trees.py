@@ -19,7 +19,7 @@ def assert_survives_copying(error: CViViTError) -> None:
 
 
 def drawn(errors: ModuleType) -> dict[str, str | None]:
-    """Return the names in the drawing of a module's docstring, each with the name that it hangs under."""
+    """Return the classes in the tree that a module's docstring draws, each with the class above it."""
     found: dict[str, str | None] = {}
     trail: list[tuple[int, str]] = []
     for line in (errors.__doc__ or "").splitlines():

@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-Fault = Literal["refuse", "busy", "cut", "reset", "hang"]
-"""403; 503; the connection ends halfway through the file; it ends before an answer; no answer for a while."""
+Fault = Literal["refuse", "busy", "cut", "reset", "hang", "stall"]
+"""403; 503; the connection ends halfway through the file; it ends before an answer; no answer for a while;
+nothing more for a while halfway through the file."""
 
 
 class FileServer(ThreadingHTTPServer):
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
                     data = data[int(first) : int(last) + 1 if last else None]
                     status = 206
                     headers["Content-Range"] = f"bytes {first}-{int(first) + len(data) - 1}/{whole}"
-            self._send(status, data, "application/octet-stream", body=body, cut=fault == "cut", **headers)
+            self._send(status, data, "application/octet-stream", body=body, fault=fault, **headers)
         elif links := sorted(set(self._below(path))):
             page = "".join(f'<a href="{link}">{link}</a>\n' for link in links)
             self._send(200, f"<html>{page}</html>".encode(), "text/html", body=body)
@@ -95,8 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
                 yield name + slash
 
     def _send(
-        self, status: int, data: bytes, kind: str, *, body: bool, cut: bool = False, **headers: str
+        self, status: int, data: bytes, kind: str, *, body: bool, fault: Fault | None = None, **headers: str
     ) -> None:
+        broken = body and fault in ("cut", "stall")
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -104,9 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
-            self.wfile.write(data[: len(data) // 2] if cut else data)
-        if cut:
+            self.wfile.write(data[: len(data) // 2] if broken else data)
+        if broken:
             self.wfile.flush()
+            if fault == "stall":
+                self.server.released.wait(self.server.hang_seconds)
             self.close_connection = True
 
 

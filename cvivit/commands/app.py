@@ -13,6 +13,7 @@ from cvivit.commands.decode import decode
 from cvivit.commands.encode import encode
 from cvivit.commands.info import info
 from cvivit.commands.reconstruct import reconstruct
+from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-for command in (encode, decode, reconstruct, info, bench, agreement, gpu_check):
+for command in (encode, decode, reconstruct, visualize, info, bench, agreement, gpu_check):
     app.command()(command)
 
 

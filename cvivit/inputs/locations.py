@@ -39,6 +39,11 @@ def has_query(location: str) -> bool:
     return is_web(location) and bool(urlsplit(location).query or urlsplit(location).fragment)
 
 
+def without_query(location: str) -> str:
+    """Return a URL without what follows its path, such as a signature that is new each time."""
+    return _path_of(location)
+
+
 def suffix_of(location: str) -> str:
     """Return the suffix of a file with its dot, as it is written."""
     return os.path.splitext(_path_of(location))[1]
@@ -65,7 +70,7 @@ def parent_of(location: str) -> str:
 
 def has_magic(name: str) -> bool:
     """Return whether a name is a glob. In a URL of HTTP, `?` begins a query."""
-    return bool((_WEB_MAGIC if is_web(name) else _MAGIC).search(name))
+    return bool((_WEB_MAGIC if is_web(name) else _MAGIC).search(_path_of(name)))
 
 
 def split_glob(name: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from cvivit.errors import InputUnavailableError
 from cvivit.inputs.locations import is_url
@@ -56,22 +55,41 @@ def local_copy(location: str) -> Iterator[str]:
         yield location
         return
     with tempfile.TemporaryFile(prefix="cvivit-") as file:
-        _download(location, file)
-        yield f"/dev/fd/{file.fileno()}"
+        copy = f"/dev/fd/{file.fileno()}"
+        _fill(copy, location)
+        yield copy
 
 
-def _download(location: str, file: BinaryIO) -> None:
+def fetch(
+    location: str, copy: str, size: int | None = None, *, waits: tuple[float, ...] | None = None
+) -> None:
+    """Write a file behind a URL to a local path. What is cut short is an error.
+
+    Args:
+        location: the URL.
+        copy: the path.
+        size: the bytes of the file; by default what its server states, if it does.
+        waits: seconds before each new try; by default those of `remote.WAITS_SECONDS`.
+
+    Raises:
+        FileNotFoundError: there is no such file behind the URL.
+        InputUnavailableError: the server refuses it or fails at each try, or the copy does not fit.
+    """
     filesystem, path = open_filesystem(location)
 
     def attempt() -> None:
-        size = filesystem.info(path).get("size")
-        filesystem.get_file(path, f"/dev/fd/{file.fileno()}")
-        got = os.fstat(file.fileno()).st_size
-        if size is not None and got != size:
-            raise OSError(f"cut short after {got} of {size} bytes")
+        whole = filesystem.info(path).get("size") if size is None else size
+        filesystem.get_file(path, copy)
+        got = os.stat(copy).st_size
+        if whole is not None and got != whole:
+            raise OSError(f"cut short after {got} of {whole} bytes")
 
+    with_tries(location, attempt, waits)
+
+
+def _fill(copy: str, location: str) -> None:
     try:
-        with_tries(location, attempt)
+        fetch(location, copy)
     except InputUnavailableError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:

@@ -98,7 +98,7 @@ def with_tries(url: str, attempt: Callable[[], T], waits: tuple[float, ...] | No
             return attempt()
         except Exception as error:  # each filesystem has its own
             cause = _told_by(error)
-            if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE:
+            if isinstance(cause, FileNotFoundError) or _status_of(cause) in _GONE:
                 raise FileNotFoundError(errno.ENOENT, "no such file", url) from error
             if not remaining or _is_final(cause):
                 raise InputUnavailableError(f"{url}: {reason_of(cause)}") from cause
@@ -164,8 +164,7 @@ def _list(filesystem: AbstractFileSystem, folder: str, url: str) -> list[dict[st
 
 def reason_of(error: BaseException) -> str:
     """Return in a few words why a server did not give a file."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
+    if (status := _status_of(error)) is not None:
         return f"HTTP status {status}"
     if isinstance(error, FileNotFoundError):
         return "no such file"
@@ -179,10 +178,23 @@ def reason_of(error: BaseException) -> str:
 
 def is_refusal(error: BaseException | None) -> bool:
     """Return whether a server answered that it does not give a file. 408 and 429 ask for another try."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
+    status = _status_of(error)
+    if status is not None:
         return 400 <= status < 500 and status not in (408, 429)
     return isinstance(error, PermissionError)
+
+
+def _status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status in an error of aiohttp, gcsfs, httpx or urllib."""
+    for holder, name in (
+        (error, "status"),
+        (getattr(error, "response", None), "status_code"),
+        (error, "code"),
+    ):
+        number = getattr(holder, name, None)
+        if isinstance(number, int) and 100 <= number < 600:
+            return number
+    return None
 
 
 def _told_by(error: BaseException) -> BaseException:

@@ -18,6 +18,10 @@ from urllib.parse import urlparse
 
 import numpy as np
 
+from cvivit.errors import InputError
+from cvivit.inputs.locations import is_web
+from cvivit.inputs.reading import read_whole
+from cvivit.inputs.remote import describe
 from cvivit.shards.urls import PIPE, is_remote
 
 SAMPLED_SHARDS: Final = 16
@@ -40,7 +44,7 @@ def digest_contents(shards: Sequence[str]) -> str:
     places = np.linspace(0, len(shards) - 1, min(SAMPLED_SHARDS, len(shards))).round().astype(int)
     try:
         return _digest(_sample(shards[place]) for place in places)
-    except (OSError, ValueError):  # a server that is down, or a command that cannot be run twice
+    except (OSError, ValueError, InputError):  # a server that is down, or a command that cannot be run twice
         return UNKNOWN
 
 
@@ -59,6 +63,8 @@ def _sample(shard: str) -> bytes:
         with open(shard, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             return f"{size}:".encode() + file.read(SAMPLED_BYTES)
+    if not is_web(shard):
+        return f"{describe(shard)['size']}:".encode() + read_whole(shard, SAMPLED_BYTES)
     headers = {"Range": f"bytes=0-{SAMPLED_BYTES - 1}"}
     request = urllib.request.Request(shard, headers=headers)  # noqa: S310 - http or https
     with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310

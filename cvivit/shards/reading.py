@@ -13,14 +13,17 @@ from typing import IO, BinaryIO, cast
 
 from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-from cvivit.errors import ShardError
+from cvivit.errors import DataWriteError, InputUnavailableError, MissingPackageError, ShardError
+from cvivit.inputs.locations import is_web
+from cvivit.inputs.remote import is_refusal, open_filesystem, reason_of, with_tries
+from cvivit.shards.cache import ShardCache
 from cvivit.shards.urls import PIPE, is_remote
 
 VIDEO_SUFFIXES = ("mp4", "webm", "mkv", "avi", "mov")
 STILL_SUFFIXES = ("png", "jpg", "jpeg", "webp")
 HTTP_TIMEOUT_SECONDS = 30.0
 HTTP_WAITS_SECONDS = (0.0, 1.0, 4.0, 16.0)
-"""Waits before each new try of a shard over HTTP. A new try skips what was already read."""
+"""Waits before each new try of a shard behind a URL. A new try skips what was already read."""
 _BLOCK_BYTES = 512
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
 
@@ -42,22 +45,33 @@ class RawSample:
 
 
 def read_shard(
-    shard: str, *, start: int = 0, suffixes: tuple[str, ...] = VIDEO_SUFFIXES
+    shard: str,
+    *,
+    start: int = 0,
+    suffixes: tuple[str, ...] = VIDEO_SUFFIXES,
+    cache: ShardCache | None = None,
 ) -> Iterator[RawSample]:
     """Yield the samples of a shard from number `start` on, in the order of the file.
 
     Only samples with a file of one of `suffixes` count and are yielded, `a.mp4` and `a.mp4.mp4` alike.
 
+    Args:
+        shard: a path, a URL, or `pipe:` and a command.
+        start: the number of the first sample to yield.
+        suffixes: of the files to read.
+        cache: where shards behind URLs are kept. Without one, each is read from its server as it comes.
+
     Raises:
         ShardError: the shard cannot be opened, is not a tar, is cut short, or holds no such sample. Samples
-        from
-            before the fault were yielded.
+            from before the fault were yielded.
+        MissingPackageError: the package that reads such URLs is not installed.
+        DataWriteError: the folder of the cache cannot be written.
     """
     waits = list(HTTP_WAITS_SECONDS) if is_remote(shard) else []
     reached = 0
     while True:
         try:
-            for number, sample in enumerate(_samples(shard, suffixes)):
+            for number, sample in enumerate(_samples(shard, suffixes, cache)):
                 if number >= max(start, reached):
                     reached = number + 1
                     yield sample
@@ -69,10 +83,11 @@ def read_shard(
         time.sleep(waits.pop(0))
 
 
-def _samples(shard: str, suffixes: tuple[str, ...]) -> Iterator[RawSample]:
+def _samples(shard: str, suffixes: tuple[str, ...], cache: ShardCache | None) -> Iterator[RawSample]:
     wanted = tuple(f".{suffix}" for suffix in suffixes)
     try:
-        with _open(shard) as stream:
+        kept = cache.open(shard) if cache and is_remote(shard) else None
+        with kept or _open(shard) as stream:
             tail = _TailReader(stream)
             files = tar_file_iterator(tail, select_files=lambda name: name.lower().endswith(wanted))
             key = None
@@ -84,7 +99,7 @@ def _samples(shard: str, suffixes: tuple[str, ...]) -> Iterator[RawSample]:
                 raise ShardError(f"{shard}: cut short, it lacks the end mark of a tar")
             if key is None:
                 raise ShardError(f"{shard}: holds no {', '.join(wanted)} file")
-    except ShardError:
+    except (ShardError, MissingPackageError, DataWriteError):
         raise
     # tarfile raises many kinds of errors on damaged headers, and webdataset adds its own. All of them mean
     # the same here.
@@ -92,10 +107,12 @@ def _samples(shard: str, suffixes: tuple[str, ...]) -> Iterator[RawSample]:
         raise ShardError(f"{shard}: {_reason(error)}") from error
 
 
-def _open(shard: str) -> IO[bytes] | _PipeReader:
+def _open(shard: str) -> IO[bytes] | _PipeReader | _StoreReader:
     if shard.startswith(PIPE):
         return _PipeReader(shard.removeprefix(PIPE))
-    if is_remote(shard):
+    if is_remote(shard) and not is_web(shard):
+        return _StoreReader(shard)
+    if is_web(shard):
         request = urllib.request.Request(shard)  # noqa: S310 - the scheme is http or https
         return cast("IO[bytes]", urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_SECONDS))  # noqa: S310
     return open(shard, "rb")
@@ -104,13 +121,16 @@ def _open(shard: str) -> IO[bytes] | _PipeReader:
 def _is_final(error: ShardError) -> bool:
     """Return whether a server refused for good. 408 and 429 ask for another try."""
     cause = error.__cause__
-    final = range(400, 500)
-    return isinstance(cause, urllib.error.HTTPError) and cause.code in final and cause.code not in (408, 429)
+    if isinstance(cause, InputUnavailableError):
+        cause = cause.__cause__
+    return is_refusal(cause) or isinstance(cause, FileNotFoundError)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, InputUnavailableError):  # webdataset has added to its message
+        return reason_of(error.__cause__ or error)
     if isinstance(error, urllib.error.HTTPError):
         return f"HTTP status {error.code}"
     if isinstance(error, OSError | urllib.error.URLError):
@@ -121,7 +141,7 @@ def _reason(error: Exception) -> str:
 class _TailReader(io.RawIOBase):
     """Reads through, and remembers the last block, which is zeros in a tar that was not cut short."""
 
-    def __init__(self, stream: IO[bytes] | _PipeReader) -> None:
+    def __init__(self, stream: IO[bytes] | _PipeReader | _StoreReader) -> None:
         self._stream = stream
         self._head = self._tail = b""
 
@@ -134,6 +154,23 @@ class _TailReader(io.RawIOBase):
     @property
     def ended_whole(self) -> bool:
         return self._tail == bytes(_BLOCK_BYTES) or self._head.startswith(_COMPRESSED)
+
+
+class _StoreReader(io.RawIOBase):
+    """A shard in an object store, whose failures are told apart from a shard that is not sound."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        filesystem, path = open_filesystem(url)
+        self._file = with_tries(url, lambda: filesystem.open(path, "rb"), ())
+
+    def read(self, size: int = -1, /) -> bytes:
+        return with_tries(self._url, lambda: self._file.read(size), ())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
 
 
 class _PipeReader(io.RawIOBase):

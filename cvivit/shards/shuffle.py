@@ -23,6 +23,7 @@ from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 
 from cvivit.errors import CViViTError, ShardError
+from cvivit.shards.cache import ShardCache
 from cvivit.shards.order import Reader, ShardPart, order_of_block, parts_of_epoch
 from cvivit.shards.reading import RawSample, read_shard
 
@@ -75,6 +76,7 @@ class ShuffledSamples(Generic[Bad]):
         bad: counts the shards that cannot be read.
         start: the position to continue from, as `state_dict` returned it.
         report: called with the name of each shard before it is read, which may take long.
+        cache: where shards behind URLs are kept.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ShuffledSamples(Generic[Bad]):
         bad: Bad,
         start: dict[str, Any] | None = None,
         report: Callable[[str], None] = lambda _: None,
+        cache: ShardCache | None = None,
     ) -> None:
         self._shards = shards
         self._suffixes = suffixes
@@ -97,6 +100,7 @@ class ShuffledSamples(Generic[Bad]):
         self.bad = bad
         self.position = Position(**(start or {}))
         self._report = report
+        self._cache = cache
         self._refilling = False
 
     def state_dict(self) -> dict[str, int]:
@@ -146,7 +150,8 @@ class ShuffledSamples(Generic[Bad]):
             shard = self._shards[part.shard]
             self._report(shard)
             # A part is every `of`-th sample of the shard from `slice` on. `skip` counts samples of the part.
-            samples = read_shard(shard, start=part.slice + skip * part.of, suffixes=self._suffixes)
+            start_at = part.slice + skip * part.of
+            samples = read_shard(shard, start=start_at, suffixes=self._suffixes, cache=self._cache)
             try:
                 for count, sample in enumerate(islice(samples, 0, None, part.of), start=skip + 1):
                     yield _ReadSample(sample=sample, part=number, next_offset=count)

@@ -1,34 +1,36 @@
-"""Turn the names that a user gives into a list of shards: paths, globs, braces, http(s) and `pipe:` URLs."""
+"""Turn the names that a user gives into a list of shards: paths, globs, braces, URLs and `pipe:` commands."""
 
 from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import braceexpand
 
 from cvivit.errors import DataError, NoDataError
+from cvivit.inputs.locations import has_magic, is_url, is_web, local_path, name_below, split_glob
+from cvivit.inputs.matching import GlobPattern
+from cvivit.inputs.remote import open_filesystem, walk
 
 PIPE = "pipe:"
 """Prefix of a shell command whose output is a shard."""
-REMOTE = ("http", "https")
-_SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 
 
 def expand_shards(patterns: Iterable[str]) -> list[str]:
     """Return the shards that `patterns` name, each once, in the order given. Those of a glob are sorted.
 
     Args:
-        patterns: each is a tar file, a folder (all `*.tar` in it), a glob (`**` descends), an http(s) or file
-            URL, or `pipe:` and a shell command. All may hold braces, as `shard-{000..099}.tar`.
+        patterns: each is a tar file, a folder (all `*.tar` in it), a glob (`**` descends), or `pipe:` and a
+            shell command. Files, folders and globs are paths, or URLs that fsspec reads; there a folder ends
+            with "/", and whether a file exists is seen when it is read. All may hold braces, as
+            `shard-{000..099}.tar`.
 
     Raises:
         NoDataError: a path, folder or glob matches nothing, or there is no pattern.
-        DataError: braces do not close, or a URL has a scheme that is not read.
+        InputError: a folder or glob behind a URL cannot be listed, or nothing reads such URLs.
+        DataError: braces do not close.
     """
     shards = distinct(shard for pattern in patterns for shard in _expand(pattern))
     if not shards:
@@ -50,8 +52,8 @@ def identity_of(shard: str) -> str:
 
 
 def is_remote(shard: str) -> bool:
-    """Return whether a shard is fetched over HTTP."""
-    return urlparse(shard).scheme.lower() in REMOTE
+    """Return whether a shard is behind a URL."""
+    return not shard.startswith(PIPE) and is_url(shard)
 
 
 def _expand(pattern: str) -> list[str]:
@@ -71,14 +73,9 @@ def _expand(pattern: str) -> list[str]:
 def _locate(name: str) -> list[str]:
     if name.startswith(PIPE):
         return [name]
-    if scheme := _SCHEME.match(name):
-        match scheme.group(1).lower():
-            case "http" | "https":
-                return [name]
-            case "file":
-                name = unquote(urlparse(name).path)
-            case other:
-                raise DataError(f"{name}: {other}:// is not read; use `pipe:` and a command")
+    name = local_path(name)
+    if is_url(name):
+        return _locate_remote(name)
     path = Path(name)
     if path.is_file():
         return [name]
@@ -86,6 +83,27 @@ def _locate(name: str) -> list[str]:
     if not found:
         raise NoDataError(f"{name}: no such shard" if not path.is_dir() else f"{name}: holds no .tar file")
     return found
+
+
+def _locate_remote(name: str) -> list[str]:
+    if has_magic(name):
+        start, pattern = split_glob(name)
+    elif name.endswith("/"):
+        start, pattern = name.rstrip("/"), "*.tar"
+    else:
+        if not is_web(name):  # which needs no package beside the standard library's
+            open_filesystem(name)
+        return [name]
+    matches = GlobPattern(pattern)
+    found = [
+        f"{folder}/{file}"
+        for folder, files in walk(start, depth=matches.depth)
+        for file in files
+        if matches(name_below(f"{folder}/{file}", start))
+    ]
+    if not found:
+        raise NoDataError(f"{name}: no such shard")
+    return sorted(found)
 
 
 def _glob(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Write pictures as a video that plays everywhere: MP4, WebM or GIF.
+"""Write pictures as a video that plays everywhere: MP4, WebM, GIF or animated WebP.
 
 MP4 is H.264 with its index in front, so that a browser plays it while it loads; WebM is VP9. Both are
 yuv420p, BT.709 and limited range, and say so. The same pictures give the same bytes on every machine,
@@ -30,7 +30,7 @@ from cvivit.files import is_special, replacing_path
 from cvivit.video.gif import TIME_BASE, gif_frames, last_delay
 from cvivit.video.pictures.scaler import ACCURATE
 
-VideoContainer: TypeAlias = Literal["mp4", "webm", "gif"]
+VideoContainer: TypeAlias = Literal["mp4", "webm", "gif", "webp"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,12 @@ _ENCODINGS: Final[dict[str, _Encoding]] = {
         largest_crf=63,
     ),
     "gif": _Encoding(codec="gif", pixel_format="pal8"),
+    "webp": _Encoding(
+        codec="libwebp_anim",
+        pixel_format="bgra",
+        codec_options={"quality": "90"},
+        container_options={"loop": "0"},  # for ever, as a GIF
+    ),
 }
 
 
@@ -81,15 +87,16 @@ def write_video(
             A pipe or a device at the path is written to, not replaced.
         fps: pictures a second. A GIF shows each picture for 0.02 s to eleven minutes, in steps of 0.01 s.
             Where `fps` is more than 50, it leaves pictures out.
-        container: "mp4", "webm" or "gif"; by default the suffix of the path, or MP4 for a file object.
+        container: "mp4", "webm", "gif" or "webp" (animated, in a loop); by default the suffix of the path, or
+            MP4 for a file object.
         crf: constant rate factor of MP4 (0 to 51, by default 18) or WebM (0 to 63, by default 24): lower is
-            better and larger. A GIF has none.
+            better and larger. Others have none.
 
     MP4 and WebM have even sides: a picture with an odd one repeats its last row or column.
 
     Raises:
         ValueError: no frames, frames that are not uint8 (h w 3) or not all of one size, or of a size that the
-            container cannot hold; a rate that is not in [0.01, 1000], a container that is none of the three,
+            container cannot hold; a rate that is not in [0.01, 1000], a container that is none of these,
             or a `crf` out of its range.
         OSError: the destination cannot be written.
     """
@@ -166,7 +173,7 @@ def _encode(pictures: Iterator[np.ndarray], path: Path, rate: Fraction, name: st
         quality = {} if crf is None else {"crf": str(crf)}
         stream.codec_context.options = encoding.codec_options | quality
         stream.codec_context.thread_count = 1  # the same bytes on every machine
-        write = _write_gif if name == "gif" else _write_yuv
+        write = {"gif": _write_gif, "webp": _write_webp}.get(name, _write_yuv)
         try:
             write(output, stream, first.shape, itertools.chain([first], pictures), rate)
         except (av.ArgumentError, av.ExternalError) as error:  # an unsupported size
@@ -198,6 +205,23 @@ def _write_yuv(
             interpolation=ACCURATE,
         )
         frame.color_primaries, frame.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        frame.pts, frame.time_base = index, 1 / rate
+        output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+
+
+def _write_webp(
+    output: OutputContainer,
+    stream: VideoStream,
+    shape: tuple[int, ...],
+    pictures: Iterable[np.ndarray],
+    rate: Fraction,
+) -> None:
+    stream.height, stream.width = shape[:2]
+    stream.codec_context.time_base = 1 / rate
+    reformatter = VideoReformatter()
+    for index, picture in enumerate(pictures):
+        frame = reformatter.reformat(VideoFrame.from_ndarray(picture, format="rgb24"), format=stream.pix_fmt)
         frame.pts, frame.time_base = index, 1 / rate
         output.mux(stream.encode(frame))
     output.mux(stream.encode(None))

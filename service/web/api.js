@@ -1,13 +1,22 @@
 // Calls to the service. All paths are relative to the page, so that it works below any prefix.
 
+import { explain } from "./words.js";
+
 const KEY = "cvivit-key";
 
-/** A failed request. `status` is 0 where there was no answer. */
+const TEMPORARY = new Set([0, 408, 429, 502, 503, 504]);
+
+/** A failed request. `status` is 0 where there was no whole answer. */
 export class Problem extends Error {
-  constructor(status, { title, detail, code } = {}) {
-    super([title, detail].filter(Boolean).join(": ") || `The server answered ${status}.`);
+  constructor(status, { title, detail, code } = {}, waitSeconds = 0) {
+    super(explain({ code, title, detail, status }, waitSeconds));
     this.status = status;
     this.code = code ?? "";
+  }
+
+  /** Whether the same request may succeed a little later. */
+  get temporary() {
+    return TEMPORARY.has(this.status);
   }
 }
 
@@ -54,10 +63,10 @@ export function call(method, path, { body = null, type = "", accept = "", respon
         return;
       }
       const text = response === "blob" ? await request.response.text() : request.responseText;
-      reject(new Problem(request.status, parse(text)));
+      reject(new Problem(request.status, parse(text), Number(request.getResponseHeader("retry-after")) || 0));
     };
     request.onerror = () =>
-      reject(new Problem(0, { title: "The server cannot be reached", detail: "try again when it runs" }));
+      reject(new Problem(0, { title: "The server cannot be reached", detail: "it does not run, or the network broke off" }));
     request.onabort = () => reject(new DOMException("stopped", "AbortError"));
     signal?.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
@@ -87,9 +96,10 @@ export async function encode(file, { fit, onUpload, onClip, signal }) {
     onText: (text) => onClip(text.split("\n").length - 1),
     signal,
   });
-  const lines = request.responseText.trim().split("\n").map((line) => JSON.parse(line));
+  const lines = request.responseText.trim().split("\n").map(parse);
   const last = lines.pop();
-  if (!last?.shape) throw new Problem(last?.status ?? 500, last ?? {});
+  if (last.status) throw new Problem(last.status, last);
+  if (!last.shape) throw new Problem(0, { title: "The server's answer broke off" });
   return { ...last, indices: lines.map((line) => Uint32Array.from(line.indices.flat(2))) };
 }
 

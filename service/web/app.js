@@ -16,7 +16,7 @@ const board = new Board($("tokens"), {
   through: () => $("through").checked,
   picked: (code) => {
     $("code").value = String(code);
-    document.querySelector('input[name="tool"][value="paint"]').checked = true;
+    document.querySelector('input[name="tool"][value="paint"]').click();
   },
   described: (text) => ($("token-info").textContent = text),
   changed: () => {
@@ -41,13 +41,14 @@ function progress(share) {
 
 function complain(error, retry) {
   if (error?.name === "AbortError") return;
+  state.retry = retry ?? null;
   if (error instanceof Problem && error.status === 401) {
-    state.retry = retry;
     $("key-form").hidden = false;
     $("alert").textContent = hasKey() ? "The server does not know this key." : "This server needs a key. Please enter yours.";
     $("key").focus();
   } else {
     $("alert").textContent = error.message;
+    $("retry").hidden = !(error.temporary && retry);
   }
   say("");
 }
@@ -58,6 +59,7 @@ async function work(task) {
   const running = new AbortController();
   state.running = running;
   $("alert").textContent = "";
+  $("retry").hidden = true;
   $("decode").disabled = true;
   try {
     await task(running.signal);
@@ -125,6 +127,7 @@ function show(tokens, video, psnr, ssim) {
   $("clip").value = "1";
   $("undo").disabled = true;
   $("curl-text").hidden = true;
+  $("facts-hint").hidden = true;
   board.load(tokens);
   showClipNumber();
 }
@@ -211,12 +214,18 @@ $("record").addEventListener("click", async () => {
   }
 });
 
+$("retry").addEventListener("click", () => state.retry?.());
+
 // Looking
 $("compare").addEventListener("change", () => {
   const over = $("compare").checked;
   $("stage").classList.toggle("over", over);
   $("split-field").hidden = !over;
 });
+for (const tool of document.querySelectorAll('input[name="tool"]')) {
+  // A finger on the tokens scrolls the page, unless the tool draws.
+  tool.addEventListener("change", () => $("tokens").classList.toggle("drawing", ["paint", "copy"].includes(tool.value)));
+}
 $("split").addEventListener("input", () => $("stage").style.setProperty("--split", `${$("split").value}%`));
 $("clip").addEventListener("input", () => {
   board.select(Number($("clip").value) - 1);
@@ -234,6 +243,7 @@ $("decode").addEventListener("click", () =>
     players.show($("reconstruction"), mp4, "");
     players.play();
     $("reconstruction-caption").textContent = "Painted from the tokens as they are now";
+    $("facts-hint").hidden = board.undoable.length === 0;
     say("Decoded");
   }),
 );

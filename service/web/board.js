@@ -64,7 +64,8 @@ export class Board {
   #layout() {
     const { T, H, W } = this.size;
     const room = this.canvas.parentElement.clientWidth - 12; // its padding
-    const columns = Math.max(1, Math.min(T, Math.floor((room + GAP) / (W * 8 + GAP))));
+    const least = room < 600 ? 8 : 12; // a cell on a phone, and one on a larger window
+    const columns = Math.max(1, Math.min(T, Math.floor((room + GAP) / (W * least + GAP))));
     const cell = Math.max(5, Math.min(CELL, Math.floor((room - GAP * (columns - 1)) / (columns * W))));
     return { columns, cell, rows: Math.ceil(T / columns), T, H, W };
   }
@@ -137,11 +138,13 @@ export class Board {
   #go(at) {
     this.at = at;
     const code = this.codes[this.index(at)];
-    let others = -1;
-    for (const each of this.codes) if (each === code) others += 1;
+    const held = this.tokens.indices.map((codes) => codes.reduce((sum, each) => sum + (each === code), 0));
+    const others = held[this.clip] - 1;
     const places = others === 1 ? "1 other place holds it" : `${others || "no"} other places hold it`;
+    const elsewhere = held.reduce((sum, each) => sum + each, 0) - held[this.clip];
+    const beyond = held.length > 1 ? `, ${elsewhere || "none"} in the other clips` : "";
     this.handlers.described(
-      `Code ${code} in picture ${at.t + 1}, row ${at.row + 1}, column ${at.column + 1}; ${places} in this clip.`,
+      `Code ${code} in picture ${at.t + 1}, row ${at.row + 1}, column ${at.column + 1}; ${places} in this clip${beyond}.`,
     );
     this.draw();
   }

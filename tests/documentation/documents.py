@@ -46,6 +46,18 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the paragraphs outside code blocks, each as one line, with the numbers of their first lines."""
+    first, lines = 0, list[str]()
+    for number, line in [*prose(text), (0, "")]:
+        if lines and (not line.strip() or line.startswith("|") or number != first + len(lines)):
+            yield first, " ".join(lines)
+            lines = []
+        if line.strip():
+            first = first if lines else number
+            lines.append(line.strip())
+
+
 @dataclass(frozen=True)
 class Block:
     """A fenced block of code.

@@ -12,7 +12,7 @@ import pytest
 
 from cvivit import TokenGrid
 from tests.documentation.commands import commands, problems
-from tests.documentation.documents import LANGUAGES, Block, blocks, documents, prose
+from tests.documentation.documents import LANGUAGES, Block, blocks, documents, paragraphs
 from tests.documentation.running import Reader, reader
 from tests.places import DATA, ROOT
 
@@ -32,6 +32,10 @@ REASONS = {
     "files of the reader": r"\b[A-Z]{4,}\b|/data/",
 }
 """Why a block may be `sh`, so that its commands are checked and not run."""
+
+
+OURS = re.compile(r"(cvivit(-service|-training)? [a-z]|python -m (cvivit|service|training|tests)\b|make )")
+"""How a command of this project begins, between backquotes in a sentence."""
 
 
 def parts() -> Iterator[tuple[Path, str]]:
@@ -98,11 +102,9 @@ def test_blocks_say_what_they_are(path: Path) -> None:
 @pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_in_sentences_exist(path: Path) -> None:
     wrong = []
-    for number, line in prose(path.read_text()):
-        for code in re.findall(r"`([^`]+)`", line.replace("\\|", "|")):
-            if re.match(
-                r"(cvivit(-service|-training)? [a-z]|python -m (cvivit|service|training|tests)\b|make )", code
-            ):
+    for number, paragraph in paragraphs(path.read_text()):
+        for code in re.findall(r"`([^`]+)`", paragraph.replace("\\|", "|")):
+            if OURS.match(code):
                 wrong += [
                     f"{path.relative_to(ROOT)}:{number}: {code}: {problem}"
                     for words in commands(code)

@@ -65,7 +65,7 @@ def hostile_files(canary: Path, visitors: CountingServer) -> list[Hostile]:
 
 @pytest.fixture(autouse=True)
 def _bystanders() -> None:
-    """What earlier tests left running is not this one's."""
+    """Do not blame this test for processes that earlier tests left running."""
     remember_bystanders()
 
 

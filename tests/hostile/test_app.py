@@ -47,7 +47,7 @@ def encode(app: TestClient, data: bytes, name: str = "upload.mp4") -> Any:
 
 
 def told(response: Any) -> tuple[int, str | None]:
-    """Return the status and code of an answer, which is a problem wherever it is no success."""
+    """Return the status and code of an answer. An answer that is no success must be problem+json."""
     if response.status_code == 200:
         return 200, None
     assert response.headers["content-type"] == PROBLEM

@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture(autouse=True)
 def _bystanders() -> None:
-    """What earlier tests left running is not this one's."""
+    """Do not blame this test for processes that earlier tests left running."""
     remember_bystanders()
 
 

@@ -23,7 +23,7 @@ class Connection(asyncio.Protocol):
         self.open = True
 
     def send(self, request: bytes) -> asyncio.Future[int]:
-        """Send a whole request. Returns what will be the status of its answer."""
+        """Send a whole request. Returns a future of the status of its answer."""
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._answer

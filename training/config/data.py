@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from training.config.section import Fraction, Patterns, Section
 
@@ -13,8 +13,8 @@ class DataConfig(Section):
     """Where clips come from."""
 
     train: Patterns = ()
-    """Shards to train on: paths, folders, globs, brace patterns, http(s) URLs and `pipe:` commands. One
-    pattern or a list."""
+    """Shards to train on: paths, folders, globs, brace patterns, URLs (`s3://`, `gs://`, `hf://`, `http(s)://`
+    and others of fsspec) and `pipe:` commands. One pattern or a list."""
     validation: Patterns = ()
     """Shards of held-out clips, named as for `train`. No shard may be in both. Without any, nothing is
     validated."""
@@ -40,6 +40,11 @@ class DataConfig(Section):
     stills_ratio: Fraction = 0
     """Share of the batches that are pictures. They are spread evenly, and all ranks get them in the same
     step."""
+    cache: str = ""
+    """Folder on a disk of this machine in which shards behind URLs are kept, so that each is fetched once.
+    Runs may share it. Without one, they are read from their server in every epoch."""
+    cache_gigabytes: PositiveFloat = 100
+    """The most that the folder may hold, in 10^9 bytes. The shards that were used longest ago are removed."""
     check_fps: bool = True
     """Whether a clip that states another frame rate than `model.fps` stops the run."""
     max_bad_samples: NonNegativeInt = 100

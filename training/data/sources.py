@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from cvivit.shards.cache import ShardCache
 from cvivit.shards.urls import expand_shards, identity_of
+from training.config.data import DataConfig
 from training.config.schema import TrainingConfig
 from training.data.loader import ClipEpoch, ClipLoader
 from training.data.stream import StreamSettings
@@ -38,6 +41,7 @@ def training_clips(config: TrainingConfig, *, rank: int = 0, world_size: int = 1
             flip=data.flip,
             crop_scale=data.crop_scale,
             max_bad_samples=data.max_bad_samples,
+            cache=_cache(data),
         ),
         rank=rank,
         world_size=world_size,
@@ -74,6 +78,12 @@ def refuse_overlap(train: Sequence[str], validation: Sequence[str]) -> None:
         raise DataError(f"{len(both)} shards are in both training and validation, such as {both[0]}")
 
 
+def _cache(data: DataConfig) -> ShardCache | None:
+    if not data.cache:
+        return None
+    return ShardCache(folder=Path(data.cache).expanduser(), max_bytes=int(data.cache_gigabytes * 1e9))
+
+
 def _held_out(
     config: TrainingConfig,
     rank: int,
@@ -91,6 +101,7 @@ def _held_out(
             image_size=config.model.image_size,
             fps=config.model.fps if config.data.check_fps else None,
             max_bad_samples=config.data.max_bad_samples,
+            cache=_cache(config.data),
         ),
         rank=rank,
         world_size=world_size,

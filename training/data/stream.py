@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from cvivit.errors import CViViTError
+from cvivit.shards.cache import ShardCache
 from cvivit.shards.order import Reader
 from cvivit.shards.reading import STILL_SUFFIXES, VIDEO_SUFFIXES, RawSample
 from cvivit.shards.shuffle import ShuffledSamples
@@ -46,6 +47,8 @@ class StreamSettings:
     augmented: bool = True
     """Whether windows, crops and flips are random. If not, the first window and the centre are taken."""
     max_bad_samples: int = 0
+    cache: ShardCache | None = None
+    """Where shards behind URLs are kept, which changes no batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +159,7 @@ class _BatchMaker:
                 bad=BadSamples(ceiling=settings.max_bad_samples, counts=self._bad, state=ceilings.get(name)),
                 start=state.get(name),
                 report=report,
+                cache=settings.cache,
             )
             for name, shards, suffixes in (
                 ("clips", settings.clips, VIDEO_SUFFIXES),

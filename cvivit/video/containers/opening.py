@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NoReturn
+from typing import Any, BinaryIO, Final, NoReturn, cast
 
 import av
 from av.container import InputContainer
@@ -26,6 +26,7 @@ from cvivit.video.containers.completeness import check_complete
 from cvivit.video.containers.encryption import check_not_encrypted
 from cvivit.video.containers.index_claims import claimed_frames
 from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, Container, sniff
+from cvivit.video.containers.probing import probing_options
 from cvivit.video.containers.tracks import TrackChoice, choose_track
 from cvivit.video.containers.transport import check_one_video
 from cvivit.video.settings import VideoLimits
@@ -150,10 +151,11 @@ def _prepared(video: VideoFile, container: InputContainer, choice: TrackChoice, 
 
 @contextmanager
 def _opened(video: VideoFile) -> Iterator[InputContainer]:
+    probing = probing_options(video.file) if video.kind is Container.ISO else []
     video.file.seek(0)
     with (
         _raising_interrupts(NamelessFile(video.file)) as nameless,
-        _open_container(nameless, video.kind, video.options) as container,
+        _open_container(nameless, video, probing) as container,
     ):
         yield container
 
@@ -170,15 +172,17 @@ def _raising_interrupts(file: NamelessFile) -> Iterator[NamelessFile]:
         raise file.interrupt
 
 
-def _open_container(file: NamelessFile, kind: Container, options: dict[str, str]) -> InputContainer:
+def _open_container(file: NamelessFile, video: VideoFile, probing: list[dict[str, str]]) -> InputContainer:
+    kind = video.kind.value
     try:
         return av.open(
             file,
             "r",
-            format=kind.value,
+            format=kind,
+            stream_options=cast(Any, probing),  # PyAV's types say list[str], but it takes dictionaries
             # Time stamps that wrap are for the timeline to judge: FFmpeg takes a joined recording for a wrap.
-            options=options
-            | {"protocol_whitelist": "", "format_whitelist": kind.value, "correct_ts_overflow": "0"},
+            options=video.options
+            | {"protocol_whitelist": "", "format_whitelist": kind, "correct_ts_overflow": "0"},
             metadata_errors="replace",
             io_open=_refuse,
         )

@@ -1,4 +1,4 @@
-"""Parse NAL units of H.264 and H.265, as far as is needed to decide which pictures can be left out.
+"""Parse NAL units of H.264 and H.265, as far as is needed to leave out pictures and to open files.
 
 ITU-T H.264, sections 7.3.2.1 and B.1; H.265, sections 7.3.1.2 and 7.3.2.2; ISO/IEC 14496-15 for MP4.
 """
@@ -16,6 +16,8 @@ _START: Final = b"\x00\x00\x01"
 _MOST_UNITS: Final = 10_000
 _HIGH_PROFILES: Final = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 """Profiles whose parameter sets state the format of chroma."""
+_EXTENDED_ASPECT: Final = 255
+"""The pixel aspect that is followed by two numbers of 16 bits."""
 
 
 def length_size(codec: str, extradata: bytes) -> int | None:
@@ -93,6 +95,14 @@ def has_fields(parameters: bytes) -> bool:
         return True
 
 
+def stated_reordering(parameters: bytes) -> int | None:
+    """Return by how many places this parameter set of H.264 says that pictures are reordered, if it does."""
+    try:
+        return _reordering(_Bits(parameters[1:]))
+    except IndexError:
+        return None
+
+
 def highest_temporal_layer(parameters: bytes) -> int | None:
     """Return the highest temporal layer of H.265 with this parameter set, from 0."""
     return parameters[2] >> 1 & 7 if len(parameters) > 2 else None
@@ -129,6 +139,56 @@ def _frames_only(bits: _Bits) -> bool:
     bits.unsigned()  # width
     bits.unsigned()  # height
     return bool(bits.take(1))
+
+
+def _reordering(bits: _Bits) -> int | None:
+    """Read `max_num_reorder_frames`, and everything that stands before it (H.264, section E.1.1)."""
+    if not _frames_only(bits):
+        bits.take(1)  # mb_adaptive_frame_field_flag
+    bits.take(1)  # direct_8x8_inference_flag
+    if bits.take(1):  # cropping
+        for _ in range(4):
+            bits.unsigned()
+    if not bits.take(1):
+        return None  # there is no video usability information
+    if bits.take(1) and bits.take(8) == _EXTENDED_ASPECT:
+        bits.take(32)
+    if bits.take(1):  # overscan
+        bits.take(1)
+    if bits.take(1):  # type of signal
+        bits.take(4)
+        if bits.take(1):
+            bits.take(24)
+    if bits.take(1):  # place of chroma
+        bits.unsigned()
+        bits.unsigned()
+    if bits.take(1):  # timing
+        bits.take(65)
+    modelled = False
+    for _ in range(2):  # for NAL units and for VCL units
+        if bits.take(1):
+            modelled = True
+            _skip_hrd(bits)
+    if modelled:
+        bits.take(1)  # low_delay_hrd_flag
+    bits.take(1)  # pic_struct_present_flag
+    if not bits.take(1):
+        return None  # there are no restrictions of the stream
+    bits.take(1)  # motion_vectors_over_pic_boundaries_flag
+    for _ in range(4):  # bytes of a picture, bits of a macroblock, lengths of vectors
+        bits.unsigned()
+    return bits.unsigned()
+
+
+def _skip_hrd(bits: _Bits) -> None:
+    """Skip `hrd_parameters()`, the model of a decoder's buffer (H.264, section E.1.2)."""
+    schedules = bits.unsigned() + 1
+    bits.take(8)
+    for _ in range(schedules):
+        bits.unsigned()
+        bits.unsigned()
+        bits.take(1)
+    bits.take(20)
 
 
 def _skip_scaling_list(bits: _Bits, length: int) -> None:

@@ -38,7 +38,7 @@ def test_flops_are_those_that_torch_counts(preset: str) -> None:
 
 
 def _cut_off(config: CViViTConfig) -> int:
-    """Return what torch counts for the frames that position generators compute on a CPU and drop."""
+    """Return the operations that torch counts for frames that position generators compute and then drop."""
     _, rows, columns = config.grid
     generators = config.temporal_depth + config.spatial_depth * config.spatial_peg
     return 2 * generators * (KERNEL - 1) * rows * columns * KERNEL**3 * config.dim

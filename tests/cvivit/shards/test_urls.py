@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from cvivit.errors import DataError, NoDataError
+from cvivit.errors import DataError, InputError, MissingPackageError, NoDataError
 from cvivit.shards.urls import expand_shards, identity_of
+from tests.servers import serving
 
 
 @pytest.fixture
@@ -74,9 +78,54 @@ def test_open_braces_are_an_error() -> None:
         expand_shards(["s-{0..3.tar"])
 
 
-def test_other_schemes_are_an_error() -> None:
-    with pytest.raises(DataError, match="s3:// is not read; use `pipe:`"):
+def test_schemes_that_cannot_be_read_are_an_error() -> None:
+    with pytest.raises(MissingPackageError, match="s3:// needs the package s3fs: pip install s3fs"):
         expand_shards(["s3://bucket/s.tar"])
+    with pytest.raises(InputError, match="nonsense:// is not read"):
+        expand_shards(["nonsense://bucket/s.tar"])
+
+
+NAMES = ("a/train-0.tar", "a/train-1.tar", "a/deep/train-2.tar", "a/notes.txt", "b/train-3.tar")
+
+
+@pytest.fixture(params=["memory", "http"])
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a folder with NAMES."""
+    if request.param == "http":
+        with serving({f"/{name}": b"" for name in NAMES}) as server:
+            yield server.url
+        return
+    filesystem, root = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
+    for name in NAMES:
+        filesystem.pipe_file(f"{root}/{name}", b"")
+    yield f"memory:/{root}"
+    filesystem.rm(root, recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a/train-*.tar", NAMES[:2]),
+        ("a/", NAMES[:2]),
+        ("a/**/*.tar", (NAMES[2], *NAMES[:2])),
+        ("{a,b}/train-*.tar", (*NAMES[:2], NAMES[4])),
+        ("a/train-{0..1}.tar", NAMES[:2]),
+        ("a/missing.tar", ("a/missing.tar",)),  # it is seen when it is read
+    ],
+)
+def test_stores_are_searched(store: str, pattern: str, expected: tuple[str, ...]) -> None:
+    assert expand_shards([f"{store}/{pattern}"]) == [f"{store}/{name}" for name in expected]
+
+
+def test_a_glob_in_a_store_that_matches_nothing_is_an_error(store: str) -> None:
+    for pattern in ("c/", "a/none-*.tar"):
+        with pytest.raises(NoDataError, match=f"{pattern.rpartition('*')[0]}.*: no such shard"):
+            expand_shards([f"{store}/{pattern}"])
+
+
+def test_a_query_holds_no_wildcards() -> None:
+    url = "https://host/a.tar?signature=*[x]"
+    assert expand_shards([url]) == [url]
 
 
 def test_the_names_of_one_shard_have_one_identity(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Files like those of public bug reports: each is read right, or refused by the name of what is wrong."""
+"""Files like those of public bug reports: each is read right, or refused with the right error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def numbers(source: Path | bytes, **options: Any) -> list[int]:
 
 
 def every(count: int, fps: int, first: int = 0) -> list[int]:
-    """Return the numbers that 8 pictures a second show of `count` frames at `fps`."""
+    """Return which of `count` frames, at `fps`, are shown by 8 pictures a second."""
     return [first + fps * tick // 8 for tick in range(-(-count * 8 // fps))]
 
 

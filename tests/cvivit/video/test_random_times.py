@@ -1,4 +1,4 @@
-"""For whatever times: the pictures are those of the definition."""
+"""For random presentation times, the pictures that are picked are those of the definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a video's bytes come as, beyond plain files: pipes, and file objects that do as little as they may."""
+"""Sources besides plain files: pipes, and file objects with only the methods that they must have."""
 
 from __future__ import annotations
 

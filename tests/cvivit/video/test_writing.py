@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from cvivit.video import ClipFormat, VideoContainer, encode_video, read_frames, write_video
 from tests.videos import grey, index_of, staircase
@@ -185,3 +186,19 @@ def test_an_error_names_the_path_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error:
         write_video([grey(1)], path, fps=8)
     assert error.value.filename == str(path)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_webp_moves(count: int) -> None:
+    """Our own reader does not read it: Pillow does."""
+    pictures = np.repeat((np.arange(count, dtype=np.uint8) * 40)[:, None, None, None], 3, axis=3)
+    pictures = np.broadcast_to(pictures, (count, 33, 47, 3))
+    data = encode_video(pictures, fps=8, container="webp")
+    assert data == encode_video(pictures, fps=8, container="webp")
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size, getattr(image, "n_frames", 1)) == ("WEBP", (47, 33), count)
+        for index in range(count):
+            image.seek(index)
+            assert np.abs(np.asarray(image.convert("RGB")).astype(int) - pictures[index]).max() <= 3
+            if count > 1:
+                assert image.info["duration"] == 125

@@ -64,7 +64,7 @@ def state(model: CViViT) -> dict[str, Tensor]:
 
 @pytest.fixture
 def small_release(monkeypatch: pytest.MonkeyPatch) -> CViViTConfig:
-    """The released variant at a size for tests: what files without a configuration are taken for."""
+    """Make files without a configuration count as the released variant at a size for tests, and return it."""
     config = CViViTConfig.released(**SMALL)
     whole = CViViTConfig.released
 
@@ -77,7 +77,7 @@ def small_release(monkeypatch: pytest.MonkeyPatch) -> CViViTConfig:
 
 @dataclass
 class Repository:
-    """What the stand-in holds of one repository."""
+    """One repository of the stand-in for the Hub."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What is written: complete, the same for the same model, and whole or not at all."""
+"""Exports are complete, equal for equal models, and appear whole or not at all."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def test_times_of_batches_in_flight() -> None:
     assert in_flight.free_at == 15.0
     assert in_flight.done(12.5) is first
     assert in_flight.oldest is second
-    assert second.started == 12.5  # it is the device's turn now, which a stall is counted from
+    assert second.started == 12.5  # its turn begins, and stalls are counted from here
     assert in_flight.free_at == 15.5
     in_flight.add(assemble(batch()), 0.0, 13.0)
     assert in_flight.free_at is None  # nobody knows how long it takes

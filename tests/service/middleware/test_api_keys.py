@@ -44,7 +44,7 @@ def keep_the_time(path: Path, content: str) -> None:
 
 
 def turn_a_link(path: Path, content: str) -> None:
-    """As Kubernetes does it for secrets."""
+    """Replace a file as Kubernetes does for secrets."""
     folder = path.parent / f"data-{len(list(path.parent.iterdir()))}"
     folder.mkdir()
     (folder / "keys").write_text(content)

@@ -122,7 +122,7 @@ def test_spans_are_sent_where_an_endpoint_is_configured(
         client.get("/info")
         client.get("/livez")
         client.post("/encode", content=bytes(3 * 2**20))
-    assert sent == ["GET /info", "POST /encode"]  # one a request, however many pieces its body has
+    assert sent == ["GET /info", "POST /encode"]  # one for each request, however many pieces its body has
 
 
 def test_an_endpoint_is_an_address(tokenizer: VideoTokenizer) -> None:

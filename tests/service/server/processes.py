@@ -54,7 +54,7 @@ class Running:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """What has been logged; a line that is still being written is left out."""
+        """Return the lines logged so far, without one that is still being written."""
         return [
             json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line[-1] == "\n"
         ]

@@ -1,4 +1,4 @@
-"""What a process needs of its machine: in processes of their own, since limits only ever go down."""
+"""Preparing the machine. Each test has a process of its own, because limits can only be lowered."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ main(["--model", sys.argv[3], "--port", "0"])
 def test_a_signal_in_the_middle_of_an_import_is_quiet(
     tiny_weights: Path, module: str, sent: signal.Signals, code: int
 ) -> None:
-    """As process 1 of a container the command has no other handler, and would not end at all."""
+    """Process 1 of a container has no default handler for signals, so without ours it would never end."""
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPT_AN_IMPORT, module, str(int(sent)), str(tiny_weights)],
         cwd=ROOT,

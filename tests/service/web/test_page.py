@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from tests.service.web.browsing import (
     wait_until_said,
 )
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 ASKED_SECONDS = 3.0
@@ -34,49 +34,7 @@ MAX_SECONDS = 10.0
 MAX_PAGE_BYTES = 100_000
 """Bytes of HTML, CSS and JavaScript together."""
 
-WRONG = ("error", "warning")
-"""What the console must not say."""
-
 OpenPage = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with served() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium. Of this module only: while Playwright runs, asyncio takes the thread for busy."""
-    with sync_api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def open_page(browser: Any, url: str) -> Iterator[OpenPage]:
-    """Open the page in a fresh browser context. What the console says against it fails the test."""
-    contexts: list[Any] = []
-    said: list[str] = []
-
-    def opened(address: str = "", *, expected_failures: bool = False, **options: Any) -> Any:
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        if not expected_failures:
-            page.on(
-                "console", lambda line: said.append(line.text) if line.type in ("error", "warning") else None
-            )
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.goto(address or url)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not said
 
 
 def test_a_dropped_video_plays_beside_its_reconstruction(
@@ -199,13 +157,6 @@ def test_errors_are_told_in_words(open_page: OpenPage, name: str, contents: byte
     page.get_by_role("button", name="Use the sample").click()
     wait_until_playing(page)
     assert page.locator("[role=alert]").inner_text() == ""
-
-
-def test_a_server_that_is_gone_is_told(open_page: OpenPage) -> None:
-    page = open_page(expected_failures=True)
-    page.route("**/encode*", lambda route: route.abort())
-    drop(page, "city.mp4", CITY.read_bytes())
-    wait_until_said(page, "alert", "cannot be reached")
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(open_page: OpenPage) -> None:

@@ -1,4 +1,4 @@
-"""What is decoded of a sample's bytes, which may come from anybody's shard."""
+"""Decoding the bytes of a sample. They may come from a shard that a stranger made."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_asked_for_networks_without_weights_are_an_error(
 def test_networks_add_their_figures(
     tokenizer: VideoTokenizer, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With random weights: those that mean something are fetched or given."""
+    """The frozen networks have random weights here. Real ones are downloaded or named by the user."""
     torch.manual_seed(0)
     monkeypatch.setattr(run, "load_lpips", lambda _: LPIPS().eval())
     monkeypatch.setattr(run, "load_i3d", lambda _: I3D().eval())

@@ -1,4 +1,4 @@
-"""Where frozen networks find their weights, and what is said where they do not."""
+"""Where frozen networks find their weights, and the errors if they find none."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ SIZE = (48, 64)
 
 
 def textured(frames: int, seed: int) -> np.ndarray:
-    """Soft blobs that drift, uint8 (t h w 3): others for each seed."""
+    """Return soft blobs that drift, uint8 (t h w 3). Each seed gives other blobs."""
     blobs = np.random.default_rng(seed).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     scene = np.asarray(Image.fromarray(blobs).resize((128, 48), Image.Resampling.BICUBIC))
     return np.stack([scene[:, number : number + 64] for number in range(frames)])

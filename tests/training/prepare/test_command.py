@@ -1,4 +1,4 @@
-"""What the command says of settings that do not fit."""
+"""The error messages of the command for settings that do not fit together."""
 
 from __future__ import annotations
 

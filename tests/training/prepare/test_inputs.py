@@ -1,4 +1,4 @@
-"""What `prepare` does with what belongs to its inputs."""
+"""`prepare` keeps the captions and metadata that belong to its inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of pictures that are not read."""
+"""The reasons that are given for pictures that cannot be read."""
 
 from __future__ import annotations
 

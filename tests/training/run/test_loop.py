@@ -25,7 +25,7 @@ from training.run.tracking.step_log import read_log
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """Let no file of this process grow past `size` bytes: what a full disk looks like."""
+    """Let no file of this process grow past `size` bytes, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

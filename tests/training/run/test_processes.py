@@ -56,7 +56,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    """What two processes come to that nothing happens to."""
+    """The weights after a run of two processes that nothing interrupts."""
     return finished(tmp_path_factory.mktemp("undisturbed") / "run", *SYNCED)
 
 

@@ -1,4 +1,4 @@
-"""A run that waits for its data: it says for what, and it can be stopped, saved and continued."""
+"""A run that waits for its data says what it waits for, and can be stopped, saved and continued."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ class SilentServer(BaseHTTPRequestHandler):
     folder: Path
     ended: threading.Event
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         if "silent" in self.path:
             self.ended.wait(60)
@@ -40,7 +43,8 @@ class SilentServer(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command == "GET":
+            self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
@@ -95,21 +99,22 @@ def line_with(process: subprocess.Popen[str], part: str) -> str:
     raise AssertionError(seen)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("workers", "cached"), [(0, False), (1, False), (1, True)])
 def test_a_server_that_is_silent_is_named_and_a_signal_stops_the_run(
-    server: str, clips: Path, tmp_path: Path, workers: int
+    server: str, clips: Path, tmp_path: Path, workers: int, cached: bool
 ) -> None:
     run = tmp_path / "run"
     good = f"{server}/{clips.name}"
-    with training(run, f"data.train={good}", f"data.workers={workers}", "loop.steps=2") as first:
+    settings = [f"data.workers={workers}", f"data.cache={tmp_path / 'cache' if cached else ''}"]
+    with training(run, f"data.train={good}", *settings, "loop.steps=2") as first:
         said, _ = first.communicate(timeout=120)
         assert first.returncode == 0, said
     silent = f"{server}/silent.tar"
     resumed = (f"data.train={silent}", "checkpoint.allow_topology_change=true")
-    with training(run, *resumed, f"data.workers={workers}") as process:
+    with training(run, *resumed, *settings) as process:
         began = time.monotonic()
         line_with(process, "resuming after step 2")
-        assert silent in line_with(process, "waiting for data since")
+        assert "waiting for data since" in line_with(process, silent)
         assert time.monotonic() - began < 60  # most of it is the start of Python
         asked = time.monotonic()
         process.send_signal(signal.SIGTERM)

@@ -92,9 +92,7 @@ def test_an_error_does_not_keep_the_work_in_memory(threads: int) -> None:
             lanes.map(work, [piece])
         gone = weakref.ref(piece)
         del piece
-        lanes.map(
-            lambda _: None, range(lanes.count)
-        )  # the lane has let go of it once it has done something else
+        lanes.map(lambda _: None, range(lanes.count))  # a lane keeps its last piece until it gets another
         assert gone() is None
     finally:
         gc.enable()

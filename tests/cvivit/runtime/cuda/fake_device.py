@@ -7,7 +7,9 @@ tensors ask for, so a few lines of C++ register one that does nothing.
 from __future__ import annotations
 
 import collections
+import ctypes
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.utils.cpp_extension
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,13 +27,10 @@ DEVICE = torch.device("cuda", 0)
 
 GUARD = """
 #include <c10/core/impl/DeviceGuardImplInterface.h>
-#include <torch/extension.h>
 static c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> guard;
-PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-  m.def("install", []() {
-    auto &slot = c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::DeviceType::CUDA)];
-    if (!slot.load()) slot.store(&guard);
-  });
+extern "C" void install() {
+  auto &slot = c10::impl::device_guard_impl_registry[static_cast<size_t>(c10::DeviceType::CUDA)];
+  if (!slot.load()) slot.store(&guard);
 }
 """
 
@@ -76,13 +74,22 @@ def _install_guard() -> None:
         return
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: it compiles a guard for fake CUDA devices")
-    directory = tempfile.mkdtemp()
-    source = Path(directory) / "guard.cpp"
-    source.write_text(GUARD)
-    module = torch.utils.cpp_extension.load(
-        name="no_guard", sources=[str(source)], build_directory=directory, verbose=False
-    )
-    module.install()
+    torch_folder = Path(torch.__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "guard.cpp"), Path(folder, "guard.so")
+        source.write_text(GUARD)
+        # The compiler is called directly and not by `torch.utils.cpp_extension`, whose header takes half a
+        # minute to compile.
+        subprocess.run(
+            [
+                *("g++", "-std=c++20", "-shared", "-fPIC", "-O0"),
+                f"-D_GLIBCXX_USE_CXX11_ABI={torch.compiled_with_cxx11_abi():d}",
+                *(f"-I{torch_folder / 'include'}", str(source)),
+                *(f"-L{torch_folder / 'lib'}", "-lc10", "-o", str(library)),
+            ],
+            check=True,
+        )
+        ctypes.CDLL(str(library)).install()
 
 
 @contextmanager

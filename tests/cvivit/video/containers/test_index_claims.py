@@ -1,4 +1,4 @@
-"""What an index claims, read without believing it."""
+"""The number of frames that an index claims is checked before anything is read because of it."""
 
 from __future__ import annotations
 

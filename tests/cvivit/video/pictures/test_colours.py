@@ -182,7 +182,7 @@ def test_ictcp_gives_the_same_as_rgb() -> None:
         clip_format = ClipFormat(image_size=SIZE, tone_map=tone_map)
         plain = encode(quarters(limited(ycbcr(COLOURS * 0.6))), matrix=9, transfer=PQ)
         ours, expected = (corners(next(read_frames(one, clip_format))) for one in (data, plain))
-        assert np.abs(ours - expected).max() <= 4  # a step of 10 bits in chroma is one of some levels
+        assert np.abs(ours - expected).max() <= 4  # one step of 10-bit chroma moves RGB by several levels
 
 
 def ycbcr(rgb: np.ndarray) -> np.ndarray:

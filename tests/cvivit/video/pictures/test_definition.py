@@ -1,4 +1,4 @@
-"""Pictures against the definition, over pixel formats, sizes, fits, rotations and places of chroma."""
+"""Pictures are what the definition says, for pixel formats, sizes, fits, rotations and chroma positions."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_program_that_knows_nothing_of_ours_decodes_the_same_pictures(encoder:
     clip = moving(3).frames[..., :1].repeat(3, axis=-1)
     packets = encode_frames(encoder, clip, encoder.best, 8.0)
     form = {"H.264": "h264", "HEVC": "hevc", "AV1": "obu"}[encoder.name]
-    with av.open(io.BytesIO(b"".join(packets)), format=form) as container:
+    with av.open(io.BytesIO(b"".join(packets)), "r", format=form) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     codec = VideoCodec(encoder, encoder.best, 8.0)
     ours = codec.decode(codec.encode(clip[None]))[0]

@@ -30,7 +30,7 @@ def damage(store: CheckpointStore, step: int) -> None:
 
 
 def resumed(directory: Path, *, keep: int) -> tuple[int | None, CheckpointStore]:
-    """What a run that starts in the folder goes on from, and its store."""
+    """Return the step that a run in this folder continues from, and the store that found it."""
     store = CheckpointStore(directory, keep=keep)
     step, _ = store.newest_sound()
     if step is not None:

@@ -83,7 +83,7 @@ class RecordedRun:
 def test_every_start_continues_the_same_run_with_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, option: str
 ) -> None:
-    """What matters is what is asked of the library: an id of the run's own, and to resume it."""
+    """The library is asked for two things: to use an id that belongs to the run, and to resume it."""
     runs: list[RecordedRun] = []
     settings: dict[str, Any] = {}
     module: Any = ModuleType(library)

@@ -1,4 +1,4 @@
-"""Cutting clips into patches and pasting them together, against the network's own."""
+"""The kernels that cut clips into patches and paste them together do what the network's own code does."""
 
 from __future__ import annotations
 

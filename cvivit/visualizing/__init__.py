@@ -1,0 +1,1 @@
+"""Pictures of tokens and reconstructions, for people. The command is `cvivit visualize`."""
