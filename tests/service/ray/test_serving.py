@@ -22,6 +22,8 @@ from cvivit.weights import save_pretrained
 from service.client import Client
 from tests.service.ray.running import RayService, ray_service
 
+pytest.importorskip("ray", reason="Ray is not installed: it is an extra, [ray]")
+
 BINARY = {"content-type": "application/octet-stream", "accept": "application/octet-stream"}
 LINES = {"accept": "application/x-ndjson"}
 KILL_SECONDS = 3.0

@@ -1,0 +1,86 @@
+"""`cvivit detokenize` turns a token dataset back into videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cvivit.commands.common import (
+    DeviceOption,
+    ModelOption,
+    PrecisionOption,
+    RevisionOption,
+    load_tokenizer,
+    progress_bar,
+    report_written,
+)
+from cvivit.errors import NoDataError
+from cvivit.files import replacing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cvivit.tokenizer import VideoTokenizer
+    from cvivit.tokens import TokenDataset, TokenSample
+
+WINDOWS_AT_ONCE = 32
+"""Windows that are decoded before their frames are written. This bounds the memory that a long sample
+takes."""
+
+
+def detokenize(
+    dataset: Annotated[Path, typer.Argument(help="The folder that `cvivit tokenize` wrote.")],
+    output: Annotated[Path, typer.Argument(help="The folder for the videos.")],
+    model: ModelOption = "demo",
+    revision: RevisionOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keys", help="Decode only samples of this key, which may hold * and ?. It may be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Decode the samples of a token dataset to videos: KEY.mp4, with KEY.txt where a sample has a caption."""
+    from cvivit.tokens import TokenDataset
+    from cvivit.video import write_video
+
+    TokenDataset(dataset)  # whether it can be read is found out before the weights are loaded
+    tokenizer = load_tokenizer(model, revision, device, precision)
+    tokens = TokenDataset(dataset, model=tokenizer)
+    written = frames = 0
+    with progress_bar("decoding") as show:
+        for number, sample in enumerate(tokens, start=1):
+            if _chosen(sample.key, keys):
+                target = output / f"{sample.key}.mp4"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_video(frames_of(sample, tokenizer, tokens), target, fps=sample.fps)
+                if sample.caption is not None:
+                    with replacing(output / f"{sample.key}.txt") as file:
+                        file.write(sample.caption.encode(errors="replace"))
+                written, frames = written + 1, frames + sample.frames
+            show(number, len(tokens))
+    if not written:
+        raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys or ())}")
+    report_written(output, f"{written} videos of {frames} frames at {tokens.fps:g} fps")
+
+
+def frames_of(sample: TokenSample, tokenizer: VideoTokenizer, dataset: TokenDataset) -> Iterator[np.ndarray]:
+    """Yield the frames of a sample, uint8 `h w c`, each once where windows overlap, and without padding."""
+    overlap = dataset.manifest.overlap
+    left = sample.frames
+    for start in range(0, len(sample.tokens), WINDOWS_AT_ONCE):
+        windows = tokenizer.decode_clips(sample.tokens[start : start + WINDOWS_AT_ONCE])
+        for number, window in enumerate(windows, start=start):
+            new = (window[overlap:] if number else window)[:left]
+            left -= len(new)
+            yield from new
+
+
+def _chosen(key: str, patterns: list[str] | None) -> bool:
+    return not patterns or any(fnmatchcase(key, pattern) for pattern in patterns)
