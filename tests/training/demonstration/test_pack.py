@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.data.shard_files import write_tar
+from tests.shard_files import write_tar
 from training.demonstration.pack import SHARDS, app, pack
 
 

@@ -17,7 +17,7 @@ import torch
 from cvivit.video import encode_video
 from cvivit.weights import load_weights
 from tests.places import ROOT
-from tests.training.data.shard_files import write_tar
+from tests.shard_files import write_tar
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config
