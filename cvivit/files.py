@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,9 +17,51 @@ SIBLING_PREFIX = ".cvivit-"
 """The start of the names of unfinished files. One that stays was left by a process that was killed."""
 
 
+_UNFINISHED = re.compile(
+    re.escape(SIBLING_PREFIX) + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.tmp"
+)
+
+
 def sibling(path: Path) -> Path:
-    """Return a new hidden name in the folder of `path`, since a rename within one folder is atomic."""
-    return path.with_name(f"{SIBLING_PREFIX}{secrets.token_hex(8)}.tmp")
+    """Return a new hidden name in the folder of `path`, since a rename within one folder is atomic.
+
+    It says which process it belongs to, for `remove_abandoned`.
+    """
+    return path.with_name(f"{SIBLING_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+
+
+def remove_abandoned(folder: str | os.PathLike[str]) -> None:
+    """Remove the unfinished files in a folder, at any depth, that processes left which were killed.
+
+    Files of processes that run are kept, and so are those of other machines, whose processes cannot be seen.
+    """
+    for root, _, names in os.walk(folder):
+        for name in names:
+            found = _UNFINISHED.fullmatch(name)
+            if found and found["machine"] == _machine() and not _is_running(int(found["process"])):
+                with suppress(OSError):
+                    os.unlink(os.path.join(root, name))
+
+
+@cache
+def _machine() -> str:
+    """Return a name of all processes that see each other: those of one start of one machine or container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        name = f"{boot}{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # there is no /proc
+        return secrets.token_hex(4)
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it belongs to somebody else
+        pass
+    return True
 
 
 def is_special(path: Path) -> bool:

@@ -48,9 +48,8 @@ def measured() -> Measured:
     text = PERFORMANCE.read_text()
     rows = re.findall(r"^\| ([\w.-]+ (?:720p|1080p|4K)) \| [\d,]+ \| ([\d,]+) \|", text, re.MULTILINE)
     reading = {name: float(value.replace(",", "")) / 1000 for name, value in rows}
-    (encoding,) = re.findall(
-        r"^\| fast \| 4 \| encode \| (\d+) \|", text.split("### Two AMD")[0], re.MULTILINE
-    )
+    intel = text.split("### Two AMD")[0]
+    (encoding,) = re.findall(r"^\| fast \| 4 \| encode \| (\d+) \|", intel, re.MULTILINE)
     return Measured(reading=reading, encoding=float(encoding) / 1000)
 
 
@@ -71,7 +70,6 @@ def page() -> str:
         cores_per_gpu=NODE_CORES // NODE_GPUS,
         node_gpus=NODE_GPUS,
         node_cores=NODE_CORES,
-        rates=", ".join(f"{rate:,}" for rate in GPU_RATES),
     )
 
 
@@ -231,58 +229,61 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 TEXT: Final = """\
 # A million clips, and a billion
 
-This page says what measured figures mean for large datasets. `python -m docs.scaling > docs/scaling.md` writes it from
-[PERFORMANCE.md](../cvivit/PERFORMANCE.md), and a test compares the two. **No GPU has been measured.** What follows for
-GPUs is arithmetic from assumed rates; put in what `cvivit gpu-check` prints on yours.
+This page says what measured figures mean for large datasets. `python -m docs.scaling > docs/scaling.md`
+writes it from [PERFORMANCE.md](../cvivit/PERFORMANCE.md), and a test compares the two. **No GPU has been
+measured.** What follows for GPUs is arithmetic from assumed rates; put in what `cvivit gpu-check` prints on
+yours.
 
 A clip is {frames} frames at {fps} a second: {clip_seconds} s of video.
 
 ## What goes in
 {inputs}
 
-The times of reading were measured on two shared cores while other work ran, before frames that no picture needs were
-left out of decoding, so an idle machine is faster. 360p has not been measured.
+The times of reading were measured on two shared cores while other work ran, before frames that no picture
+needs were left out of decoding, so an idle machine is faster. 360p has not been measured.
 
 ## Reading decides at 720p and above
-A GPU waits unless the cores read as fast as it computes. How many cores it takes is the rate of the GPU times the
-seconds that a core reads for one clip:
+A GPU waits unless the cores read as fast as it computes. How many cores it takes is the rate of the GPU
+times the seconds that a core reads for one clip:
 
 {cores}
 
-A node with {node_gpus} GPUs and {node_cores} cores has {cores_per_gpu} cores for a GPU. It does the smaller of what its
-cores read and what its GPUs compute:
+A node with {node_gpus} GPUs and {node_cores} cores has {cores_per_gpu} cores for a GPU. It does the smaller
+of what its cores read and what its GPUs compute:
 
 {node}
 
-Where reading decides, GPUs are not what is missing. What helps is more cores for each GPU, sources of a lower
-resolution (the network sees 128x128), and AV1 rather than HEVC or VP9. Otherwise fewer or cheaper GPUs do the same.
+Where reading decides, GPUs are not what is missing. What helps is more cores for each GPU, sources of a
+lower resolution (the network sees 128x128), and AV1 rather than HEVC or VP9. Otherwise fewer or cheaper
+GPUs do the same.
 
 ## How long it takes
 With GPUs of the middle rate, where every node reads and computes:
 
 {time}
 
-Without GPUs, reading and model share the cores, so their times add up. The rate for two cores is arithmetic from two
-measured times; that more cores are faster in proportion is assumed:
+Without GPUs, reading and model share the cores, so their times add up. The rate for two cores is arithmetic
+from two measured times; that more cores are faster in proportion is assumed:
 
 {both}
 
 ## What comes out
 {tokens}
 
-A billion clips of tokens fit on one disk. Written at the rate of a node they are a few megabytes a second, so the
-network and the file system are there for the sources.
+A billion clips of tokens fit on one disk. Written at the rate of a node they are a few megabytes a second,
+so the network and the file system are there for the sources.
 
 ## What has to be read
 {sources}
 
-The bytes are those of the parts that are encoded. A source is read whole where its clips follow each other. Keep the
-sources in the same region as the nodes: what leaves a region is paid by the byte.
+The bytes are those of the parts that are encoded. A source is read whole where its clips follow each other.
+Keep the sources in the same region as the nodes: what leaves a region is paid by the byte.
 
 ## One machine or many
-One machine is enough for millions, as the tables show. For a billion, give each machine a part of the sorted list of
-inputs: nothing that one machine does depends on another, so no scheduler is needed. What serves requests past one
-machine is another matter: see [Ray and Kubernetes](../docker/README.md#on-kubernetes).
+One machine is enough for millions, as the tables show. For a billion, give each machine a part of the
+sorted list of inputs: nothing that one machine does depends on another, so no scheduler is needed. What
+serves requests past one machine is another matter: see [Ray and
+Kubernetes](../docker/README.md#on-kubernetes).
 """
 
 

@@ -27,7 +27,8 @@ Config = Annotated[
     str,
     typer.Option(
         "--config",
-        help="A preset (demo, paper, released, smoke), a .toml or .json file, or the folder of a run.",
+        help="A preset (demo, finetune, paper, released, smoke), a .toml or .json file, or the folder of a "
+        "run.",
     ),
 ]
 Overrides = Annotated[
@@ -55,13 +56,15 @@ def train(config: Config, overrides: Overrides = None) -> None:
     settings = load_config(config, overrides or [])
     run(
         settings,
-        lambda rank, world_size: training_clips(settings, rank=rank, world_size=world_size),
-        (lambda rank, world_size: validation_clips(settings, rank=rank, world_size=world_size))
-        if settings.data.validation
-        else None,
-        (lambda rank, world_size: validation_stills(settings, rank=rank, world_size=world_size))
-        if settings.data.validation_stills
-        else None,
+        lambda stage, rank, world_size: training_clips(stage, rank=rank, world_size=world_size),
+        lambda stage, rank, world_size: (
+            validation_clips(stage, rank=rank, world_size=world_size) if stage.data.validation else None
+        ),
+        lambda stage, rank, world_size: (
+            validation_stills(stage, rank=rank, world_size=world_size)
+            if stage.data.validation_stills
+            else None
+        ),
     )
 
 
@@ -121,7 +124,7 @@ def bench(
 ) -> None:
     """Time a training step and a plain one in turn, and print the figures as JSON."""
     from training.config.loading import load_config
-    from training.run.step_benchmark import benchmark
+    from training.step_benchmark import benchmark
 
     report = benchmark(load_config(config, overrides or []), repeats=repeats)
     typer.echo(json.dumps(report, indent=2))

@@ -7,7 +7,7 @@ waits while the caller writes a file.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Sized
 from typing import TYPE_CHECKING, Final, Protocol
 
 from cvivit.bulk.options import ReadOptions, reader_count
@@ -43,7 +43,7 @@ def encode_sources(
     *,
     readers: int | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield the tokens of each source, or why it has none, in the order of the sources.
 
     Sources are read in other processes. With precision "exact", the tokens are those of
@@ -69,7 +69,7 @@ def encode_sources(
     clip_format = options.clip_format(tokenizer.config)
     count = reader_count(readers)
 
-    def results() -> Iterator[Result]:
+    def results() -> Generator[Result, None, None]:
         at_once = hasattr(tokenizer.runner, "submit_encode")
         slots = SLOTS if at_once else 1
         pool = Pool(iter(sources), clip_format, options, readers=count, slots=slots)

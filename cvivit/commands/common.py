@@ -53,8 +53,30 @@ SecondsOption = Annotated[
     float | None, typer.Option("--seconds", help="Seconds to read from there on; all of them by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-InputArgument = Annotated[Path, typer.Argument(help="The file to read, or a pipe such as /dev/stdin.")]
 OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suffix says in which form.")]
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...", help="Files, folders, globs, and lists or tables of them; - alone is stdin."
+    ),
+]
+OutputsArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="OUTPUT",
+        help="The file to write; its suffix says in which form. - is stdout. For several inputs, a folder.",
+    ),
+]
+ReadersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--readers", min=1, help="How many processes read videos.", show_default="one for each core"
+    ),
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace outputs of another source, model or settings.")
+]
+SummaryOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")]
 
 VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 
@@ -66,18 +88,6 @@ def load_tokenizer(
     from cvivit.tokenizer import VideoTokenizer
 
     return VideoTokenizer.from_pretrained(model, revision=revision, device=device, precision=precision)
-
-
-def container_of(output: Path) -> VideoContainer:
-    """Return the container that the suffix of an output names.
-
-    Raises:
-        typer.BadParameter: the suffix does not name a video container.
-    """
-    try:
-        return VIDEO_CONTAINERS[output.suffix.lower()]
-    except KeyError:
-        raise typer.BadParameter("videos are written as .mp4, .webm or .gif", param_hint="OUTPUT") from None
 
 
 def check_paths(source: Path, output: Path) -> None:

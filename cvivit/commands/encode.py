@@ -1,29 +1,38 @@
-"""`cvivit encode` turns a video into a token file."""
+"""`cvivit encode` turns videos into token files."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cvivit.commands.common import (
     DeviceOption,
     FitOption,
-    InputArgument,
+    ForceOption,
+    InputsArgument,
     ModelOption,
-    OutputArgument,
+    OutputsArgument,
     PrecisionOption,
+    ReadersOption,
     RevisionOption,
     SecondsOption,
     StartOption,
-    check_paths,
+    SummaryOption,
     load_tokenizer,
-    report_written,
 )
-from cvivit.files import replacing
+from cvivit.commands.many.plan import TOKEN_SUFFIXES, make_plan
+
+if TYPE_CHECKING:
+    from cvivit.commands.many.made import Outputs
+    from cvivit.commands.many.writing import Writers
+    from cvivit.inputs import Source
+    from cvivit.tokens.grid import TokenGrid
 
 
 def encode(
-    source: InputArgument,
-    output: OutputArgument,
+    inputs: InputsArgument,
+    output: OutputsArgument,
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
@@ -31,21 +40,61 @@ def encode(
     fit: FitOption = "crop",
     start: StartOption = 0.0,
     seconds: SecondsOption = None,
+    form: Annotated[
+        Literal["safetensors", "json"] | None,
+        typer.Option(
+            "--format", help="The form of tokens in a folder or on stdout.", show_default="safetensors"
+        ),
+    ] = None,
+    readers: ReadersOption = None,
+    force: ForceOption = False,
+    as_json: SummaryOption = False,
 ) -> None:
-    """Encode a video as tokens, in a .safetensors or .json file."""
-    suffix = output.suffix.lower()
-    if suffix not in (".safetensors", ".json"):
-        raise typer.BadParameter("tokens are written as .safetensors or .json", param_hint="OUTPUT")
-    check_paths(source, output)
-    tokenizer = load_tokenizer(model, revision, device, precision)
-    grid = tokenizer.encode(source, fit=fit, start=start, seconds=seconds)
-    if suffix == ".json":
-        with replacing(output) as file:
-            file.write(grid.to_json().encode("ascii"))
-    else:
-        grid.save(output)
-    clips, *axes = grid.indices.shape
-    report_written(
-        output,
-        f"{grid.frames} frames at {grid.fps:g} fps, as {clips} x {' x '.join(map(str, axes))} tokens",
+    """Encode videos as tokens, in .safetensors or .json files.
+
+    One video makes one file. For several, a folder, a glob, a list or a table, OUTPUT is a folder, in which
+    names keep their paths: a/b/film.mp4 becomes OUTPUT/a/b/film.safetensors. What is there already, of the
+    same source, model and settings, is skipped, so a command that was interrupted can be repeated.
+
+    The exit status is 0 if all is done, 3 if some inputs failed, and 1 if nothing could be done.
+    """
+    from cvivit.bulk import ReadOptions
+    from cvivit.commands.many.reading import encode_many
+    from cvivit.commands.many.single import Single
+    from cvivit.commands.many.storing import store_tokens
+
+    plan = make_plan(
+        inputs, output, suffixes=TOKEN_SUFFIXES, suffix=f".{form}" if form else None, what="tokens"
     )
+    options = ReadOptions(fit=fit, start=start, seconds=seconds)
+    tokenizer = load_tokenizer(model, revision, device, precision)
+    settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds}
+    settings |= {"precision": tokenizer.precision, "form": plan.suffix}
+    if plan.single is not None:
+        single = Single(plan, tokenizer.fingerprint, settings, force=force, as_json=as_json)
+        if single.is_wanted:
+            with single.opened() as video:
+                grid = tokenizer.encode(video, fit=fit, start=start, seconds=seconds)
+            store_tokens(
+                grid, plan.output, plan.suffix, single.outputs, single.key, must_equal=single.must_equal
+            )
+            clips, *axes = grid.indices.shape
+            tokens = f"{clips} x {' x '.join(map(str, axes))} tokens"
+            single.say(clips, f"{grid.frames} frames at {grid.fps:g} fps, as {tokens}")
+        return
+
+    def make(source: Source, grid: TokenGrid, outputs: Outputs, key: str, _: Writers) -> None:
+        store_tokens(grid, plan.output_of(source), plan.suffix, outputs, key)
+
+    status = encode_many(
+        plan,
+        tokenizer,
+        options,
+        settings,
+        make,
+        description="encoding",
+        readers=readers,
+        force=force,
+        as_json=as_json,
+    )
+    raise typer.Exit(status)

@@ -18,24 +18,33 @@ HEAD_BYTES = 64
 
 
 def load_tokens(
-    path: str | os.PathLike[str], *, config: CViViTConfig, model: str, tokens_of: Collection[str]
+    source: str | os.PathLike[str] | BinaryIO, *, config: CViViTConfig, model: str, tokens_of: Collection[str]
 ) -> TokenGrid:
     """Read tokens in either form for a network. The first bytes tell which, since a pipe has no suffix.
 
-    The arguments are those of `TokenGrid.from_json`.
+    Args:
+        source: a path, which may be a pipe's, or a file object, which may be unable to seek.
+        config: as for `TokenGrid.from_json`.
+        model: likewise.
+        tokens_of: likewise.
 
     Raises:
         OSError: the path cannot be read.
         TokensError: the subclass names the cause.
     """
     expected: dict[str, Any] = {"config": config, "model": model, "tokens_of": tokens_of}
-    path = Path(path)
-    with path.open("rb") as opened:
-        file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
-        is_json = not _is_binary(head) and (_is_object(head) or path.suffix.lower() == ".json")
-        return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as opened:
+            return _load(opened, Path(source).suffix.lower(), expected)
+    return _load(source, "", expected)
+
+
+def _load(opened: BinaryIO, suffix: str, expected: dict[str, Any]) -> TokenGrid:
+    file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    is_json = not _is_binary(head) and (_is_object(head) or suffix == ".json")
+    return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)
 
 
 def holds_tokens(head: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -133,9 +133,13 @@ class TokenGrid:
 
     # The safetensors form
 
-    def to_bytes(self) -> bytes:
-        """Return the safetensors form. Equal grids of one type give the same bytes."""
-        return token_file.write(self.indices, {"model": self.model, "frames": self.frames, "fps": self.fps})
+    def to_bytes(self, *, metadata: Mapping[str, str] | None = None) -> bytes:
+        """Return the safetensors form. Equal grids of one type give the same bytes.
+
+        `metadata` is kept under its own names beside that of the form. Readers of tokens ignore it.
+        """
+        fields = {"model": self.model, "frames": self.frames, "fps": self.fps}
+        return token_file.write(self.indices, fields, metadata)
 
     @classmethod
     def from_bytes(
@@ -150,17 +154,24 @@ class TokenGrid:
         """Read the safetensors form from bytes. The arguments and errors are those of `from_json`."""
         return cls.load(BytesIO(data), config=config, model=model, tokens_of=tokens_of, max_tokens=max_tokens)
 
-    def save(self, destination: str | os.PathLike[str] | BinaryIO) -> None:
+    def save(
+        self,
+        destination: str | os.PathLike[str] | BinaryIO,
+        *,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         """Write the safetensors form to a path, whole or not at all, or to a file object.
+
+        `metadata` is as for `to_bytes`.
 
         Raises:
             OSError: it cannot be written. What was at the path before is unchanged.
         """
         if isinstance(destination, (str, os.PathLike)):
             with replacing(destination) as file:
-                file.write(self.to_bytes())
+                file.write(self.to_bytes(metadata=metadata))
         else:
-            destination.write(self.to_bytes())
+            destination.write(self.to_bytes(metadata=metadata))
 
     @classmethod
     def load(

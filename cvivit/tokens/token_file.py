@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -50,11 +52,15 @@ INTEGER = re.compile(r"[0-9]{1,16}")
 NUMBER = re.compile(r"[0-9]{1,16}(\.[0-9]{1,32})?([eE][+-]?[0-9]{1,3})?")
 
 
-def write(indices: np.ndarray, fields: dict[str, Any]) -> bytes:
-    """Return the safetensors form of `(clips, T, H, W)` uint16 or uint32 and `model`, `frames` and `fps`."""
+def write(indices: np.ndarray, fields: dict[str, Any], more: Mapping[str, str] | None = None) -> bytes:
+    """Return the safetensors form of `(clips, T, H, W)` uint16 or uint32 and `model`, `frames` and `fps`.
+
+    `more` is metadata of other names, which readers ignore.
+    """
     dtype = {np.dtype(np.uint16): "U16", np.dtype(np.uint32): "U32"}[indices.dtype]
     metadata = {"format": FORMAT, "version": VERSION, "model": fields["model"]}
     metadata |= {"frames": str(fields["frames"]), "fps": repr(fields["fps"])}
+    metadata |= {name: value for name, value in (more or {}).items() if name not in metadata}
     tensor = {"dtype": dtype, "shape": list(indices.shape), "data_offsets": [0, indices.nbytes]}
     header = json.dumps({"__metadata__": metadata, TENSOR: tensor}, separators=(",", ":")).encode("ascii")
     header += b" " * (-len(header) % 8)
@@ -70,18 +76,41 @@ def read(file: BinaryIO, *, max_tokens: int | None = None) -> tuple[np.ndarray, 
     Raises:
         TokensError: the subclass names the cause.
     """
-    length = int.from_bytes(_read(file, 8, "the header's length"), "little")
-    if not 2 <= length <= MAX_HEADER_BYTES:
-        raise TokenFormatError(
-            f"not a token file: its header has {length} bytes, not 2 to {MAX_HEADER_BYTES}"
-        )
-    tensor, metadata = _header(_read(file, length, "the header"))
+    tensor, metadata = _read_header(file)
     fields = _fields(metadata)
     dtype, shape = _layout(tensor, max_tokens)
     data = _read(file, math.prod(shape) * dtype.itemsize, "the indices")
     if file.read(1):
         raise TokenFormatError("there are bytes after the indices")
     return np.frombuffer(data, dtype=dtype).reshape(-1, *shape[-3:]), fields
+
+
+def read_metadata(file: BinaryIO) -> dict[str, str]:
+    """Return all metadata of a whole token file, also that of other names, without reading the tokens.
+
+    Args:
+        file: a file that can seek, at its beginning.
+
+    Raises:
+        TokensError: it is no token file, or it is cut short.
+    """
+    tensor, metadata = _read_header(file)
+    _fields(metadata)
+    dtype, shape = _layout(tensor, None)
+    end = file.tell() + math.prod(shape) * dtype.itemsize
+    if file.seek(0, os.SEEK_END) != end:
+        raise TokenFormatError("the file does not end after the indices")
+    return metadata
+
+
+def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the description of the tensor and the metadata, and leave the file after the header."""
+    length = int.from_bytes(_read(file, 8, "the header's length"), "little")
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        raise TokenFormatError(
+            f"not a token file: its header has {length} bytes, not 2 to {MAX_HEADER_BYTES}"
+        )
+    return _header(_read(file, length, "the header"))
 
 
 def _read(file: BinaryIO, count: int, what: str) -> bytearray:

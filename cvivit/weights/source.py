@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,4 +92,5 @@ def _missing(name: str) -> str:
     message = f"there is no file or folder {name!a}"
     if os.sep in name or name.endswith(FILE_SUFFIXES):
         return message  # certainly a path, and no name of a repository
-    return f"{message}, and it is not the name of a repository of the Hub, which is owner/name"
+    message = f"{message}, and it is not the name of a repository of the Hub, which is owner/name"
+    return f"{message}. Did you mean {DEMO}?" if get_close_matches(name, [DEMO]) else message

@@ -54,6 +54,7 @@ export const WORDS = {
   engine_draining: STOPPING,
   engine_starting: STOPPING,
   engine_unavailable: STOPPING,
+  replica_lost: "The server lost the process that worked on this.",
   not_ready: STOPPING,
   // What this page gets right, unless another version of it is in the browser
   content_encoding: PAGE,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from cvivit.files import replacing
+from cvivit.files import remove_abandoned, replacing, sibling
+from tests.places import ROOT
 
 
 def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -96,3 +99,25 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert pipe.is_fifo()
     with pytest.raises(IsADirectoryError), replacing(tmp_path):
         raise AssertionError("the block must not run")
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    code = "import sys, os; from pathlib import Path; from cvivit.files import sibling; "
+    code += "print(sibling(Path(sys.argv[1]) / 'x').name)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ).stdout.strip()
+    (tmp_path / "below").mkdir()
+    abandoned, ours = tmp_path / "below" / ended, sibling(tmp_path / "x")
+    foreign = tmp_path / ".cvivit-00000000-1-0123456789abcdef.tmp"
+    for path in (abandoned, ours, foreign, tmp_path / "x.tmp"):
+        path.touch()
+    remove_abandoned(tmp_path)
+    assert not abandoned.exists()
+    assert ours.exists()
+    assert foreign.exists()
+    assert (tmp_path / "x.tmp").exists()

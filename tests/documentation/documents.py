@@ -15,7 +15,8 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 from tests.places import ROOT
 
 LANGUAGES = frozenset(
-    {"bash", "sh", "python", "javascript", "json", "toml", "yaml", "nginx", "console", "diff", "html", "text"}
+    {"bash", "sh", "python", "javascript", "json", "toml", "yaml", "nginx"}
+    | {"console", "csv", "diff", "dockerfile", "html", "ini", "jsonl", "mermaid", "text"}
 )
 """What a block may be. `bash` is run as it is written. `sh` needs more than a reader's machine surely has, so
 its commands are checked and not run. `text` and `console` show what a program says."""

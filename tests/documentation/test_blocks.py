@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cvivit import TokenGrid
+from cvivit.weights import load_weights
+from tests.cvivit.tokens.datasets.made import made_sample, write_dataset
 from tests.documentation.commands import commands, problems
 from tests.documentation.documents import LANGUAGES, Block, blocks, documents, paragraphs
 from tests.documentation.running import Reader, reader
@@ -29,7 +33,7 @@ REASONS = {
     "several devices": r"\btorchrun\b|--nproc|gpu-check|--device cuda",
     "root": r"\bsudo\b",
     "hours": r"training/demonstration/|service bench",
-    "files of the reader": r"\b[A-Z]{4,}\b|/data/",
+    "files of the reader": r"\b[A-Z]{4,}\b|/data/|\bruns/",
 }
 """Why a block may be `sh`, so that its commands are checked and not run."""
 
@@ -65,6 +69,21 @@ def of_part(part: tuple[Path, str]) -> Iterator[Block]:
             yield block
 
 
+def write_token_datasets(folder: Path) -> None:
+    """Write nine samples as a dataset of the demonstration weights, with the files of all three forms."""
+    fingerprint = load_weights("demo").fingerprint
+    samples = [
+        replace(sample, tokens=np.zeros((len(sample.tokens), 6, 16, 16), np.uint16), model=fingerprint)
+        for sample in map(made_sample, range(9))
+    ]
+    for form in ("flat", "parquet", "webdataset"):
+        write_dataset(folder / form, form, [samples[:3], samples[3:6], samples[6:]])
+        shutil.copytree(folder / form, folder / "tokens", dirs_exist_ok=True)
+    manifest = folder / "tokens" / "manifest.json"
+    fields = json.loads(manifest.read_text()) | {"model": fingerprint, "grid": [6, 16, 16], "clip_frames": 11}
+    manifest.write_text(json.dumps(fields))
+
+
 def prepare(document: Path, someone: Reader) -> None:
     """Give a reader the files that a document takes for theirs."""
     if document == ROOT / "training" / "README.md":
@@ -72,14 +91,22 @@ def prepare(document: Path, someone: Reader) -> None:
             (someone.folder / "footage").mkdir(exist_ok=True)
             shutil.copy(DATA / "city.mp4", someone.folder / "footage" / f"{n}.mp4")
     (someone.folder / "out").mkdir()
+    if document == ROOT / "cvivit" / "tokens" / "DATASETS.md":
+        write_token_datasets(someone.folder)
     if document == ROOT / "cvivit" / "tokens" / "FORMAT.md":
         tokens = np.zeros((1, 6, 16, 16), np.uint16)
         grid = TokenGrid(indices=tokens, frames=11, fps=8.0, model="0" * 64)
         grid.save(someone.folder / "clip.safetensors")
 
 
+@pytest.mark.timeout(900)
+# What readers write lives longer than a block, and webdataset leaves its files open until it is collected.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("part", PARTS)
-def test_blocks_do_what_they_say(part: tuple[Path, str], tmp_path: Path) -> None:
+def test_blocks_do_what_they_say(
+    part: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
     with reader(tmp_path) as someone:
         prepare(part[0], someone)
         for block in of_part(part):

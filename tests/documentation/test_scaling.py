@@ -42,7 +42,8 @@ def test_every_sum_that_is_shown_is_right() -> None:
 
 def test_a_node_is_as_fast_as_its_slower_side() -> None:
     assert node_rate(0.1, 1) == (NODE_GPUS, "GPUs")
-    assert node_rate(0.1, 1e9) == (pytest.approx(NODE_CORES / 0.1), "reading")
+    rate, side = node_rate(0.1, 1e9)
+    assert (round(rate), side) == (round(NODE_CORES / 0.1), "reading")
 
 
 def test_on_shared_cores_the_times_add_up() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,9 @@ class Noise:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = state["position"]
 
+    def start_after(self, states: Sequence[dict[str, Any]]) -> None:
+        self.position = 1000 + max(state["position"] for state in states)
+
 
 class Killing(Noise):
     """Kills its process with a signal before a batch, once: `FOLDER/killed` tells that it has."""
@@ -98,8 +101,8 @@ def main(directory: str, at: str, number: str, *overrides: str) -> None:
     """Train in as many processes as torchrun started; the last gets signal `number` before batch `at`."""
     config = tiny_config(Path(directory), *overrides)
 
-    def source(rank: int, world_size: int) -> Noise:
-        return Killing(config, rank=rank, world_size=world_size, at=int(at), number=int(number))
+    def source(stage: TrainingConfig, rank: int, world_size: int) -> Noise:
+        return Killing(stage, rank=rank, world_size=world_size, at=int(at), number=int(number))
 
     try:
         train(config, source)

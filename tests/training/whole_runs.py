@@ -16,13 +16,14 @@ from training.run.saving.checkpoint import CheckpointStore
 
 
 def run(config: TrainingConfig, *, noise: type[Noise] = Noise, validate: bool = False) -> Path:
-    def held_out(rank: int, world_size: int) -> list[Batch]:
-        return list(itertools.islice(Noise(config, rank=rank, world_size=world_size), 2))
+    def held_out(stage: TrainingConfig, rank: int, world_size: int) -> list[Batch] | None:
+        made = Noise(stage, rank=rank, world_size=world_size)
+        return list(itertools.islice(made, 2)) if validate else None
 
-    def source(rank: int, world_size: int) -> Noise:
-        return noise(config, rank=rank, world_size=world_size)
+    def source(stage: TrainingConfig, rank: int, world_size: int) -> Noise:
+        return noise(stage, rank=rank, world_size=world_size)
 
-    return train(config, source, held_out if validate else None)
+    return train(config, source, held_out)
 
 
 def final(directory: Path, step: int = 6) -> dict[str, torch.Tensor]:

@@ -114,10 +114,13 @@ class ScheduleConfig(Section):
     floor from there. Constant: stays at the top after the warm-up. Released: chained, which is torch's
     LinearLR and then CosineAnnealingLR, stepped by hand; its cosine starts one step late and rises again past
     `decay_steps`."""
+    start: NonNegativeInt = 0
+    """Optimizer step at which the schedule begins. A stage that sets anything about the schedule begins it at
+    its own first step, unless it sets this too."""
     warmup_steps: NonNegativeInt = 10_000
     """Steps of the warm-up."""
     warmup_from: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the learning rate at step 0."""
+    """Share of the learning rate at the first step of the schedule."""
     hold_steps: NonNegativeInt = 0
     """Steps at the top before the cosine begins. Until then, the length of the run may still be changed."""
     decay_steps: PositiveInt = 100_000

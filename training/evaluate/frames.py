@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from einops import reduce
@@ -36,6 +36,13 @@ class FrameMeasures:
     flicker: Tensor
     """Grey levels, `b t-1`: from each frame to the next."""
     lpips: Tensor | None = None
+
+    def cpu(self) -> FrameMeasures:
+        """Return the same figures in the memory of the CPU."""
+        tensors: dict[str, Any] = {
+            name: None if value is None else value.cpu() for name, value in vars(self).items()
+        }
+        return FrameMeasures(**tensors)
 
     def by_frame(self) -> dict[str, Tensor]:
         """Return FRAME_FIGURES that were measured, each `b t`."""

@@ -17,6 +17,7 @@ from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.frames import FrameMeans, FrameMeasures, measure_frames
 from training.evaluate.metrics import clip_features, frame_lpips, lpips_features
+from training.evaluate.progress import Progress
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 
@@ -118,6 +119,7 @@ def measure(
     clips: Iterable[EvaluationClip | SkippedSample],
     networks: PerceptualNetworks,
     see: Callable[[ReconstructedClip], None],
+    progress: Progress,
 ) -> SetMetrics:
     """Tokenize and reconstruct every clip, measure it, and pass it to `see`.
 
@@ -128,10 +130,12 @@ def measure(
         clips: the clips, and between them what could not be read.
         networks: the frozen networks.
         see: called with each clip and its reconstruction.
+        progress: is told of each batch.
     """
     measures = SetMetrics(codebook=CodeCounts(tokenizer.config.codebook_size))
     features: tuple[list[Tensor], list[Tensor]] = [], []
     for batch in _batches(_without_skipped(clips, measures.skipped)):
+        progress(f"measured {len(measures.clips)} clips")
         indices = tokenizer.encode_clips(np.stack([clip.frames for clip in batch]))
         reconstructions = tokenizer.decode_clips(indices)
         measures.codebook.add(indices)

@@ -19,6 +19,7 @@ from training.evaluate.codecs.protocol import CodecFamily, families
 from training.evaluate.codecs.tokens import TokenizerCodec, clip_bits
 from training.evaluate.codecs.video import available_encoders, video_family
 from training.evaluate.measuring import PerceptualNetworks, ReconstructedClip, measure
+from training.evaluate.progress import Progress
 from training.evaluate.report.contents import Rates, build_report, write_clips, write_json, write_rates
 from training.evaluate.report.folder import FILES, holding, refuse_foreign, replacing_report
 from training.evaluate.report.page import write_page
@@ -62,6 +63,7 @@ def evaluate(
     checkpoint: str | None = None,
     chosen: str | None = None,
     against: Sequence[CodecFamily] = (),
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure `tokenizer` on the clips of `data`, write the report to the folder `output`, and return it.
 
@@ -77,6 +79,7 @@ def evaluate(
         checkpoint: the name of the checkpoint, if the source is a run.
         chosen: why this checkpoint was taken, in words.
         against: codecs to compare with, besides the video codecs.
+        progress: is told now and then how far it is.
 
     Raises:
         CodecError: two codecs have the same name, or one breaks its protocol.
@@ -87,6 +90,7 @@ def evaluate(
         DataWriteError: `output` cannot be written. A report that was there before is unchanged.
     """
     options = options or EvaluationOptions()
+    progress = progress or Progress()
     config = tokenizer.config
     name = ", ".join(filter(None, (Path(source).name, checkpoint)))
     ours = families([TokenizerCodec(tokenizer, name)])
@@ -101,12 +105,12 @@ def evaluate(
         missing: dict[str, str] = {}
         networks = _networks(options, tokenizer.device, missing)
         sample: EvenSample[ReconstructedClip] = EvenSample(max(options.codec_clips, options.shown_clips))
-        measures = measure(tokenizer, clips, networks, sample.add)
+        measures = measure(tokenizer, clips, networks, sample.add, progress)
         stills = None
         if inputs.stills and not only_stills:
             of_stills = read_evaluation_stills(inputs, config, limit=options.max_clips)
             try:
-                stills = measure(tokenizer, of_stills, networks, lambda _: None)
+                stills = measure(tokenizer, of_stills, networks, lambda _: None, progress)
             except NoDataError as error:  # the clips are still worth a report
                 missing["Stills"] = str(error)
             else:
@@ -123,6 +127,7 @@ def evaluate(
                 budget=clip_bits(config),
                 networks=networks,
                 missing=missing,
+                progress=progress,
             )
             of_videos = [curve for curve in curves if curve.encoder is not None]
             others = [curve for curve in curves[1:] if curve.encoder is None]

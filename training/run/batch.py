@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,4 +61,8 @@ class BatchSource(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a position that `state_dict` returned. Call this before iterating."""
+        ...
+
+    def start_after(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go to the start of the epoch after positions in other data: those of all processes."""
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Final
 
 import torch
 from accelerate import Accelerator
@@ -20,19 +21,40 @@ from training.losses.generator import GeneratorLosses
 from training.run import distributed
 from training.run.autoencoder import Autoencoder, freeze_unused, trainable
 from training.run.optimization.codebook_update import CodebookTraining
-from training.run.optimization.ema import averaged
+from training.run.optimization.ema import AveragedWeights
 from training.run.optimization.freezing import QUANTIZER, freeze
 from training.run.optimization.optimizers import AnyOptimizer, load_optimizer, make_optimizer
 from training.run.saving.origin import Origin
 
 StateDict = dict[str, Tensor]
 
+EMA: Final = "ema"
+DISCRIMINATOR: Final = "discriminator"
 _ORIGINS = {
     "model": ("network", "model"),
-    "ema": ("averaged weights", "loop.ema_decay"),
-    "discriminator": ("discriminator", "losses.adversarial"),
+    EMA: ("averaged weights", "loop.ema_decay"),
+    DISCRIMINATOR: ("discriminator", "losses.adversarial"),
 }
 """What each file of a checkpoint holds, and the setting that leaves it out when it is 0."""
+
+
+def begun(before: TrainingConfig, now: TrainingConfig) -> set[str]:
+    """Return the names of what a run has in one stage and did not have in the stage before.
+
+    A discriminator is made for frames of one size, so that it begins anew where the size changes.
+    """
+    new = set()
+    if now.loop.ema_decay and not before.loop.ema_decay:
+        new.add(EMA)
+    if now.losses.adversarial and _discriminator_of(now) != _discriminator_of(before):
+        new.add(DISCRIMINATOR)
+    return new
+
+
+def _discriminator_of(config: TrainingConfig) -> tuple[object, ...]:
+    """Return what the shapes of a discriminator depend on."""
+    losses = config.losses
+    return bool(losses.adversarial), config.model.image_size, losses.discriminator_width
 
 
 def make_accelerator(config: TrainingConfig, **options: Any) -> Accelerator:
@@ -112,7 +134,9 @@ class Learner:
         self.discriminator_optimizer: AnyOptimizer | None = None
         if config.losses.adversarial:
             self._add_discriminator(device)
-        self.ema = averaged(self.model, config.loop.ema_decay) if config.loop.ema_decay else None
+        self.ema: AveragedWeights[CViViT] | None = None
+        if config.loop.ema_decay:
+            self.ema = AveragedWeights(self.model, config.loop.ema_decay)
         # Dropout draws from this state. Processes must draw differently, and a repeated run must draw the
         # same.
         torch.manual_seed(config.loop.seed + accelerator.process_index)
@@ -120,42 +144,48 @@ class Learner:
     @property
     def evaluated(self) -> CViViT:
         """The network to validate: the averaged one if there is one."""
-        if self.ema is None:
-            return self.model
-        model = self.ema.module
-        assert isinstance(model, CViViT)
-        return model
+        return self.model if self.ema is None else self.ema.module
 
     def modules(self) -> dict[str, nn.Module]:
         """Return the modules that learn, without wrappers, by the names of their files in a checkpoint."""
         modules: dict[str, nn.Module] = {"model": self.model}
         if self.ema is not None:
-            modules["ema"] = self.ema.module
+            modules[EMA] = self.ema.module
         if self.discriminator is not None:
-            modules["discriminator"] = self.discriminator
+            modules[DISCRIMINATOR] = self.discriminator
         return modules
 
     def optimizers(self) -> dict[str, AnyOptimizer]:
         """Return the optimizers by name."""
         optimizers: dict[str, AnyOptimizer] = {"generator": self.optimizer}
         if self.discriminator_optimizer is not None:
-            optimizers["discriminator"] = self.discriminator_optimizer
+            optimizers[DISCRIMINATOR] = self.discriminator_optimizer
         return optimizers
 
     def extra_state(self) -> dict[str, Any]:
         """Return the states of the optimizers, and how often the averaged weights were updated."""
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers().items()},
-            "ema_updates": int(self.ema.n_averaged) if self.ema is not None else 0,
+            "ema_updates": self.ema.updates if self.ema is not None else 0,
         }
 
-    def load_state(self, modules: dict[str, StateDict], extra: dict[str, Any]) -> None:
+    def load_state(
+        self, modules: dict[str, StateDict], extra: dict[str, Any], *, new: Collection[str] = ()
+    ) -> None:
         """Load the contents of a checkpoint.
+
+        Args:
+            modules: the state of each network by its name.
+            extra: what `extra_state` returned.
+            new: names of networks that begin now, with a stage of the run. Averaged weights begin at the
+                weights, and a discriminator stays as it was made.
 
         Raises:
             CheckpointMismatchError: a network or an optimizer of this run is missing in it, or differs.
         """
         for name, module in self.modules().items():
+            if name in new:
+                continue
             if name not in modules:
                 what, setting = _ORIGINS[name]
                 raise CheckpointMismatchError(
@@ -167,9 +197,12 @@ class Learner:
                 summary = " ".join(str(error).split())[:200]
                 raise CheckpointMismatchError(f"the checkpoint is of another network: {summary}") from None
         for name, optimizer in self.optimizers().items():
-            load_optimizer(optimizer, extra["optimizers"][name])
-        if self.ema is not None:
-            self.ema.n_averaged.fill_(extra["ema_updates"])
+            if name not in new:
+                load_optimizer(optimizer, extra["optimizers"][name])
+        if self.ema is not None and EMA in new:
+            self.ema.module.load_state_dict(self.model.state_dict())
+        elif self.ema is not None:
+            self.ema.updates = extra["ema_updates"]
 
     def _add_discriminator(self, device: torch.device) -> None:
         config = self.config

@@ -1,9 +1,13 @@
-"""The training loop: from a configuration and a source of batches to checkpoints and a log."""
+"""The training loop: from a configuration and a source of batches to checkpoints and a log.
+
+A run goes through its stages one after the other (`training.run.stage`). A stage ends with a checkpoint, and
+the next one begins by loading it, exactly as a run that was killed there would. So there is one way to go
+on, and what a stage changes is made anew: averaged weights, a discriminator, the wrapper of several
+processes, the readers of the data, compiled code.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,39 +16,24 @@ from accelerate import Accelerator
 from cvivit.errors import ConfigError
 from cvivit.folders import typed_write_errors
 from training.config.loading import save_config
-from training.config.schema import TrainingConfig, ValidationConfig
-from training.errors import TrainingInterrupted
-from training.losses.frozen import load_i3d, load_lpips
-from training.losses.generator import GeneratorLosses
-from training.losses.i3d import I3D
-from training.losses.lpips import LPIPS
+from training.config.schema import TrainingConfig
 from training.run import distributed
-from training.run.batch import Batch, BatchSource
-from training.run.feeding import Feeder, StoppedWaiting
 from training.run.interruption import Interruption
-from training.run.learner import Learner, make_accelerator
+from training.run.learner import make_accelerator
 from training.run.saving import snapshot
-from training.run.saving.checkpoint import Best, CheckpointStore
-from training.run.saving.starting_weights import starting_weights
-from training.run.step import TrainingStep
-from training.run.throughput import Throughput
+from training.run.saving.checkpoint import Checkpoint, CheckpointStore
+from training.run.saving.starting_weights import Start, starting_weights
+from training.run.stage import Clips, HeldOutFactory, Reporting, SourceFactory, Stage
 from training.run.tracking.progress import ProgressBar
-from training.run.tracking.samples import write_samples
-from training.run.tracking.step_log import RunLog, StepRecord
+from training.run.tracking.step_log import RunLog
 from training.run.tracking.trackers import refuse_absent
-from training.run.validation import HeldOutClips, Validation, is_better, validate
-
-SourceFactory = Callable[[int, int], BatchSource]
-"""Makes the batches of one process from its rank and the number of processes."""
-HeldOutFactory = Callable[[int, int], HeldOutClips]
-"""Makes the held-out clips of one process from its rank and the number of processes."""
 
 
 def train(
     config: TrainingConfig,
     source: SourceFactory,
-    held_out: HeldOutFactory | None = None,
-    held_out_stills: HeldOutFactory | None = None,
+    held_out: HeldOutFactory = lambda *_: None,
+    held_out_stills: HeldOutFactory = lambda *_: None,
 ) -> Path:
     """Start or continue a run, and return its folder.
 
@@ -53,7 +42,8 @@ def train(
 
     Args:
         config: the run.
-        source: makes the training batches of this process.
+        source: makes the training batches of this process. Every stage calls it with its own settings, and so
+            it does the next two.
         held_out: makes the clips to validate on. Without them and without stills, nothing is validated.
         held_out_stills: makes the stills to validate on.
 
@@ -75,245 +65,84 @@ def train(
         accelerator = make_accelerator(
             config, log_with=list(config.tracking.trackers) or None, project_dir=directory
         )
+        clips = Clips(source=source, held_out=held_out, held_out_stills=held_out_stills)
         with distributed.locked_by_first_process(directory):
-            run = Run(config, accelerator, source, held_out, held_out_stills)
+            run = Run(config, accelerator, clips)
             interruption.defer()
             try:
                 run.go(interruption)
             finally:
                 with typed_write_errors(directory):
-                    run.log.close()
+                    run.reporting.log.close()
     return directory
 
 
 class Run:
-    """One run in one process, and what it holds between steps.
+    """One run in one process: its folder, its log, and the stage it is in.
 
     Args:
         config: the run.
         accelerator: the processes it runs in.
-        source: makes the training batches of this process.
-        held_out: makes the clips to validate on.
-        held_out_stills: makes the stills to validate on.
+        clips: where the clips of this process come from.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        accelerator: Accelerator,
-        source: SourceFactory,
-        held_out: HeldOutFactory | None,
-        held_out_stills: HeldOutFactory | None,
-    ) -> None:
-        rank, processes = accelerator.process_index, accelerator.num_processes
+    def __init__(self, config: TrainingConfig, accelerator: Accelerator, clips: Clips) -> None:
         self.config = config
         self.accelerator = accelerator
-        self.directory = Path(config.checkpoint.directory)
-        self.store = CheckpointStore(self.directory, keep=config.checkpoint.keep)
+        self._clips = clips
+        directory = Path(config.checkpoint.directory)
+        self.store = CheckpointStore(directory, keep=config.checkpoint.keep)
         if not config.checkpoint.resume and self.store.steps():
-            raise ConfigError(f"{self.directory} has checkpoints, and checkpoint.resume is false")
-        self.source = source(rank, processes)
-        self.held_out = held_out(rank, processes) if held_out is not None else None
-        self.held_out_stills = held_out_stills(rank, processes) if held_out_stills is not None else None
+            raise ConfigError(f"{directory} has checkpoints, and checkpoint.resume is false")
+        start = None
         with accelerator.local_main_process_first():  # one process of a machine downloads for all of them
-            losses = GeneratorLosses.load(config.losses)
-            self.lpips, self.i3d = self._validation_networks(losses)
-            start = starting_weights(config) if not self.store.steps() else None
-        self.learner = Learner(config, accelerator, losses, weights=start.state_dict if start else None)
-        self.learner.origins = start.origins if start else ()
-        resumed = snapshot.resume(self.store, self.learner, self.source)
-        self.step = resumed.step
-        self._unvalidated = resumed.unvalidated
+            if not self.store.steps():
+                start = starting_weights(config)
+        checkpoint, faults = snapshot.newest(self.store)
+        self.stage: Stage | None = self._stage(checkpoint, start)
+        faults = snapshot.take_over(self.store, checkpoint, faults)
+        step = self.stage.step
         if accelerator.is_main_process:
-            with typed_write_errors(self.directory):
-                save_config(config, self.directory)
-        with typed_write_errors(self.directory):
-            self.log = RunLog(self.directory, accelerator, config, step=self.step)
-        self.bar = ProgressBar(
-            steps=config.loop.steps,
-            start=self.step,
-            shown=config.tracking.progress and accelerator.is_main_process,
-        )
-        self.throughput = Throughput(config, accelerator.device, world_size=processes)
-        notes = [f"passed over a checkpoint: {fault}" for fault in resumed.faults]
-        notes += [f"resuming after step {self.step}"] if self.step else []
-        if config.loop.freeze and not self.learner.origins:
+            with typed_write_errors(directory):
+                save_config(config, directory)
+        with typed_write_errors(directory):
+            log = RunLog(directory, accelerator, config, step=step)
+        shown = config.tracking.progress and accelerator.is_main_process
+        self.reporting = Reporting(log=log, bar=ProgressBar(steps=config.loop.steps, start=step, shown=shown))
+        notes = [f"passed over a checkpoint: {fault}" for fault in faults]
+        notes += [f"resuming after step {step}"] if step else []
+        if config.loop.freeze and not self.stage.learner.origins:
             notes.append("loop.freeze keeps random weights: checkpoint.weights names none to start from")
+        notes += [
+            f"the stage from step {stage.from_step} never begins: loop.steps is {config.loop.steps}"
+            for stage in config.stages
+            if stage.from_step >= config.loop.steps
+        ]
         for note in notes if accelerator.is_main_process else ():
-            self.bar.note(note)
-        self._notes: set[str] = set()
+            self.reporting.bar.note(note)
 
     def go(self, interruption: Interruption) -> None:
-        """Take the steps that are left, and save.
+        """Take the steps that are left, stage after stage, and save.
 
-        A request to stop is seen at two places: while this process waits for data, and after each step. In
-        both, all processes agree before any of them acts, since a process that left alone would leave the
-        others waiting in the next collective for ever.
+        Raises:
+            TrainingInterrupted: a stop was asked for, and the run was saved.
         """
-        take_step = TrainingStep(self.learner)
         stop = distributed.StopRequests(lambda: interruption.signal is not None)
-        feeder = Feeder(
-            iter(self.source), waiting_for=lambda: self.source.waiting_for, notice=self._note_waiting
-        )
-        try:
-            with self.bar:
-                self.throughput.pause()
-                if self._unvalidated is not None:
-                    self._finish_step(self._unvalidated, stop, interruption)
-                while self.step < self.config.loop.steps:
-                    # Saved if data fails to come: micro-batches of an unfinished step were not used yet.
-                    position = self.source.state_dict()
-                    waited = feeder.seconds_waited
-                    batches = self._next_batches(feeder, stop)
-                    began = time.monotonic()
-                    if stop.agree(batches is None, self.accelerator.device) or batches is None:
-                        self._save(position=position)
-                        raise TrainingInterrupted(self._farewell(interruption))
-                    waited = feeder.seconds_waited - waited + (time.monotonic() - began)
-                    figures: StepRecord = dict(take_step(batches, self.step))
-                    frames = [batch.video.shape[1] for batch in batches]
-                    figures |= self.throughput.step(self.step, frames, seconds_waited=waited)
-                    self.step += 1
-                    figures |= {"epoch": self.source.epoch, "bad_samples": self._bad_samples()}
-                    self._finish_step(figures, stop, interruption)
-        finally:
-            feeder.close()
+        with self.reporting.bar:
+            while self.stage is not None:
+                self.stage.go(self.reporting, stop, interruption)
+                step, self.stage = self.stage.step, None
+                if step < self.config.loop.steps:
+                    self.stage = self._next_stage(step)
 
-    def _next_batches(self, feeder: Feeder[Batch], stop: Callable[[], bool]) -> list[Batch] | None:
-        """Return the micro-batches of a step, or None if a request to stop came before all of them."""
-        try:
-            batches = [feeder.take(stop) for _ in range(self.config.loop.accumulation)]
-        except StoppedWaiting:
-            return None
-        for note in (note for batch in batches for note in batch.notes if note not in self._notes):
-            self._notes.add(note)
-            self.bar.note(note)
-        return batches
+    def _next_stage(self, step: int) -> Stage:
+        # Networks of the stage before must be gone before those of the next one are made.
+        self.accelerator.free_memory()
+        stage = self._stage(self.store.load(step), None)
+        if self.accelerator.is_main_process:
+            settings = next(stage for stage in self.config.stages if stage.from_step == step)
+            self.reporting.bar.note(f"from step {step} on: {settings}")
+        return stage
 
-    def _finish_step(
-        self, figures: StepRecord, stop: distributed.StopRequests, interruption: Interruption
-    ) -> None:
-        """Validate, log and save after step `self.step`, each where it is due, and stop if that was asked."""
-        last = self.step == self.config.loop.steps
-        best = unvalidated = None
-        validates = self.held_out is not None or self.held_out_stills is not None
-        if validates and (last or self.step % self.config.validation.every_steps == 0):
-            found = self._validate(stop)
-            if found is None:
-                unvalidated = figures
-            else:
-                best = self._best(found)
-                figures = figures | {f"validation_{name}": value for name, value in found.items()}
-        if unvalidated is None:
-            with typed_write_errors(self.directory):
-                self.log.write(self.step, figures)
-            self.bar.advance(self.step, figures)
-        stopping = distributed.any_process(
-            interruption.signal is not None or unvalidated is not None, self.accelerator.device
-        )
-        due = self.step % self.config.checkpoint.every_steps == 0
-        if last or stopping or best or due or self._unvalidated is not None:
-            self._save(best=best, unvalidated=unvalidated)
-            self.throughput.pause()
-        self._unvalidated = None
-        if stopping and (not last or unvalidated is not None):
-            raise TrainingInterrupted(self._farewell(interruption))
-
-    def _save(
-        self,
-        *,
-        best: Best | None = None,
-        unvalidated: StepRecord | None = None,
-        position: dict[str, object] | None = None,
-    ) -> None:
-        snapshot.save(
-            self.store,
-            self.learner,
-            self.source.state_dict() if position is None else position,
-            self.step,
-            best=best,
-            unvalidated=unvalidated,
-        )
-
-    def _farewell(self, interruption: Interruption) -> str:
-        name = interruption.signal.name if interruption.signal else "another process"
-        return f"{name}: stopped and saved after step {self.step}"
-
-    def _note_waiting(self, text: str) -> None:
-        rank = self.accelerator.process_index
-        self.bar.note(f"rank {rank}: {text}" if self.accelerator.num_processes > 1 else text)
-
-    def _bad_samples(self) -> int:
-        """Return how many samples all processes have skipped."""
-        own = torch.tensor(sum(self.source.bad_samples.values()), device=self.accelerator.device)
-        return int(distributed.sum_(own))
-
-    def _validation_networks(self, losses: GeneratorLosses) -> tuple[LPIPS | None, I3D | None]:
-        """Return the frozen networks that validation needs. Those of the losses are used again."""
-        config, device = self.config, self.accelerator.device
-        if self.held_out is None and self.held_out_stills is None:
-            return None, None
-        lpips = i3d = None
-        if config.validation.lpips:
-            lpips = losses.lpips or load_lpips(config.losses.vgg16_weights).to(device)
-        if config.validation.fvd:
-            i3d = losses.i3d or load_i3d(config.losses.i3d_weights).to(device)
-        return lpips, i3d
-
-    def _validate(self, stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Validate and write samples. Return the figures, or None if a request to stop came first."""
-        settings, figures = self.config.validation, dict[str, float]()
-        if self.held_out_stills is not None:
-            of_stills = settings.model_copy(update={"clips": settings.stills, "videos": 0})
-            stills = self._validate_on(self.held_out_stills, of_stills, stop)
-            if stills is None:
-                return None
-            figures |= {f"stills_{name}": value for name, value in stills.figures.items()}
-        if self.held_out is not None:
-            clips = self._validate_on(self.held_out, settings, stop)
-            if clips is None:
-                return None
-            figures |= clips.figures
-            if self.accelerator.is_main_process:
-                folder = self.directory / "samples"
-                with typed_write_errors(folder):
-                    videos = write_samples(clips.shown, folder, step=self.step, fps=self.config.model.fps)
-                    self.log.show(self.step, videos)
-        return figures
-
-    def _validate_on(
-        self, held_out: HeldOutClips, settings: ValidationConfig, stop: Callable[[], bool]
-    ) -> Validation | None:
-        feeder = Feeder(
-            iter(held_out),
-            waiting_for=lambda: getattr(held_out, "waiting_for", "held-out clips"),
-            notice=self._note_waiting,
-        )
-        try:
-            validation = validate(
-                self.learner.evaluated,
-                feeder.iterate(stop),
-                settings,
-                device=self.accelerator.device,
-                lpips=self.lpips,
-                i3d=self.i3d,
-                stop=stop,
-            )
-        finally:
-            feeder.close()
-            self.throughput.pause()
-        if validation is not None and self.accelerator.is_main_process and not validation.figures["clips"]:
-            reasons = "".join(f"; {reason}" for reason in validation.skipped[:1])
-            self.bar.note(f"validation measured nothing: no held-out clip could be used{reasons}")
-        return validation
-
-    def _best(self, figures: dict[str, float]) -> Best | None:
-        """Return the record that this step sets, the same in every process, or None."""
-        metric = self.config.checkpoint.best_metric
-        value = figures.get(metric)
-        before = self.store.best() if self.accelerator.is_main_process else None
-        before = distributed.from_first_process(before)
-        than = before.value if before is not None and before.metric == metric else None
-        if value is None or not is_better(metric, value, than):
-            return None
-        return Best(step=self.step, metric=metric, value=value)
+    def _stage(self, checkpoint: Checkpoint | None, start: Start | None) -> Stage:
+        return Stage(self.config, self.accelerator, self._clips, self.store, checkpoint, start)

@@ -27,7 +27,6 @@ from training.losses.generator import frames_of
 from training.run import distributed
 from training.run.batch import Batch
 from training.run.learner import Learner
-from training.run.optimization.ema import update_average
 from training.run.optimization.freezing import QUANTIZER
 from training.run.optimization.optimizers import set_learning_rate
 from training.run.optimization.schedule import make_schedule
@@ -80,6 +79,7 @@ class TrainingStep:
         if adversarial and learner.discriminator_loss is not None:
             norms["discriminator_gradient_norm"] = self._clip(learner.discriminator_loss)
         figures, finite_here = sums.figures(norms)
+        use = learner.codebook.take_use()  # Here, since nothing is left to wait for after the line before.
         self._stop_unless_finite(figures, batches, step, finite_here=finite_here)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
@@ -90,8 +90,7 @@ class TrainingStep:
             learner.discriminator_optimizer.step()
             learner.discriminator_optimizer.zero_grad(set_to_none=True)
         if learner.ema is not None:
-            update_average(learner.ema, learner.model)
-        use = learner.codebook.take_use()
+            learner.ema.update(learner.model)
         return figures | {
             "learning_rate": config.optimizer.learning_rate * rate,
             "codebook_use": use.used,

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
-from cvivit.metrics import (
-    codebook_use,
-    frechet_distance,
-    mse_by_clip,
-    perplexity,
-    psnr_capped,
-    ssim_by_clip,
-)
+from cvivit.metrics import codebook_use, frechet_distance, perplexity
 from cvivit.network.model import CViViT
 from training.config.schema import ValidationConfig
 from training.data.bad import SkippedSample
-from training.evaluate.metrics import clip_features, clip_lpips
+from training.evaluate.frames import FrameMeasures, measure_frames
+from training.evaluate.metrics import clip_features, frame_lpips
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
 from training.run import distributed
 from training.run.batch import Batch
 from training.run.feeding import StoppedWaiting
 
+BY_FRAME = "_by_frame"
+"""The end of the names of figures that are lists over the frames of a clip."""
 LOWER_IS_BETTER = frozenset({"lpips", "fvd"})
 
 
@@ -45,9 +41,10 @@ class HeldOutClips(Protocol):
 class Validation:
     """The result of a validation."""
 
-    figures: dict[str, float]
-    """`psnr`, `ssim`, `clips`, `bad_samples`, `codebook_use`, `perplexity`, and if asked for `lpips` and
-    `fvd`."""
+    figures: dict[str, Any]
+    """`psnr`, `ssim`, `brightness_shift`, `clips`, `bad_samples`, `codebook_use`, `perplexity`, and if asked
+    for `lpips` and `fvd`. Of clips of several frames also `flicker`, and `psnr_by_frame` and the like: a list
+    with the mean at each index of a frame."""
     shown: list[tuple[Tensor, Tensor]]
     """The first clips of this process and their reconstructions, uint8 `t h w c`."""
     skipped: Sequence[SkippedSample] = ()
@@ -94,7 +91,7 @@ def validate(
     share, left_over = divmod(config.clips, distributed.world_size())
     limit = share + (distributed.rank() < left_over)
     counts = torch.zeros(model.config.codebook_size, device=device)
-    rows: list[Tensor] = []
+    rows: list[FrameMeasures] = []
     features: list[Tensor] = []
     shown: list[tuple[Tensor, Tensor]] = []
     skipped: list[SkippedSample] = []
@@ -107,7 +104,7 @@ def validate(
             if isinstance(batch, SkippedSample):
                 skipped.append(batch)
                 continue
-            room = limit - sum(len(row) for row in rows)
+            room = limit - sum(len(row.mse) for row in rows)
             if room <= 0:
                 break
             original = batch.video[:room].to(device)
@@ -115,23 +112,17 @@ def validate(
             counts += torch.bincount(indices.flatten(), minlength=len(counts))
             levels = (model.decode(indices).float().clamp(0, 1) * 255).round().to(torch.uint8)
             reconstruction = rearrange(levels, "b c t h w -> b t h w c")
-            measured = [
-                psnr_capped(mse_by_clip(original, reconstruction)),
-                ssim_by_clip(original, reconstruction),
-            ]
-            if lpips is not None:
-                measured.append(clip_lpips(lpips, original, reconstruction))
+            distances = None if lpips is None else frame_lpips(lpips, original, reconstruction)
+            rows.append(measure_frames(original, reconstruction, distances).cpu())
             if i3d is not None and original.shape[1] > 1:
                 pair = [clip_features(i3d, video) for video in (reconstruction, original)]
                 features.append(torch.stack(pair, dim=1).cpu())
-            rows.append(torch.stack([row.float() for row in measured], dim=1).cpu())
             shown += zip(original.cpu(), reconstruction.cpu(), strict=True)
             del shown[config.videos :]
         stopped = False
     if distributed.any_process(stopped, device):
         return None
-    names = ("psnr", "ssim", "lpips")[: 2 + (lpips is not None)]
-    figures = _together(names, rows, features, counts)
+    figures = _together(rows, features, counts)
     figures["bad_samples"] = sum(distributed.gather(len(skipped)))
     return Validation(figures=figures, shown=shown, skipped=skipped)
 
@@ -150,20 +141,26 @@ def evaluating(*modules: torch.nn.Module | None) -> Iterator[None]:
             module.train(mode)
 
 
-def _together(
-    names: tuple[str, ...], rows: list[Tensor], features: list[Tensor], counts: Tensor
-) -> dict[str, float]:
+def _together(rows: list[FrameMeasures], features: list[Tensor], counts: Tensor) -> dict[str, Any]:
     """Return the figures over the clips of all processes. Some processes may have had none."""
-    gathered = [part for part in distributed.gather(torch.cat(rows) if rows else None) if part is not None]
+    gathered = [row for part in distributed.gather(rows) for row in part]
     counts_of_all = distributed.sum_(counts).cpu().numpy()
-    figures = {"clips": float(sum(len(part) for part in gathered))}
+    figures: dict[str, Any] = {"clips": float(sum(len(row.mse) for row in gathered))}
     if gathered:
-        figures |= dict(zip(names, torch.cat(gathered).mean(dim=0).tolist(), strict=True))
+        figures |= _means([row.by_clip() for row in gathered])
         figures["codebook_use"] = codebook_use(counts_of_all)
         figures["perplexity"] = perplexity(counts_of_all)
+        if gathered[0].mse.shape[1] > 1:
+            by_frame = _means([row.by_frame() for row in gathered])
+            figures |= {f"{name}{BY_FRAME}": values for name, values in by_frame.items()}
     measured = distributed.gather(torch.cat(features) if features else None)
     pairs = [part for part in measured if part is not None]
     if pairs and sum(len(part) for part in pairs) > 1:
         reconstructed, real = torch.cat(pairs).unbind(dim=1)
         figures["fvd"] = frechet_distance(reconstructed.numpy(), real.numpy())
     return figures
+
+
+def _means(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """Return the mean over clips of each figure `b ...`, as a number or a list."""
+    return {name: torch.cat([row[name].double() for row in rows]).mean(dim=0).tolist() for name in rows[0]}

@@ -107,7 +107,7 @@ def test_results_that_wait_are_bounded(
     time.sleep(1.0)
     assert taken < 10
     assert all(isinstance(next(results), EncodedSource) for _ in range(20))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "bulk-encoding"]
 
 

@@ -23,7 +23,7 @@ def test_indices_alone_are_decoded(cvivit: Command, place: Path) -> None:
     (place / "sampled.json").write_text(json.dumps({"indices": indices[0].tolist()}))
     save_file({"indices": indices}, place / "sampled.safetensors")
     for name, frames in (("sampled.json", 5), ("sampled.safetensors", 10)):
-        assert cvivit("decode", name, "out.mp4", "-m", "weights").wrote("out.mp4")
+        assert cvivit("decode", name, "out.mp4", "-m", "weights", "--force").wrote("out.mp4")
         assert len(list(read_frames(place / "out.mp4", ClipFormat(image_size=(32, 32))))) == frames
 
 
@@ -36,11 +36,11 @@ def test_tokens_may_come_through_a_pipe_or_by_another_name(cvivit: Command, plac
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(data,))
     writer.start()
-    assert cvivit("decode", pipe, "out.mp4", "-m", "weights").wrote("out.mp4")
+    assert cvivit("decode", pipe, "out.mp4", "-m", "weights", "--force").wrote("out.mp4")
     writer.join()
     for name in ("tokens.dat", "tokens.json"):
         (place / name).write_bytes(data)
-        assert cvivit("decode", name, "out.mp4", "-m", "weights").wrote("out.mp4")
+        assert cvivit("decode", name, "out.mp4", "-m", "weights", "--force").wrote("out.mp4")
 
 
 def test_tokens_of_other_weights_are_refused(cvivit: Command, place: Path) -> None:

@@ -28,17 +28,17 @@ def test_json_is_replaced_whole_or_not_at_all(
 
     (place / "kept.json").write_text("before")
     monkeypatch.setattr(os, "fsync", full_disk)
-    done = cvivit("encode", "clip.mp4", "kept.json", "-m", "weights")
+    done = cvivit("encode", "clip.mp4", "kept.json", "-m", "weights", "--force")
     assert (done.status, done.err) == (1, "cvivit: [Errno 28] No space left on device\n")
     assert (place / "kept.json").read_text() == "before"
 
 
 def test_there_and_back(cvivit: Command, place: Path) -> None:
     for tokens in ("tokens.safetensors", "tokens.json"):
-        done = cvivit("encode", "clip.mp4", tokens, "-m", "weights", "--precision", "exact")
+        done = cvivit("encode", "clip.mp4", tokens, "-m", "weights", "--precision", "exact", "--force")
         assert done.wrote(tokens)
         assert done.err.endswith("7 frames at 8 fps, as 2 x 3 x 4 x 4 tokens\n")
-        done = cvivit("decode", tokens, "out.mp4", "-m", "weights")
+        done = cvivit("decode", tokens, "out.mp4", "-m", "weights", "--force")
         assert done.wrote("out.mp4")
         assert done.err.endswith("7 frames of 32x32 pixels at 8 fps\n")
         frames = list(read_frames(place / "out.mp4", ClipFormat(image_size=(32, 32))))

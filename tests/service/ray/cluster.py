@@ -16,13 +16,33 @@ from ray import serve
 from service.ray.app import app
 
 OBJECT_STORE_BYTES = 100_000_000
+CORES = 2
+"""That Ray counts. It starts a worker for each, needed or not."""
+ATTEMPTS = 4
+
+
+def start_ray() -> None:
+    """Start Ray. It gives its processes half a minute, too little on a busy machine, so this tries again."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(
+                num_cpus=CORES,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
+        except Exception:
+            ray.shutdown()
+            if attempt == ATTEMPTS:
+                raise
+        else:
+            return
 
 
 def main(port: int, arguments: dict[str, str]) -> None:
     """Serve until standard input ends."""
     built = app(arguments)
-    # The cores are only counted, not used: Serve's own actors and all replicas fit.
-    ray.init(num_cpus=8, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, log_to_driver=False)
+    start_ray()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
         serve.run(built, name="cvivit", route_prefix="/")

@@ -102,7 +102,7 @@ def ray_service(weights: Path, *, replicas: int, **settings: str) -> Iterator[Ra
     """
     port = free_port()
     chosen = {"model": str(weights), "device": "cpu", "precision": "exact", "decoders": "1"} | settings
-    arguments = [f"min_replicas={replicas}", f"max_replicas={replicas}", "cpus=1"]
+    arguments = [f"min_replicas={replicas}", f"max_replicas={replicas}", "cpus=0.5"]
     with environment_of_ray() as environment:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.service.ray.cluster", str(port), *arguments],
@@ -117,10 +117,7 @@ def ray_service(weights: Path, *, replicas: int, **settings: str) -> Iterator[Ra
             service = RayService(process, port)
             started: list[psutil.Process] = []
             try:
-                for line in process.stdout:
-                    if line == b"serving\n":
-                        break
-                assert process.poll() is None, "the cluster has not started"
+                assert b"serving\n" in process.stdout, "the cluster did not start: its error is above"
                 service.wait_for_replicas(replicas)
                 yield service
             finally:

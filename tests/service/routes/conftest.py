@@ -25,6 +25,7 @@ def client(
         with TestClient(app, raise_server_exceptions=False) as client:
             yield client
     else:
+        pytest.importorskip("ray", reason="Ray is not installed: it is an extra, [ray]")
         with (
             ray_service(tiny_weights, replicas=2) as service,
             httpx.Client(base_url=service.url, timeout=60, follow_redirects=True) as remote,

@@ -17,10 +17,16 @@ from typer.testing import CliRunner
 
 from cvivit import VideoTokenizer
 from cvivit.errors import WeightsError
+from cvivit.metrics import MAX_PSNR
 from cvivit.video import write_video
+from tests.training import whole_runs
+from tests.training.evaluate.codecs import my_codec
+from tests.training.tiny_run import tiny_config
 from training.__main__ import app
-from training.errors import DataWriteError, NoDataError
+from training.errors import CodecError, DataWriteError, NoDataError
 from training.evaluate import run
+from training.evaluate.codecs.protocol import families
+from training.evaluate.codecs.tokens import TokenizerCodec
 from training.evaluate.run import EvaluationOptions, evaluate
 from training.losses.i3d import I3D
 from training.losses.lpips import LPIPS
@@ -59,14 +65,21 @@ def test_a_folder_of_videos_is_measured_window_by_window(
     assert report["frames"] == 17
     assert report["lpips"] is report["rfvd"] is None
     assert set(report["missing"]) == {"LPIPS", "rFVD"}
+    for name in ("flicker", "brightness_shift"):
+        assert report[name] == pytest.approx(np.mean([float(row[name]) for row in rows]), abs=1e-3)
+    assert report["by_frame"]["clips"] == [4, 4, 3, 3, 3]
+    assert [len(values) for values in report["by_frame"].values()] == [5] * 4
     assert report["rate"]["bits_per_clip"] == 3 * 4 * 4 * 6
     assert report["weights"]["fingerprint"] == tokenizer.fingerprint
     assert report == json.loads((tmp_path / "out" / "report.json").read_text())
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"codebook.png", "contact_sheet.png", "comparison.gif", "comparison.webp", "report.md"} <= names
+    pictures = {"codebook.png", "frames.png", "contact_sheet.png", "comparison.gif", "comparison.webp"}
+    assert pictures | {"report.md"} <= names
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| LPIPS (VGG) | not measured |" in page
     assert f"{report['psnr']:.2f} dB" in page
+    assert f"| the first | {report['by_frame']['psnr'][0]:.2f} dB |" in page
+    assert f"| Brightness shift | {report['brightness_shift']:+.2f} levels |" in page
 
 
 def test_clips_of_videos_that_are_called_alike_are_told_apart(
@@ -109,10 +122,16 @@ def test_codecs_stand_beside_the_tokens(tokenizer: VideoTokenizer, videos: Path,
     options = EvaluationOptions(lpips=False, fvd=False, codec_clips=1, shown_clips=0)
     # AV1 takes no pictures under 64 pixels a side everywhere; H.264 takes any.
     report = evaluate(tokenizer, [str(videos)], tmp_path / "out", options)
-    assert len(report["codecs"]["H.264"]["curve"]) > 3
+    assert len(report["codecs"]["H.264"]["curve"]) == len(report["codecs"]["HEVC"]["curve"]) > 3
     assert (tmp_path / "out" / "rate.png").stat().st_size > 0
-    assert report["tokens_on_codec_clips"]["bits"] == 288
-    assert "At the same bits" in (tmp_path / "out" / "report.md").read_text()
+    tokens = report["tokens_on_codec_clips"]
+    assert tokens["bits"] == 288
+    assert tokens["bits_per_pixel"] == pytest.approx(288 / (5 * 32 * 32))
+    assert tokens["psnr"] == pytest.approx(report["psnr"], abs=3)
+    assert "At the same bits, on 1 of the clips:" in (tmp_path / "out" / "report.md").read_text()
+    rows = list(csv.DictReader((tmp_path / "out" / "rates.csv").read_text().splitlines()))
+    assert {row["codec"] for row in rows} == {"weights", *report["codecs"]}
+    assert float(rows[0]["psnr"]) == pytest.approx(tokens["psnr"], abs=1e-4)
 
     (tmp_path / "out" / "mine.txt").touch()
     evaluate(tokenizer, [str(videos)], tmp_path / "out", replace(options, codec_clips=0))
@@ -136,6 +155,32 @@ def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tm
     (videos / "v1.mp4").unlink()
     with pytest.raises(NoDataError, match=r"no clip could be read \(.*broken\.mp4: "):
         evaluate(tokenizer, [str(videos)], tmp_path / "other", QUICK)
+
+
+def test_other_codecs_stand_beside_the_tokens_clip_by_clip(
+    tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
+) -> None:
+    options = EvaluationOptions(lpips=False, fvd=False, codec_clips=4, shown_clips=0)
+    raw, other = families(my_codec.curve()), families([TokenizerCodec(tokenizer, "the same")])
+    report = evaluate(tokenizer, [str(videos)], tmp_path / "out", options, against=[*raw, *other])
+    assert [point["setting"] for point in report["against"]["raw"]["curve"]] == ["8 bits", "5 bits", "2 bits"]
+    assert report["against"]["raw"]["curve"][0]["psnr"] == MAX_PSNR
+    assert report["against"]["raw"]["curve"][2]["brightness_shift"] < -20
+    (same,) = report["against"]["the same"]["curve"]
+    assert same == report["tokens_on_codec_clips"]
+    psnr = report["against"]["the same"]["paired"][0]
+    assert (psnr["figure"], psnr["mean"], psnr["low"], psnr["high"]) == ("psnr", 0, 0, 0)
+    assert (psnr["clips"], psnr["sources"]) == (4, 2)
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "| the same minus tokens, on 4 clips of 2 videos | mean | 95% confidence |" in page
+    assert "| raw, 2 bits | 30720 | 6.0000 |" in page
+
+
+def test_two_codecs_of_one_name_are_refused(tokenizer: VideoTokenizer, videos: Path, tmp_path: Path) -> None:
+    again = families([TokenizerCodec(tokenizer, "HEVC")])
+    with pytest.raises(CodecError, match="two of the codecs to compare are called HEVC"):
+        evaluate(tokenizer, [str(videos)], tmp_path / "out", QUICK, against=again)
+    assert not (tmp_path / "out").exists()
 
 
 def write_shard(path: Path, files: dict[str, bytes]) -> str:
@@ -261,6 +306,31 @@ def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "| Clips | 2 (10 frames) |" in result.output
     assert (tmp_path / "out" / "report.json").exists()
+
+
+def test_the_command_compares_and_says_which_checkpoint_it_took(videos: Path, tmp_path: Path) -> None:
+    config = tiny_config(
+        tmp_path / "run", "loop.steps=3", "validation.every_steps=2", "validation.lpips=false"
+    )
+    whole_runs.run(config, validate=True)
+    best = json.loads((tmp_path / "run/checkpoints/best.json").read_text())
+    arguments = ["evaluate", str(tmp_path / "run"), str(videos), "--output", str(tmp_path / "out")]
+    arguments += ["--no-lpips", "--no-fvd", "--codec-clips", "1", "--shown-clips", "0", "--device", "cpu"]
+    arguments += ["--against", "tests.training.evaluate.codecs.my_codec:curve"]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    step = f"step-{best['step']:08}"
+    assert f"run, {step} (the best by validation, psnr {best['value']:.4g})" in result.output
+    assert "raw, 5 bits" in result.output
+
+    newest = CliRunner().invoke(app, [*arguments, "--which", "newest"], catch_exceptions=False)
+    assert "run, step-00000003 (the newest)" in newest.output
+    weights = json.loads((tmp_path / "out/report.json").read_text())["weights"]
+    assert (weights["checkpoint"], weights["chosen"]) == ("step-00000003", "the newest")
+
+    refused = CliRunner().invoke(app, [*arguments, "--codec-clips", "0"])
+    assert refused.exit_code == 2
+    assert "--against needs clips" in refused.output
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu"])

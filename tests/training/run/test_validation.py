@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,41 @@ def test_ranks_together_measure_as_many_clips_as_were_asked_for(
         assert found is not None
         measured += found.figures["clips"]
     assert measured == clips
+
+
+def test_figures_of_frames_are_means_over_the_clips_of_all_ranks(
+    tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against plain numpy, with what each of two ranks would have passed to the other."""
+    shape = (4, *tiny_model.config.clip_shape)
+    video = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    held_out = [Batch(video=video[:3], keys=("a",) * 3), Batch(video=video[3:], keys=("b",))]
+    monkeypatch.setattr(distributed, "gather", lambda value: [value, value])
+    found = validate(
+        tiny_model, held_out, ValidationConfig(clips=4, lpips=False, videos=4), device=torch.device("cpu")
+    )
+    assert found is not None
+    errors = np.stack([b.numpy().astype(float) - a.numpy() for a, b in found.shown])
+    figures = found.figures
+    assert figures["clips"] == 8
+    by_frame = 10 * np.log10(255**2 / (errors**2).mean((2, 3, 4)))
+    assert figures["psnr_by_frame"] == pytest.approx(by_frame.mean(0).tolist())
+    assert figures["psnr"] == pytest.approx((10 * np.log10(255**2 / (errors**2).mean((1, 2, 3, 4)))).mean())
+    assert figures["flicker"] == pytest.approx(np.abs(np.diff(errors, axis=1)).mean())
+    luma = (errors * [0.299, 0.587, 0.114]).sum(-1)
+    assert figures["brightness_shift"] == pytest.approx(luma.mean())
+    assert figures["brightness_shift_by_frame"] == pytest.approx(luma.mean((0, 2, 3)).tolist())
+    assert len(figures["ssim_by_frame"]) == tiny_model.config.clip_frames
+
+
+def test_pictures_have_neither_flicker_nor_figures_of_frames(tiny_model: CViViT) -> None:
+    _, height, width, channels = tiny_model.config.clip_shape
+    pictures = Batch(video=torch.zeros(2, 1, height, width, channels, dtype=torch.uint8), keys=("a", "b"))
+    config = ValidationConfig(clips=2, lpips=False)
+    found = validate(tiny_model, [pictures], config, device=torch.device("cpu"))
+    assert found is not None
+    assert found.figures["brightness_shift"] > 0  # of black
+    assert not [name for name in found.figures if "flicker" in name or "by_frame" in name]
 
 
 def test_held_out_clips_that_cannot_be_used_are_counted_and_told(

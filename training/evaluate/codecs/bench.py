@@ -17,6 +17,7 @@ from training.evaluate.clips import EvaluationClip
 from training.evaluate.codebook import CodeCounts
 from training.evaluate.codecs.protocol import Codec, CodecFamily, Coded
 from training.evaluate.measuring import ClipMetrics, PerceptualNetworks, mean_of, measure_clip
+from training.evaluate.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,7 @@ def bench(
     budget: float,
     networks: PerceptualNetworks,
     missing: dict[str, str],
+    progress: Progress | None = None,
 ) -> list[RateCurve]:
     """Measure every codec at all its settings, and with `budget` bits for each clip.
 
@@ -71,12 +73,15 @@ def bench(
         budget: bits of a clip.
         networks: the frozen networks.
         missing: gets the reason why a codec is left out, by its name.
+        progress: is told of each clip.
 
     Raises:
         CodecError: a codec breaks the protocol.
     """
     tallies = {family.name: _Tallies(family) for family in contestants}
-    for clip in clips:
+    for number, clip in enumerate(clips):
+        if progress is not None:
+            progress(f"compared {len(contestants)} codecs on {number} of {len(clips)} clips")
         original = _Original(clip, networks)
         for family in contestants:
             if family.name in missing:

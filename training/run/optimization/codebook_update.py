@@ -226,18 +226,19 @@ class CodebookTraining:
         """
         book = self.vq._codebook
         threshold = self.config.dead_code_threshold * book.cluster_size[0].mean()
-        dead = (book.cluster_size[0] < threshold).nonzero().squeeze(1)
-        if not len(dead):
-            return
+        dead = book.cluster_size[0] < threshold
         synced = self.config.statistics == "all_ranks"
         tokens = self._choose(unit, len(dead), seed=self.seed + step + 1, synced=synced, repeat=False)
-        # With fewer tokens than dead codes, the rest wait for the next step: two codes must not share a
-        # token.
-        dead = dead[: len(tokens)]
-        book.embed[0][dead] = tokens
+        # How many codes are dead is not read, since that would wait for the device. Tokens are chosen for all
+        # codes, and the first dead code takes the first one. With fewer tokens than dead codes, the rest wait
+        # for the next step: two codes must not share a token.
+        place = dead.cumsum(0) - 1
+        restarts = (dead & (place < len(tokens))).unsqueeze(1)
+        theirs = tokens[place.clamp(0, len(tokens) - 1)]
+        book.embed[0].copy_(torch.where(restarts, theirs, book.embed[0]))
         # As if the code had just enough tokens not to be dead, so it has time to find more of them.
-        book.cluster_size[0][dead] = threshold
-        book.embed_avg[0][dead] = tokens * threshold
+        book.cluster_size[0].copy_(torch.where(restarts[:, 0], threshold, book.cluster_size[0]))
+        book.embed_avg[0].copy_(torch.where(restarts, theirs * threshold, book.embed_avg[0]))
 
     def _follow_rank_zero(self) -> None:
         if self.config.statistics == "rank_zero":

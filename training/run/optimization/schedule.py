@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from training.config.schema import ScheduleConfig
 
@@ -13,9 +14,8 @@ Schedule = Callable[[int], float]
 
 def make_schedule(config: ScheduleConfig) -> Schedule:
     """Return the schedule that a configuration describes."""
-    if config.kind == "chained":
-        return _chained(config)
-    return lambda step: _warmup_then(config, step)
+    share = _chained(config) if config.kind == "chained" else partial(_warmup_then, config)
+    return lambda step: share(max(0, step - config.start))
 
 
 def _warmup_then(config: ScheduleConfig, step: int) -> float:

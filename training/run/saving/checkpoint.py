@@ -94,6 +94,7 @@ class CheckpointStore:
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
+        self.directory = directory
         self._folder = directory / FOLDER
         self._keep = keep
 

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from training.config.schema import TrainingConfig
+from training.config.stages import READING
 from training.errors import CheckpointCorruptError, CheckpointMismatchError, CheckpointWriteError
 from training.run import distributed
 from training.run.batch import BatchSource
-from training.run.learner import Learner
+from training.run.learner import Learner, begun
 from training.run.saving.checkpoint import Best, Checkpoint, CheckpointStore
 from training.run.saving.networks import fields_that_differ, settings_for
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resumed:
-    """The point at which a run continues."""
-
-    step: int
-    """Optimizer steps taken; 0 for a new run."""
-    faults: tuple[str, ...] = ()
-    """Why newer checkpoints were passed over."""
-    unvalidated: dict[str, Any] | None = None
-    """The figures of the newest step, if the run was stopped during the validation after it."""
 
 
 def topology(config: TrainingConfig) -> dict[str, int]:
@@ -88,41 +76,68 @@ def save(
         raise CheckpointWriteError(fault)
 
 
-def resume(store: CheckpointStore, learner: Learner, source: BatchSource) -> Resumed:
-    """Load the newest sound checkpoint into a learner and a source of batches, if there is one.
-
-    Damaged newer checkpoints are moved aside, but only after everything else was checked and loaded.
+def newest(store: CheckpointStore) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest sound checkpoint, if there is any, and the faults of newer ones.
 
     Raises:
         CheckpointCorruptError: there are checkpoints, and none is sound.
-        CheckpointMismatchError: it is of another network, of a run with other frozen parts, or of another
-            topology and that is not allowed.
-        CheckpointWriteError: newer ones cannot be moved.
     """
     found, faults = distributed.from_first_process(_find(store) if distributed.rank() == 0 else (None, []))
     if isinstance(found, str):
         raise CheckpointCorruptError(found)
-    if found is None:
-        return Resumed(step=0, faults=tuple(faults))
-    checkpoint = store.load(found)
-    _refuse_another_run(checkpoint, learner.config)
-    learner.load_state(dict(checkpoint.modules), dict(checkpoint.training))
+    return store.load(found) if found is not None else None, faults
+
+
+def unvalidated_figures(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """Return the figures of a checkpoint's step, if the run was stopped during the validation after it."""
+    if checkpoint is None:
+        return None
+    figures: dict[str, Any] | None = json.loads(checkpoint.training.get("unvalidated", "null"))
+    return figures
+
+
+def restore(checkpoint: Checkpoint, learner: Learner, source: BatchSource, *, before: TrainingConfig) -> None:
+    """Load a checkpoint into a learner and a source of batches.
+
+    Args:
+        checkpoint: of this run.
+        learner: what learns in the stage that goes on or begins.
+        source: the batches of that stage.
+        before: the settings that the checkpoint should have been saved with: those of its last step.
+
+    Raises:
+        CheckpointMismatchError: it is of another network, of a run with other frozen parts, or of another
+            topology and that is not allowed.
+    """
+    _refuse_another_run(checkpoint, before)
+    now = learner.config
+    learner.load_state(dict(checkpoint.modules), dict(checkpoint.training), new=begun(before, now))
     learner.origins = checkpoint.origins
     # With another number of processes, which was allowed, positions are only starting points.
     processes = checkpoint.training["processes"]
     mine = processes[distributed.rank() % len(processes)]
-    source.load_state_dict(mine["data"])
+    if all(getattr(before.data, name) == getattr(now.data, name) for name in READING):
+        source.load_state_dict(mine["data"])
+    else:
+        source.start_after([process["data"] for process in processes])
     if len(processes) == distributed.world_size():
         _set_random_state(learner, mine["random"])
         learner.codebook.load_state_dict(mine.get("codebook", {"first_tokens": None}))
-    if distributed.rank() == 0:
-        aside = store.take_over(found)
-        faults = [f"{fault}; it is now {name}" for fault, name in zip(faults, aside, strict=True)]
-    return Resumed(
-        step=found,
-        faults=tuple(faults),
-        unvalidated=json.loads(checkpoint.training.get("unvalidated", "null")),
-    )
+
+
+def take_over(store: CheckpointStore, checkpoint: Checkpoint | None, faults: list[str]) -> list[str]:
+    """Move damaged checkpoints that are newer than the one that was restored aside.
+
+    Returns:
+        their faults, with their new names.
+
+    Raises:
+        CheckpointWriteError: they cannot be moved.
+    """
+    if checkpoint is None or distributed.rank() != 0:
+        return faults
+    aside = store.take_over(checkpoint.step)
+    return [f"{fault}; it is now {name}" for fault, name in zip(faults, aside, strict=True)]
 
 
 def _find(store: CheckpointStore) -> tuple[int | str | None, list[str]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from cvivit.errors import WeightsMismatchError
 from training.config.schema import TrainingConfig
 from training.export import load_checkpoint, origins_of
+from training.run.saving.codebook_growth import grow
 from training.run.saving.networks import FREE_FIELDS, fields_that_differ, settings_for
 from training.run.saving.origin import Origin
 
@@ -24,7 +25,8 @@ class Start(NamedTuple):
 def starting_weights(config: TrainingConfig) -> Start | None:
     """Return the weights that `checkpoint.weights` names, or None where it names none.
 
-    They may be of other sizes, lengths or rates of clips than the run's.
+    They may be of other sizes, lengths or rates of clips than the run's, and with `checkpoint.grow_codebook`
+    they may have a smaller codebook.
 
     Raises:
         WeightsMismatchError: they are of another network.
@@ -36,9 +38,14 @@ def starting_weights(config: TrainingConfig) -> Start | None:
     loaded = load_checkpoint(config.checkpoint.weights)
     theirs = loaded.config.model_dump(mode="json")
     differing = [name for name in fields_that_differ(config.model, theirs) if name not in FREE_FIELDS]
-    if differing:
+    state_dict = loaded.state_dict
+    larger = differing == ["codebook_size"] and config.model.codebook_size > loaded.config.codebook_size
+    if larger and config.checkpoint.grow_codebook:
+        state_dict = grow(state_dict, config.model.codebook_size, seed=config.loop.seed)
+    elif differing:
+        growing = ", or checkpoint.grow_codebook=true to add codes to theirs" if larger else ""
         raise WeightsMismatchError(
             f"{loaded.name} is of a network with other {', '.join(differing)}; "
-            f"to train that network, add {settings_for(theirs, differing)}"
+            f"to train that network, add {settings_for(theirs, differing)}{growing}"
         )
-    return Start(loaded.state_dict, (Origin.of(loaded), *origins_of(config.checkpoint.weights)))
+    return Start(state_dict, (Origin.of(loaded), *origins_of(config.checkpoint.weights)))

@@ -52,7 +52,6 @@ class RunLog:
         self, directory: Path, accelerator: Accelerator, config: TrainingConfig, *, step: int
     ) -> None:
         self._every_steps = config.tracking.every_steps
-        self._fps = float(config.model.fps)
         self._file: IO[str] | None = None
         self._trackers = RunTrackers(accelerator, config, directory, step=step)
         if accelerator.is_main_process:
@@ -74,10 +73,10 @@ class RunLog:
         if step % self._every_steps == 0 or validated:
             self._trackers.log(figures, step)
 
-    def show(self, step: int, videos: Sequence[Path]) -> None:
+    def show(self, step: int, videos: Sequence[Path], *, fps: float) -> None:
         """Send sample videos to the trackers."""
         if videos:
-            self._trackers.log_videos(videos, step, fps=self._fps)
+            self._trackers.log_videos(videos, step, fps=fps)
 
     def close(self) -> None:
         """Finish the file and the trackers.

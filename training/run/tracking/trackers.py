@@ -79,9 +79,9 @@ class RunTrackers:
                 tracker.store_init_configuration(settings)
 
     def log(self, figures: Mapping[str, Any], step: int) -> None:
-        """Send the figures of a step."""
+        """Send the figures of a step. A list is sent as one figure for each index, as `psnr_by_frame/03`."""
         for tracker in self._trackers:
-            tracker.log(dict(figures), step=step)
+            tracker.log(_one_by_one(figures), step=step)
 
     def log_videos(self, videos: Sequence[Path], step: int, *, fps: float) -> None:
         """Send MP4 files, each under its name."""
@@ -97,6 +97,14 @@ class RunTrackers:
         """Let the trackers send their remaining data."""
         for tracker in self._trackers:
             tracker.finish()
+
+
+def _one_by_one(figures: Mapping[str, Any]) -> dict[str, Any]:
+    single = {name: value for name, value in figures.items() if not isinstance(value, list)}
+    lists = {name: value for name, value in figures.items() if isinstance(value, list)}
+    return single | {
+        f"{name}/{index:02}": value for name, values in lists.items() for index, value in enumerate(values)
+    }
 
 
 def _run_name(directory: Path) -> str:

@@ -20,6 +20,7 @@ from cvivit.errors import ConfigError
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import run
 from training.run.batch import Batch
+from training.run.tracking.step_log import read_log
 from training.run.tracking.trackers import NAMES_FILE, RunTrackers, refuse_absent
 
 TENSORBOARD = "tracking.trackers=tensorboard"
@@ -59,6 +60,11 @@ def test_tensorboard_gets_the_settings_and_the_sample_videos(tmp_path: Path) -> 
     (settings,) = events.Tensors("configuration/text_summary")
     text = settings.tensor_proto.string_val[0].decode()
     assert json.loads(text)["loop"]["steps"] == 1
+    assert {"validation_flicker", "validation_brightness_shift"} <= set(events.Tags()["scalars"])
+    (record,) = read_log(tmp_path / "log.jsonl")
+    for index, psnr in enumerate(record["validation_psnr_by_frame"]):
+        (event,) = events.Scalars(f"validation_psnr_by_frame/{index:02}")
+        assert event.value == pytest.approx(psnr)
     assert events.Tags()["images"] == ["samples/clip-0", "samples/clip-1"]
     (animation,) = events.Images("samples/clip-0")
     with Image.open(io.BytesIO(animation.encoded_image_string)) as image:
@@ -101,7 +107,7 @@ def test_every_start_continues_the_same_run_with_its_settings(
     for step in (0, 4):
         accelerator = Accelerator(cpu=True, log_with=[library], project_dir=tmp_path)
         trackers = RunTrackers(accelerator, config, tmp_path, step=step)
-        trackers.log({"loss": 1.0}, step + 1)
+        trackers.log({"loss": 1.0, "psnr_by_frame": [20.0, 21.0]}, step + 1)
         video = tmp_path / "clip-0.mp4"
         video.write_bytes(b"")
         trackers.log_videos([video], step + 1, fps=8)
@@ -111,7 +117,7 @@ def test_every_start_continues_the_same_run_with_its_settings(
     assert runs[0].options[option] == json.loads((tmp_path / NAMES_FILE).read_text())["run"]
     assert settings["loop"]["steps"] == config.loop.steps
     assert runs[1].logged == [
-        ({"loss": 1.0}, 5),
+        ({"loss": 1.0, "psnr_by_frame/00": 20.0, "psnr_by_frame/01": 21.0}, 5),
         ({"samples/clip-0": ("video", str(video), "mp4")}, 5),
     ]
 

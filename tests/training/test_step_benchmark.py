@@ -12,7 +12,7 @@ from tests.training.tiny_run import Noise, tiny_config
 from training.losses.generator import GeneratorLosses
 from training.run.learner import Learner, make_accelerator
 from training.run.step import TrainingStep
-from training.run.step_benchmark import benchmark, plain_step
+from training.step_benchmark import benchmark, plain_step
 
 
 def test_the_plain_step_takes_the_same_step(tmp_path: Path) -> None:
