@@ -168,7 +168,7 @@ def test_what_cannot_be_used_is_listed(videos: Path, tmp_path: Path, tiny_tokeni
     (tmp_path / "in" / "broken.mp4").write_bytes(b"not a video at all" * 9)
     (tmp_path / "in" / "clip.2.json").write_text("{")
     (tmp_path / "in" / "notes.pdf").write_text("no video")
-    with pytest.raises(TooManyFailedError, match=r"1 of 8 inputs cannot be used, more than --max-failed 5%"):
+    with pytest.raises(TooManyFailedError, match=r"2 of 8 inputs cannot be used, more than --max-failed 5%"):
         made(tmp_path / "in", tmp_path / "out", tiny_tokenizer)
     dataset = made(tmp_path / "in", tmp_path / "out", tiny_tokenizer, max_failed="2")
     skipped = {Path(one.source).name: (one.reason, one.message) for one in dataset.manifest.skipped}
