@@ -50,11 +50,10 @@ def build(folder: Path) -> list[Path]:
     Raises:
         UserWarning: a docstring, an annotation or a name in `__all__` cannot be shown.
     """
-    # The names of `cvivit` are imported on first use. pdoc looks for them among those that are there already.
-    library = import_module("cvivit")
-    vars(library).update({name: getattr(library, name) for name in library.__all__})
-    for module in MODULES:
-        _show_plain_types(import_module(module))
+    for module in map(import_module, MODULES):
+        # Some names are imported on first use. pdoc looks only for those that are there already.
+        vars(module).update({name: getattr(module, name) for name in getattr(module, "__all__", ())})
+        _show_plain_types(module)
     pdoc.render.configure(docformat="google", show_source=False, footer_text="phenaki-cvivit")
     specifications = [each for module in MODULES for each in (module, rf"!{module}\..+")]
     # A pattern takes the modules inside a package out again, and a later name adds one of them.

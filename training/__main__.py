@@ -27,7 +27,8 @@ Config = Annotated[
     str,
     typer.Option(
         "--config",
-        help="A preset (demo, paper, released, smoke), a .toml or .json file, or the folder of a run.",
+        help="A preset (demo, finetune, paper, released, smoke), a .toml or .json file, or the folder of a "
+        "run.",
     ),
 ]
 Overrides = Annotated[

@@ -66,7 +66,15 @@ def decode(
         with single.opened() as opened:
             grid = _read_tokens(opened, tokenizer)
         frames = tokenizer.decode_stream(grid)
-        store_video(frames, grid.fps, plan.output, plan.suffix, single.outputs, single.key)
+        store_video(
+            frames,
+            grid.fps,
+            plan.output,
+            plan.suffix,
+            single.outputs,
+            single.key,
+            must_equal=single.must_equal,
+        )
         height, width = tokenizer.config.clip_shape[1:3]
         contents = f"{grid.frames} frames of {width}x{height} pixels at {grid.fps:g} fps"
         single.say(len(grid.indices), contents)

@@ -10,10 +10,9 @@ from cvivit.errors import InputError, InputNameError, NoDataError
 from cvivit.inputs import folders, servers
 from cvivit.inputs.kinds import (
     CAPTION_SUFFIX,
-    CSV_SUFFIXES,
     LIST_SUFFIXES,
     METADATA_SUFFIX,
-    PARQUET_SUFFIXES,
+    TABLE_SUFFIXES,
     kind_of,
 )
 from cvivit.inputs.locations import has_magic, is_url, local_path, name_below, parent_of, suffix_of
@@ -108,7 +107,7 @@ def _find(name: str, base: str | None = None) -> Iterator[Source | str]:
     )
     if is_file and suffix in _SIDECARS and is_sidecar(name):
         yield name
-    elif is_file and base is None and suffix in LIST_SUFFIXES | CSV_SUFFIXES | PARQUET_SUFFIXES:
+    elif is_file and base is None and suffix in LIST_SUFFIXES | TABLE_SUFFIXES:
         yield from _in_list(name, suffix)
     else:
         yield from find(name, base)

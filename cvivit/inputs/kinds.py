@@ -14,6 +14,7 @@ STILL_SUFFIXES = frozenset((".avif", ".heic", ".heif", ".jpeg", ".jpg", ".png", 
 LIST_SUFFIXES = frozenset((".list", ".lst", ".txt"))
 CSV_SUFFIXES = frozenset((".csv", ".tsv"))
 PARQUET_SUFFIXES = frozenset((".parquet", ".pq"))
+TABLE_SUFFIXES = CSV_SUFFIXES | PARQUET_SUFFIXES
 CAPTION_SUFFIX = ".txt"
 METADATA_SUFFIX = ".json"
 

@@ -12,13 +12,16 @@ from cvivit.inputs.locations import is_url
 from cvivit.inputs.remote import DISK_FULL, open_filesystem, with_tries
 
 
-def read_whole(location: str, limit: int, *, text_only: bool = False) -> bytes:
+def read_whole(
+    location: str, limit: int, *, text_only: bool = False, waits: tuple[float, ...] | None = None
+) -> bytes:
     """Return the first `limit` bytes of a file.
 
     Args:
         location: a path or a URL.
         limit: the most bytes to read.
         text_only: whether a page of HTML counts as no such file: many servers send one instead of an error.
+        waits: seconds before each new try; by default those of `remote.WAITS_SECONDS`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -36,7 +39,7 @@ def read_whole(location: str, limit: int, *, text_only: bool = False) -> bytes:
             raise FileNotFoundError(location)
         return filesystem.cat_file(path, start=0, end=limit)[:limit]
 
-    return with_tries(location, attempt)
+    return with_tries(location, attempt, waits)
 
 
 @contextmanager

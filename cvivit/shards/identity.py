@@ -64,7 +64,8 @@ def _sample(shard: str) -> bytes:
             size = os.fstat(file.fileno()).st_size
             return f"{size}:".encode() + file.read(SAMPLED_BYTES)
     if not is_web(shard):
-        return f"{describe(shard)['size']}:".encode() + read_whole(shard, SAMPLED_BYTES)
+        size = describe(shard, waits=())["size"]
+        return f"{size}:".encode() + read_whole(shard, SAMPLED_BYTES, waits=())
     headers = {"Range": f"bytes=0-{SAMPLED_BYTES - 1}"}
     request = urllib.request.Request(shard, headers=headers)  # noqa: S310 - http or https
     with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as answer:  # noqa: S310

@@ -65,7 +65,8 @@ export class Board {
     const { T, H, W } = this.size;
     const room = this.canvas.parentElement.clientWidth - 12; // its padding
     const least = room < 600 ? 8 : 12; // a cell on a phone, and one on a larger window
-    const columns = Math.max(1, Math.min(T, Math.floor((room + GAP) / (W * least + GAP))));
+    const most = Math.max(1, Math.min(T, Math.floor((room + GAP) / (W * least + GAP))));
+    const columns = Math.ceil(T / Math.ceil(T / most)); // rows of equal length, where that is possible
     const cell = Math.max(5, Math.min(CELL, Math.floor((room - GAP * (columns - 1)) / (columns * W))));
     return { columns, cell, rows: Math.ceil(T / columns), T, H, W };
   }

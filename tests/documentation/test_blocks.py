@@ -33,7 +33,7 @@ REASONS = {
     "several devices": r"\btorchrun\b|--nproc|gpu-check|--device cuda",
     "root": r"\bsudo\b",
     "hours": r"training/demonstration/|service bench",
-    "files of the reader": r"\b[A-Z]{4,}\b|/data/",
+    "files of the reader": r"\b[A-Z]{4,}\b|/data/|\bruns/",
 }
 """Why a block may be `sh`, so that its commands are checked and not run."""
 

@@ -84,7 +84,7 @@ class ValidationConfig(Section):
     """What is measured on held-out clips."""
 
     every_steps: PositiveInt = 1_000
-    """Optimizer steps between validations. The last step is always validated."""
+    """Optimizer steps between validations. The last step of the run and of each stage is always validated."""
     clips: PositiveInt = 256
     """The most clips that are measured, over all processes."""
     stills: PositiveInt = 64

@@ -16,6 +16,8 @@ import numpy as np
 from cvivit.config import CViViTConfig
 from cvivit.errors import CViViTError
 from cvivit.inputs import Source, find_sources
+from cvivit.inputs.kinds import LIST_SUFFIXES, TABLE_SUFFIXES, has_pictures
+from cvivit.inputs.locations import suffix_of
 from cvivit.inputs.reading import local_copy
 from cvivit.shards.urls import PIPE, distinct, expand_shards, is_remote
 from cvivit.video import ClipFormat, read_clips
@@ -165,13 +167,19 @@ def _of_videos(videos: Sequence[str], config: CViViTConfig) -> Iterator[Evaluati
 def _names(paths: Sequence[str]) -> list[str]:
     """Return the names of files. Files of the same name keep the part of their paths in which they differ."""
     counts = Counter(map(os.path.basename, paths))
-    above = os.path.commonpath(paths) if paths else ""
+    local = [os.path.dirname(path) for path in paths if not is_remote(path)]
+    above = os.path.commonpath(local) if local else ""
     names = ((os.path.basename(path), path) for path in paths)
-    return [name if counts[name] == 1 else os.path.relpath(path, above) for name, path in names]
+    return [
+        name if counts[name] == 1 else path if is_remote(path) else os.path.relpath(path, above)
+        for name, path in names
+    ]
 
 
 def _are_shards(name: str) -> bool:
     path = Path(name)
     if path.is_dir():
         return any(path.glob("*.tar"))
-    return name.startswith(PIPE) or is_remote(name) or ".tar" in path.suffixes
+    suffix = suffix_of(name).lower()
+    remote = is_remote(name) and not (has_pictures(name) or suffix in LIST_SUFFIXES | TABLE_SUFFIXES)
+    return name.startswith(PIPE) or remote or ".tar" in path.suffixes

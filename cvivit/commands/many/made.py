@@ -15,15 +15,15 @@ import threading
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from cvivit.errors import CViViTError
+from cvivit.errors import CViViTError, OutputMismatchError
 from cvivit.inputs import Source, stamp_of
 
 LIST_NAME = ".cvivit-outputs.jsonl"
 """The file that lists outputs which cannot say themselves what they were made from."""
 METADATA_NAME = "made_from"
 
-State: TypeAlias = Literal["absent", "same", "other"]
-"""There is no output, it is the one that would be made, or it is another."""
+State: TypeAlias = Literal["absent", "same", "other", "unknown"]
+"""There is no output, it is the one that would be made, it is another, or nothing says what it is."""
 
 
 def made_from(source: Source, model: str, settings: dict[str, Any]) -> str:
@@ -53,12 +53,14 @@ class Outputs:
         """Return whether an output is there, and whether it was made from `key` (see `made_from`)."""
         if not output.exists():
             return "absent"
-        if key is None:
-            return "other"
         if output.suffix.lower() == ".safetensors":
-            return "same" if _key_in(output) == key else "other"
-        listed = self._list().get(self._name(output))
-        return "same" if listed == (key, digest_of(output)) else "other"
+            found = _key_in(output)
+        else:
+            found, digest = self._list().get(self._name(output), (None, ""))
+            found = found if found and digest == digest_of(output) else None
+        if key is None or found is None:
+            return "unknown"
+        return "same" if found == key else "other"
 
     def note(self, output: Path, key: str | None, digest: str) -> None:
         """List an output that is about to appear.
@@ -98,6 +100,14 @@ class Outputs:
                     except (ValueError, TypeError, KeyError):
                         continue  # a line that was cut short
             return self._listed
+
+
+def other(output: Path) -> OutputMismatchError:
+    """Return the error for an output that would be replaced."""
+    return OutputMismatchError(
+        f"{output} exists, and was not made from this source with this model and these settings; "
+        "--force replaces it"
+    )
 
 
 def digest_of(path: Path) -> str:

@@ -50,6 +50,9 @@ class Single:
         """What the output is made from, or None for a pipe, which cannot be told from another."""
         self.is_wanted = True
         """Whether the output is not there yet."""
+        self.must_equal = False
+        """Whether there is an output of unknown origin, so that only one with the same contents may replace
+        it."""
         if str(plan.output) == PIPE:
             if as_json:
                 raise typer.BadParameter("stdout is the output itself", param_hint="--json")
@@ -59,7 +62,8 @@ class Single:
                 )
         elif not is_special(plan.output):
             state = self.outputs.state(plan.output, self.key)
-            self.is_wanted = admit(plan.output, state, force=force)
+            self.must_equal = state == "unknown" and not force
+            self.is_wanted = self.must_equal or admit(plan.output, state, force=force)
         if not self.is_wanted:
             self._report.keep()
             print(f"kept {plan.output}: it was made by this command before", file=sys.stderr)

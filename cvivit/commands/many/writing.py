@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from cvivit.commands.many.made import Outputs, State
+from cvivit.commands.many.made import Outputs, State, other
 from cvivit.commands.many.report import Report
-from cvivit.errors import CViViTError, OutputMismatchError
+from cvivit.errors import CViViTError
 from cvivit.inputs import Source
 
 WRITERS: Final = 4
@@ -98,21 +98,13 @@ class Writers:
             self._notify()
 
 
-def other(output: Path) -> OutputMismatchError:
-    """Return the error for an output that would be replaced."""
-    return OutputMismatchError(
-        f"{output} exists, and was not made from this source with this model and these settings; "
-        "--force replaces it"
-    )
-
-
 def admit(output: Path, state: State, *, force: bool) -> bool:
     """Return whether an output is to be written, or False if it is there already.
 
     Raises:
         OutputMismatchError: there is another one.
     """
-    if state == "other" and not force:
+    if state in ("other", "unknown") and not force:
         raise other(output)
     return state != "same"
 

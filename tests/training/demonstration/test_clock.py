@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.training.data.shard_files import write_tar
 from typer.testing import CliRunner
 
 import training
 from cvivit.video import encode_video
+from tests.shard_files import write_tar
 from tests.training.tiny_run import TINY
 from training.config.loading import load_config
 from training.demonstration.clock import app, scaled, stage_steps

@@ -6,9 +6,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.training.data.shard_files import write_tar
 from typer.testing import CliRunner
 
+from tests.shard_files import write_tar
 from training.demonstration.pack import SHARDS, app, pack
 
 

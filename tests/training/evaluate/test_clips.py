@@ -13,6 +13,7 @@ from PIL import Image
 
 from cvivit.config import CViViTConfig
 from cvivit.video import ClipFormat, encode_video, read_clips
+from tests.servers import serving
 from training.data import SkippedSample
 from training.errors import NoDataError
 from training.evaluate.clips import (
@@ -88,6 +89,17 @@ def test_an_earlier_animation_is_no_data(clip: bytes, tiny: CViViTConfig, tmp_pa
     animation.write_bytes(encode_video(np.zeros((5, 32, 32, 3), np.uint8), fps=8, container="gif"))
     assert len(keys([str(tmp_path)], tiny)) == 2
     assert keys([str(tmp_path)], tiny, leave_out=[animation]) == ["v.mp4#0"]
+
+
+def test_videos_and_shards_behind_urls_are_told_apart(
+    clip: bytes, tiny: CViViTConfig, tmp_path: Path
+) -> None:
+    write_shard(tmp_path / "s.tar", {"a.mp4": clip})
+    (tmp_path / "v.mp4").write_bytes(clip)
+    shard = (tmp_path / "s.tar").read_bytes()
+    with serving({"/x/v.mp4": clip, "/s.tar": shard, "/l.txt": b"x/v.mp4"}) as server:
+        names = [str(tmp_path / "v.mp4"), f"{server.url}/l.txt", f"{server.url}/s.tar"]
+        assert keys(names, tiny) == ["s.tar#a", "v.mp4#0", "v.mp4#0"]
 
 
 def test_an_empty_name_is_not_this_folder() -> None:

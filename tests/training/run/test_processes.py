@@ -97,6 +97,18 @@ def test_a_run_outlives_the_kill_of_a_rank(tmp_path: Path, undisturbed: dict[str
     assert [record["step"] for record in read_log(tmp_path / "killed/log.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_in_stages_outlives_the_kill_of_a_rank(tmp_path: Path) -> None:
+    larger = "{from = 2, model.image_size = 64, data.batch_size = 1}"
+    more = "{from = 4, losses.adversarial = 0.1, losses.discriminator_width = 2, loop.ema_decay = 0.9}"
+    settings = ("loop.ema_decay=0", f"stages=[{larger}, {more}]")
+    whole = finished(tmp_path / "whole", *settings)
+    outlived = finished(tmp_path / "killed", *settings, restarts=2, signal_at=1005)
+    assert (tmp_path / "killed.killed").exists()
+    assert all(torch.equal(outlived[key], whole[key]) for key in whole)
+    last = CheckpointStore(tmp_path / "killed", keep=1).path(6)
+    assert {path.stem for path in last.glob("*.safetensors")} == {"model", "ema", "discriminator"}
+
+
 def test_a_signal_to_one_rank_saves_and_stops_all(
     tmp_path: Path, undisturbed: dict[str, torch.Tensor]
 ) -> None:

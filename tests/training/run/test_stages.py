@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.training.data.shard_files import write_tar
 
 from cvivit.video import encode_video
 from cvivit.weights import load_weights
 from tests.places import ROOT
+from tests.shard_files import write_tar
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.config.loading import load_config

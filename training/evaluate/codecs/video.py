@@ -15,15 +15,19 @@ from typing import Final, cast
 import av
 import numpy as np
 from av.codec.codec import codecs_available
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace
 
 from cvivit.video import ClipFormat
 from cvivit.video.pictures.framing import Framer
-from cvivit.video.pictures.scaler import ACCURATE
 from training.evaluate.codecs.bitstream import PICTURE_BYTES
 from training.evaluate.codecs.protocol import CodecFamily, Coded
 from training.scheduling import keep_scheduling
 
+YUV_BT601: Final = np.array(
+    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], np.float32
+) / np.float32(255)
+"""From RGB of 0 to 255 to the luma and chroma of ITU-R BT.601 in limited range, without YUV_OFFSETS."""
+YUV_OFFSETS: Final = np.array([16, 128, 128], np.float32)
 CURVE_POINTS: Final = 7
 """Rate factors on a curve, spaced evenly from the best that is drawn to the worst there is."""
 
@@ -160,16 +164,24 @@ def encode_frames(encoder: VideoEncoder, frames: np.ndarray, factor: int, fps: f
 
 
 def _yuv(frames: np.ndarray) -> Iterator[av.VideoFrame]:
-    reformatter = VideoReformatter()
+    """Yield RGB frames (t h w c) of even sides as yuv420p.
+
+    Chroma is sampled where readers look for it (H.264, HEVC: at the left of two pixels, between two rows).
+    swscale takes the middle of four pixels, which cost the codecs 0.3 to 0.7 dB.
+    """
+    height, width = frames.shape[1:3]
     for index, picture in enumerate(frames):
-        frame = reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"),
-            format="yuv420p",
-            dst_colorspace=Colorspace.ITU601,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=ACCURATE,
-        )
+        levels = picture.astype(np.float32) @ YUV_BT601.T + YUV_OFFSETS
+        padded = np.pad(levels[..., 1:], [(0, 0), (1, 0), (0, 0)], mode="edge")
+        left, middle, right = padded[:, :-1:2], padded[:, 1::2], padded[:, 2::2]
+        columns = (left + 2 * middle + right) / 4
+        chroma = (columns[::2] + columns[1::2]) / 2
+        planes = [
+            np.rint(plane).astype(np.uint8).ravel() for plane in (levels[..., 0], *np.moveaxis(chroma, -1, 0))
+        ]
+        packed = np.concatenate(planes).reshape(height * 3 // 2, width)
+        frame = av.VideoFrame.from_ndarray(packed, format="yuv420p")
+        frame.colorspace, frame.color_range = Colorspace.ITU601, ColorRange.MPEG
         frame.pts = index
         yield frame
 

@@ -41,9 +41,9 @@ def test_an_output_is_known_by_what_it_was_made_from(tmp_path: Path, grid: Token
     store_tokens(grid, output, suffix, Outputs(tmp_path), "key")
     assert Outputs(tmp_path).state(output, "key") == "same"
     assert Outputs(tmp_path).state(output, "another") == "other"
-    assert Outputs(tmp_path).state(output, None) == "other"
+    assert Outputs(tmp_path).state(output, None) == "unknown"
     output.write_bytes(output.read_bytes()[:-1])
-    assert Outputs(tmp_path).state(output, "key") == "other"
+    assert Outputs(tmp_path).state(output, "key") == "unknown"
     output.unlink()
     assert Outputs(tmp_path).state(output, "key") == "absent"
 
@@ -55,9 +55,9 @@ def test_a_list_that_was_cut_short_or_is_gone(tmp_path: Path, grid: TokenGrid) -
     listed = (tmp_path / LIST_NAME).read_bytes()
     (tmp_path / LIST_NAME).write_bytes(listed[:-10])
     assert Outputs(tmp_path).state(tmp_path / "a.json", "key") == "same"
-    assert Outputs(tmp_path).state(tmp_path / "b.json", "key") == "other"
+    assert Outputs(tmp_path).state(tmp_path / "b.json", "key") == "unknown"
     (tmp_path / LIST_NAME).unlink()
-    assert Outputs(tmp_path).state(tmp_path / "a.json", "key") == "other"
+    assert Outputs(tmp_path).state(tmp_path / "a.json", "key") == "unknown"
 
 
 def test_an_output_that_never_appeared_is_absent(tmp_path: Path, grid: TokenGrid) -> None:

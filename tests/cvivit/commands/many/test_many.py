@@ -182,6 +182,28 @@ def test_one_file_is_protected_too(cvivit: Command, place: Path, tmp_path: Path)
     assert cvivit(*command, "--start", "0.2").status == 1
 
 
+def test_one_file_of_unknown_origin_is_replaced_only_by_the_same(
+    cvivit: Command, place: Path, tmp_path: Path
+) -> None:
+    tokens, video = tmp_path / "t.safetensors", tmp_path / "v.gif"
+    assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").wrote(tokens)
+    TokenGrid.load(tokens).save(tokens)  # as a program does that knows nothing of the command
+    assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").wrote(tokens)
+    assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").err.startswith("kept ")
+    TokenGrid.load(tokens).save(tokens)
+    other = cvivit("encode", "clip.mp4", tokens, "-m", "weights", "--start", "0.2")
+    assert (other.status, other.err.count("--force")) == (1, 1)
+
+    assert cvivit("decode", tokens, video, "-m", "weights").wrote(video)
+    before = video.read_bytes()
+    (tmp_path / ".cvivit-outputs.jsonl").unlink()
+    assert cvivit("decode", tokens, video, "-m", "weights").wrote(video)
+    assert video.read_bytes() == before
+    video.write_bytes(before + b"more")
+    assert cvivit("decode", tokens, video, "-m", "weights").status == 1
+    assert video.read_bytes() == before + b"more"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
