@@ -26,6 +26,7 @@ from cvivit.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from cvivit.inputs import Source
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import VideoContainer
     from cvivit.visualizing.colours import Theme
@@ -45,7 +46,7 @@ class _Job:
     """What is drawn, of what, and where to."""
 
     kind: Kind
-    inputs: Sequence[Path]
+    sources: Sequence[Source]
     output: Path
     reading: Reading
     theme: Theme
@@ -56,13 +57,15 @@ class _Job:
         """Stream the clips of all inputs."""
         from cvivit.visualizing.windows import windows_of
 
-        return windows_of(tokenizer, self.inputs, self.reading, decode=decode)
+        return windows_of(tokenizer, self.sources, self.reading, decode=decode)
 
 
 def visualize(
     inputs: Annotated[
-        list[Path],
-        typer.Argument(help="Videos and token files, one after another.", show_default=False),
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Videos and token files, one after another; folders and globs of videos."
+        ),
     ],
     output: OutputArgument,
     kind: Annotated[
@@ -98,24 +101,27 @@ def visualize(
     the first clips. `usage` and `atlas` are stills: .png or .webp. Equal codes have equal colours everywhere,
     those of the demo page. The options --fit, --start and --seconds are for videos.
     """
+    from cvivit.inputs.locations import is_url
     from cvivit.visualizing.colours import THEMES
-    from cvivit.visualizing.windows import Reading, is_token_file
+    from cvivit.visualizing.windows import Reading, is_token_file, sources_of
 
-    for path in inputs:
+    sources = sources_of(inputs)
+    tokens = []
+    for path in (Path(source.location) for source in sources if not is_url(source.location)):
         check_paths(path, output)
-        if output.exists() and path.exists() and os.path.samefile(path, output):
+        if output.exists() and os.path.samefile(path, output):
             raise typer.BadParameter(f"{output} is an input as well", param_hint="OUTPUT")
-    chosen = _kind(kind, output, tokens_alone=all(is_token_file(path) for path in inputs))
-    if chosen == "pair":
-        for path in inputs:
-            if is_token_file(path):
-                raise typer.BadParameter(
-                    f"{path} holds tokens: it has no original to show. Use --kind tokens", param_hint="--kind"
-                )
+        if is_token_file(path):
+            tokens.append(path.name)
+    chosen = _kind(kind, output, tokens_alone=len(tokens) == len(sources))
+    if chosen == "pair" and tokens:
+        raise typer.BadParameter(
+            f"{tokens[0]} holds tokens: it has no original to show. Use --kind tokens", param_hint="--kind"
+        )
     tokenizer = load_tokenizer(model, revision, device, precision)
     job = _Job(
         kind=chosen,
-        inputs=inputs,
+        sources=sources,
         output=output,
         reading=Reading(fit=fit, start=start, seconds=seconds),
         theme=THEMES[theme],

@@ -35,7 +35,8 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
         inputs: folders (searched to any depth, through links, without hidden files), globs, files, lists and
             tables; local, or behind URLs that fsspec reads. A list is a text file (`.txt`, `.list`, `.lst`)
             with a path, a glob or a URL in each line, relative to the list; `#` begins a comment. A table is
-            CSV, TSV or Parquet, with a column of paths or URLs, relative to the table.
+            CSV, TSV or Parquet, with a column of paths or URLs, relative to the table. A local webdataset
+            shard (`.tar`) that is named or matched by a glob stands for the videos in it.
 
     Raises:
         NoDataError: an input matches nothing, or all of them hold no video and no still.

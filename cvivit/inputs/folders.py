@@ -19,6 +19,7 @@ from cvivit.inputs.kinds import (
 )
 from cvivit.inputs.locations import beside, has_magic, name_below, parent_of, split_glob, suffix_of
 from cvivit.inputs.matching import GlobPattern
+from cvivit.inputs.shards import is_shard, sources_of
 from cvivit.inputs.source import Source
 
 
@@ -34,6 +35,8 @@ def find(name: str, base: str | None) -> Iterator[Source | str]:
     """
     if os.path.isdir(name):
         yield from walk(name, base or name)
+    elif os.path.isfile(name) and is_shard(name):
+        yield from sources_of(name)
     elif os.path.isfile(name):
         yield with_sidecars(_source(name, base or parent_of(name), named=True))
     else:
@@ -47,6 +50,9 @@ def _matches(name: str, base: str | None) -> Iterator[Source | str]:
         for path in _expand(name, start, pattern):
             found = True
             if not os.path.isfile(path):
+                continue
+            if is_shard(path):
+                yield from sources_of(path)
                 continue
             if is_beside_pictures(path):
                 yield path

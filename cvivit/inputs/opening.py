@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 
-from cvivit.errors import InputUnavailableError
+from cvivit.errors import InputTableError, InputUnavailableError
 from cvivit.inputs.locations import is_url
 from cvivit.inputs.reading import local_copy
 from cvivit.inputs.remote import describe, state_of
+from cvivit.inputs.shards import copy_out, in_shard, state_of_member
 from cvivit.inputs.source import Source, Stamp
 
 MISSING = Stamp(size=-1, changed="")
@@ -34,8 +36,14 @@ def open_source(source: Source) -> Iterator[str]:
         InputUnavailableError: the server refuses it, or fails at each try, or the copy does not fit.
         MissingPackageError: the package that reads such URLs is not installed.
     """
-    with local_copy(source.location) as path:
-        yield path
+    if not in_shard(source.location):
+        with local_copy(source.location) as path:
+            yield path
+        return
+    with tempfile.TemporaryFile(prefix="cvivit-") as file:
+        copy = f"/dev/fd/{file.fileno()}"
+        copy_out(source.location, copy)
+        yield copy
 
 
 def stamp_of(source: Source) -> Stamp:
@@ -79,7 +87,10 @@ def _stamp(location: str) -> Stamp:
             return MISSING
         return Stamp(size=size, changed=changed)
     try:
+        if in_shard(location):
+            size, changed = state_of_member(location)
+            return Stamp(size=size, changed=changed)
         status = os.stat(location)
-    except OSError:
+    except (OSError, InputTableError):
         return MISSING
     return Stamp(size=status.st_size, changed=str(status.st_mtime_ns))

@@ -7,9 +7,10 @@ import json
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from cvivit.bulk import FailedSource, Progress, ReadOptions, Result, encode_sources
 from cvivit.errors import NoDataError, OutputMismatchError
@@ -160,13 +161,14 @@ class MakeHere:
         results = encode_sources(
             self._tokenizer, todo, read_options(plan.settings), readers=self._readers, progress=show
         )
-        for number in missing:
-            watched = _Watched(results, ceiling)
-            record = write_shard(plan.task(number), watched)
-            # Captions that cannot be used are found out after the results.
-            known = watched.failed + (begun[number].failed if number in begun else 0)
-            ceiling.add(record.failed - known)
-            yield record
+        with closing(cast("Generator[Result, None, None]", results)):  # ends the processes that read
+            for number in missing:
+                watched = _Watched(results, ceiling)
+                record = write_shard(plan.task(number), watched)
+                # Captions that cannot be used are found out after the results.
+                known = watched.failed + (begun[number].failed if number in begun else 0)
+                ceiling.add(record.failed - known)
+                yield record
 
 
 def read_options(settings: TokenizeSettings) -> ReadOptions:

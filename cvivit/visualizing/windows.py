@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from cvivit.config import CViViTConfig
+from cvivit.errors import NoDataError
+from cvivit.inputs import Source, find_sources, open_source
+from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
 from cvivit.tokenizer import CLIPS_AT_ONCE, VideoTokenizer
 from cvivit.tokens.any_form import HEAD_BYTES, holds_tokens, load_tokens
 from cvivit.video import ClipFormat, Fit, read_clips
 from cvivit.video.containers.kinds import sniff
 
 TOKEN_SUFFIXES = (".safetensors", ".json")
+_OF_MANY = LIST_SUFFIXES | CSV_SUFFIXES | PARQUET_SUFFIXES
+"""Suffixes of files that name others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class Window:
     """One clip of an input."""
 
     name: str
-    """The name of the input's file."""
+    """The name of the input: its file's, or its path below the folder that was named."""
     number: int
     """The place of the clip in its input, from 0."""
     start: float
@@ -67,8 +73,37 @@ def is_token_file(path: Path) -> bool:
     return sniff(head) is None and holds_tokens(head)
 
 
+def sources_of(names: Iterable[str]) -> list[Source]:
+    """Return what is to be drawn, in the order in which it was named.
+
+    A file is taken as it is, videos and token files alike. Of folders, globs, lists, tables and URLs the
+    videos are taken.
+
+    Raises:
+        NoDataError: a name matches nothing, or no video.
+        InputError: a list or table cannot be read, or nothing reads the scheme of a URL.
+    """
+    found: dict[str, Source] = {}
+    for name in names:
+        path = Path(name)
+        if path.exists() and not path.is_dir() and path.suffix.lower() not in _OF_MANY:
+            several = [Source(location=os.path.abspath(path), name=path.name, kind="unknown")]
+        else:
+            try:
+                several = [source for source in find_sources([name]) if source.kind == "video"]
+            except NoDataError as error:
+                if name in str(error):
+                    raise
+                raise NoDataError(f"{name}: {error}") from error
+            if not several:
+                raise NoDataError(f"{name}: there are no videos")
+        for source in several:
+            found.setdefault(source.location, source)
+    return list(found.values())
+
+
 def windows_of(
-    tokenizer: VideoTokenizer, paths: Iterable[Path], reading: Reading, *, decode: bool
+    tokenizer: VideoTokenizer, sources: Iterable[Source], reading: Reading, *, decode: bool
 ) -> Generator[Window]:
     """Yield the windows of all inputs, in memory that does not grow with their length.
 
@@ -77,13 +112,19 @@ def windows_of(
         TokensError: tokens do not fit the model.
         OSError: a path cannot be opened.
     """
-    for path in paths:
-        found = _of_tokens(tokenizer, path) if is_token_file(path) else _of_video(tokenizer, path, reading)
-        for batch in found:
-            yield from _decoded(tokenizer, batch) if decode else batch
+    for source in sources:
+        with open_source(source) as location:
+            path = Path(location)
+            found = (
+                _of_tokens(tokenizer, path, source.name)
+                if is_token_file(path)
+                else _of_video(tokenizer, path, source.name, reading)
+            )
+            for batch in found:
+                yield from _decoded(tokenizer, batch) if decode else batch
 
 
-def _of_video(tokenizer: VideoTokenizer, path: Path, reading: Reading) -> Iterator[list[Window]]:
+def _of_video(tokenizer: VideoTokenizer, path: Path, name: str, reading: Reading) -> Iterator[list[Window]]:
     clip_format = ClipFormat.of(tokenizer.config, fit=reading.fit)
     length = clip_format.clip_frames / clip_format.fps
     number = 0
@@ -100,7 +141,7 @@ def _of_video(tokenizer: VideoTokenizer, path: Path, reading: Reading) -> Iterat
             tokens = tokenizer.encode_clips(np.stack(clips))
             yield [
                 Window(
-                    name=path.name,
+                    name=name,
                     number=number + index,
                     start=reading.start + (number + index) * length,
                     fps=clip_format.fps,
@@ -113,7 +154,7 @@ def _of_video(tokenizer: VideoTokenizer, path: Path, reading: Reading) -> Iterat
             number += len(clips)
 
 
-def _of_tokens(tokenizer: VideoTokenizer, path: Path) -> Iterator[list[Window]]:
+def _of_tokens(tokenizer: VideoTokenizer, path: Path, name: str) -> Iterator[list[Window]]:
     grid = load_tokens(
         path, config=tokenizer.config, model=tokenizer.fingerprint, tokens_of=tokenizer.tokens_of
     )
@@ -121,7 +162,7 @@ def _of_tokens(tokenizer: VideoTokenizer, path: Path) -> Iterator[list[Window]]:
     for first in range(0, len(grid.indices), CLIPS_AT_ONCE):
         yield [
             Window(
-                name=path.name,
+                name=name,
                 number=first + index,
                 start=(first + index) * frames / grid.fps,
                 fps=grid.fps,

@@ -1,4 +1,4 @@
-"""The Space: its header, its Dockerfile, and a service with its settings in a frame. No image is built."""
+"""The Space: its header, its Dockerfile, and a service with its settings. No image is built here."""
 
 from __future__ import annotations
 

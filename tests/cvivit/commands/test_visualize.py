@@ -57,11 +57,23 @@ def test_token_files_of_any_name_and_several_inputs(cvivit: Command, place: Path
     for name in ("t.json", "t.safetensors"):
         assert cvivit("encode", "clip.mp4", name, *MODEL).status == 0
         (place / name.replace(".", "_")).write_bytes((place / name).read_bytes())
-    inputs = ("clip.mp4", "t_json", "t_safetensors", "t.json")
+    inputs = ("clip.mp4", "t_json", "t_safetensors", "t.json", "clip.mp4")  # each counts once
     done = cvivit("visualize", *inputs, "all.mp4", "--kind", "tokens", *MODEL)
     assert "28 frames" in done.err
     # 7 frames fill one clip and the first two latent frames of another: 5 x 16 tokens of each input.
     assert "320 tokens" in cvivit("visualize", *inputs, "all.webp", "--kind", "usage", *MODEL).err
+
+
+def test_folders_and_globs_of_videos(cvivit: Command, place: Path) -> None:
+    (place / "films" / "deep").mkdir(parents=True, exist_ok=True)
+    for name in ("films/a.mp4", "films/deep/b.mp4"):
+        (place / name).write_bytes((place / "clip.mp4").read_bytes())
+    (place / "films" / "notes.md").write_text("no video")
+    assert "14 frames" in cvivit("visualize", "films", "films.webp", "--scale", "1", *MODEL).err
+    assert "7 frames" in cvivit("visualize", "films/*.mp4", "films.webp", "--scale", "1", *MODEL).err
+    done = cvivit("visualize", "weights", "never.webp", *MODEL)
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "weights" in done.err
 
 
 def test_one_frame_and_a_part(cvivit: Command, place: Path) -> None:

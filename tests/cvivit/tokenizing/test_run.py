@@ -33,6 +33,7 @@ from cvivit.tokenizing.settings import TokenizeSettings
 from cvivit.tokenizing.shards import ShardRecord, part_of, to_encode, write_shard
 from cvivit.tokens import TokenDataset
 from cvivit.tokens.datasets.manifest import Form
+from tests.shard_files import write_tar
 
 FORMS: tuple[Form, ...] = ("webdataset", "flat", "parquet")
 
@@ -247,6 +248,21 @@ def test_an_unfinished_dataset_is_continued_with_the_same_only(
     tokenize([str(videos)], tmp_path / "out", tiny_tokenizer, make_shards=MakePlainly(tiny_tokenizer))
     assert len(TokenDataset(tmp_path / "out", check=True)) == 7
     assert set(files_of(tmp_path / "out")) == {"manifest.json", "tokens-000000.tar"}
+
+
+def test_videos_in_shards_are_sources(videos: Path, tmp_path: Path, tiny_tokenizer: VideoTokenizer) -> None:
+    first, second = ((videos / f"clip.{number}.mp4").read_bytes() for number in (0, 2))
+    shard = write_tar(
+        tmp_path / "a.tar", {"x.mp4": first, "x.txt": b"hi", "x.json": b'{"n": 1}', "y.mp4": second}
+    )
+    dataset = made(shard, tmp_path / "out", tiny_tokenizer, readers=1)
+    assert [(one.key, one.caption, one.metadata) for one in dataset] == [
+        ("x", "hi", {"n": 1}),
+        ("y", None, None),
+    ]
+    assert [one.source for one in dataset] == [f"{shard}#x.mp4", f"{shard}#y.mp4"]
+    for sample, video in zip(dataset, (first, second), strict=True):
+        np.testing.assert_array_equal(sample.tokens, tiny_tokenizer.encode(video).indices)
 
 
 def test_the_output_may_lie_in_an_input(videos: Path, tmp_path: Path, tiny_tokenizer: VideoTokenizer) -> None:
