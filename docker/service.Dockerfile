@@ -23,15 +23,14 @@ RUN version="$(sed -n 's/^torch==//p' constraints.txt)" \
     && pip install --constraint constraints.txt \
         --extra-index-url "https://download.pytorch.org/whl/${TORCH}" "torch==${version}+${TORCH}"
 
-# What is installed: service,otel,ray for a node of a Ray cluster.
-ARG EXTRAS=service,otel
-
 # The README is not copied, so that a change of it does not build the layer again.
 COPY pyproject.toml LICENSE NOTICE ./
 COPY cvivit cvivit
 COPY service service
 COPY training training
-RUN pip install --constraint constraints.txt ".[${EXTRAS}]" \
+# Extras to install instead of the usual ones: service,otel,ray for a node of a Ray cluster.
+ARG EXTRAS
+RUN pip install --constraint constraints.txt ".[${EXTRAS:-service,otel}]" \
     && pip check
 
 

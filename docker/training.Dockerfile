@@ -37,7 +37,9 @@ COPY pyproject.toml LICENSE NOTICE ./
 COPY cvivit cvivit
 COPY service service
 COPY training training
-RUN pip install --constraint constraints.txt ".[training]" \
+# Extras to install instead of the usual ones.
+ARG EXTRAS
+RUN pip install --constraint constraints.txt ".[${EXTRAS:-training}]" \
     && pip check
 
 

@@ -18,7 +18,9 @@ from pydantic import BaseModel
 
 MODULES = (
     "cvivit",
+    "cvivit.bulk",
     "cvivit.errors",
+    "cvivit.inputs",
     "cvivit.metrics",
     "cvivit.tokens",
     "cvivit.video",

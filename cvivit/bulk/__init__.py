@@ -1,7 +1,5 @@
 """Bulk encoding: many videos are read in other processes, and encoded in full batches.
 
-::
-
     for result in encode_sources(tokenizer, find_sources(["films"]), ReadOptions()):
         if isinstance(result, EncodedSource):
             ...

@@ -89,7 +89,12 @@ def sources_of(names: Iterable[str]) -> list[Source]:
         if path.exists() and not path.is_dir() and path.suffix.lower() not in _OF_MANY:
             several = [Source(location=os.path.abspath(path), name=path.name, kind="unknown")]
         else:
-            several = [source for source in find_sources([name]) if source.kind == "video"]
+            try:
+                several = [source for source in find_sources([name]) if source.kind == "video"]
+            except NoDataError as error:
+                if name in str(error):
+                    raise
+                raise NoDataError(f"{name}: {error}") from error
             if not several:
                 raise NoDataError(f"{name}: there are no videos")
         for source in several:

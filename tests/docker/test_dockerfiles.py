@@ -33,7 +33,7 @@ def test_the_bases_python_is_one_that_the_project_takes(dockerfile: Dockerfile, 
 
 def test_torch_is_the_pinned_one_from_torchs_own_index(dockerfile: Dockerfile, root: Path) -> None:
     build = dockerfile.stages[0]
-    assert [argument.pairs() for argument in build.all("ARG")] == [{"TORCH": "cu130"}]
+    assert [argument.pairs() for argument in build.all("ARG")] == [{"TORCH": "cu130"}, {"EXTRAS": None}]
     installs = [step.text for step in build.all("RUN") if "pip install" in step.text]
     assert all("--constraint constraints.txt" in install for install in installs)
     assert 'download.pytorch.org/whl/${TORCH}" "torch==${version}+${TORCH}"' in installs[0]

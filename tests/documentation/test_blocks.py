@@ -22,9 +22,11 @@ from tests.places import DATA, ROOT
 
 SLOW = {
     ("README.md", "I train on my own footage"),
+    ("cvivit/README.md", "Many files"),
+    ("cvivit/README.md", "Pictures of tokens"),
     ("training/README.md", "Five minutes"),
 }
-"""Sections that take minutes. Each is tested by itself, with the marker `slow`."""
+"""Sections that take long. Each is tested by itself, with the marker `slow`."""
 
 REASONS = {
     "a container engine or a cluster": r"\b(docker|kubectl|helm|ray|sbatch)\b",

@@ -162,6 +162,9 @@ def _is_one_file(name: str, find: Callable[[Iterable[str]], list[Source]]) -> bo
 def _single(
     source: str, output: str, own: str, suffixes: Collection[str], suffix: str | None, what: str
 ) -> Plan:
+    is_path = source != PIPE and not is_url(source)
+    if is_path and not own:
+        os.stat(os.path.expanduser(source))  # it was a folder that does not exist, rather than a single file
     if (output != PIPE and not os.path.exists(output)) or os.path.isfile(output):
         if own not in suffixes:
             names = " or ".join((", ".join(list(suffixes)[:-1]), list(suffixes)[-1]))
@@ -171,7 +174,7 @@ def _single(
             raise typer.BadParameter(
                 f"{suffix[1:]} does not go with {os.path.basename(output)}", param_hint="--format"
             )
-    if source != PIPE and not is_url(source):
+    if is_path:
         os.stat(os.path.expanduser(source))
     if output != PIPE:
         _check_output(Path(output))

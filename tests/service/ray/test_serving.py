@@ -32,6 +32,7 @@ KILL_SECONDS = 3.0
 Eventually = Callable[[Callable[[], bool]], None]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_video_there_and_back(tokenizer: VideoTokenizer, tiny_weights: Path, video: bytes) -> None:
     with ray_service(tiny_weights, replicas=1) as service, Client(service.url, timeout=60) as client:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,18 +92,18 @@ def test_two_at_once_leave_what_one_leaves(tiny_weights: Path, films: Path, tmp_
 def test_it_ends_promptly_and_leaves_nothing_unfinished(
     tiny_weights: Path, tmp_path: Path, films: Path, ending: signal.Signals
 ) -> None:
-    inputs = tmp_path / "inputs"
-    shutil.copytree(films, inputs)
-    os.mkfifo(inputs / "hangs.pipe")
-    (tmp_path / "list.txt").write_text(f"{inputs / '1'}\n{inputs / '2'}\n" + f"{inputs / 'hangs.pipe'}\n")
+    for copy in range(20):  # so that there is much to do when the first output is written
+        shutil.copytree(films, tmp_path / "inputs" / str(copy))
+    options = ("-m", tiny_weights, "--device", "cpu", "--readers", "1")
     running = subprocess.Popen(
-        command("encode", inputs, tmp_path / "out", "-m", tiny_weights, "--device", "cpu", "--readers", "1"),
+        command("encode", tmp_path / "inputs", tmp_path / "out", *options),
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
     )
     with running:
         while not list((tmp_path / "out").rglob("*.safetensors")):
             assert running.poll() is None
+            time.sleep(0.02)
         running.send_signal(ending)
         assert running.wait(timeout=30) == {signal.SIGINT: 130, signal.SIGTERM: 143}[ending]
     assert not list((tmp_path / "out").rglob("*.tmp"))
