@@ -59,8 +59,7 @@ def encode_many(
     keys: dict[str, str] = {}
     plan.output.mkdir(parents=True, exist_ok=True)
     remove_abandoned(plan.output)
-    for source in plan.left_out:
-        report.fail(source.name, "unknown_kind", "it is no video by its suffix")
+    report.left_out = [source.name for source in plan.left_out]
 
     def wanted() -> Iterator[Source]:
         for source in plan.sources:
@@ -77,7 +76,7 @@ def encode_many(
         make(source, grid, outputs, keys.pop(source.location), writers)
         return len(grid.indices)
 
-    total = len(plan.sources) + len(plan.left_out)
+    total = len(plan.sources)
     try:
         with ending_on_sigterm(), files_bar(description, total) as move, Writers(report) as writers:
 

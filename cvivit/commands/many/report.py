@@ -29,6 +29,8 @@ class Report:
         """Clips that were computed."""
         self.failed: list[dict[str, str]] = []
         """Inputs without an output: `source`, `code` and `message`."""
+        self.left_out: list[str] = []
+        """Files that were found in folders and are no videos by their suffix. They count as no failure."""
         self._lock = threading.Lock()
         self._began = time.monotonic()
 
@@ -73,6 +75,7 @@ class Report:
             "written": self.written,
             "kept": self.kept,
             "failed": sorted(self.failed, key=lambda failure: failure["source"]),
+            "left_out": sorted(self.left_out),
             "clips": self.clips,
             "seconds": round(seconds, 3),
             "clips_per_second": round(self.clips_per_second, 3),
@@ -92,6 +95,8 @@ class Report:
             parts.append(f"{self.kept} were there already")
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
+        if self.left_out:
+            parts.append(f"{len(self.left_out)} files are no videos by their suffix")
         if self.clips:
             parts.append(f"{self.clips} clips, {summary['clips_per_second']:.2f} a second")
         print("; ".join(parts), file=sys.stderr)

@@ -49,8 +49,9 @@ def test_a_folder_keeps_its_names_and_a_repeat_does_nothing(
     summary = json.loads(done.out)
     assert (summary["written"], summary["kept"], summary["clips"]) == (3, 0, 6)
     failed = [(failure["source"], failure["code"]) for failure in summary["failed"]]
-    assert failed == [("a/broken.mp4", "corrupt_video"), ("notes.srt", "unknown_kind")]
-    assert "wrote 3 of 5 outputs to OUT; 2 failed" in done.err
+    assert failed == [("a/broken.mp4", "corrupt_video")]
+    assert summary["left_out"] == ["notes.srt"]
+    assert "wrote 3 of 4 outputs to OUT; 1 failed; 1 files are no videos" in done.err
     assert "a/broken.mp4: corrupt_video: " in done.err
     written = files(place / "OUT")
     names = [name.replace("safetensors", form) for name in TOKENS]
