@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cvivit.bulk import FailedSource, Progress, ReadOptions, Result, encode_sources
 from cvivit.errors import NoDataError, OutputMismatchError
@@ -161,7 +161,7 @@ class MakeHere:
         results = encode_sources(
             self._tokenizer, todo, read_options(plan.settings), readers=self._readers, progress=show
         )
-        with closing(cast("Generator[Result, None, None]", results)):  # ends the processes that read
+        with closing(results):  # ends the processes that read
             for number in missing:
                 watched = _Watched(results, ceiling)
                 record = write_shard(plan.task(number), watched)
