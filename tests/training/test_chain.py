@@ -61,7 +61,7 @@ def test_from_videos_to_a_service(tmp_path: Path) -> None:
     assert report["stills"]["psnr"] > 5
     checkpoint = report["weights"]["checkpoint"]
     assert (run / "checkpoints" / checkpoint).is_dir()
-    assert f"| run, {checkpoint} |" in (tmp_path / "report" / "report.md").read_text()
+    assert f"| run, {checkpoint} (the best by validation" in (tmp_path / "report" / "report.md").read_text()
 
     fingerprint = training("export", run, tmp_path / "weights").split()[-1]
     assert fingerprint == report["weights"]["fingerprint"]
