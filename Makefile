@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MODEL ?= demo
+# Most tests wait for processes that they started, so two run at once even on few cores.
+WORKERS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help serve dev test test-slow test-gpu check lint types format docs clean
@@ -39,7 +41,7 @@ serve: $(VENV)/service.installed
 dev: $(VENV)/dev.installed
 
 test: $(VENV)/dev.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(VENV)/dev.installed
 	$(BIN)/python -m pytest -m 'slow and not gpu'

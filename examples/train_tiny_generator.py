@@ -7,7 +7,7 @@ then H, then T.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from itertools import islice
 
 import torch
@@ -61,4 +61,8 @@ def train(folder: str, steps: int = 100) -> list[float]:
 
 
 if __name__ == "__main__":
-    train(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tokens", help="a folder that `cvivit tokenize` wrote")
+    parser.add_argument("--steps", type=int, default=100)
+    options = parser.parse_args()
+    train(options.tokens, options.steps)
