@@ -47,7 +47,6 @@ def decode(
     to a folder, as for `encode`.
     """
     from cvivit.commands.many.single import Single
-    from cvivit.commands.many.storing import store_video
 
     plan = make_plan(
         inputs,
@@ -66,15 +65,7 @@ def decode(
         with single.opened() as opened:
             grid = _read_tokens(opened, tokenizer)
         frames = tokenizer.decode_stream(grid)
-        store_video(
-            frames,
-            grid.fps,
-            plan.output,
-            plan.suffix,
-            single.outputs,
-            single.key,
-            must_equal=single.must_equal,
-        )
+        single.store_video(frames, grid.fps)
         height, width = tokenizer.config.clip_shape[1:3]
         contents = f"{grid.frames} frames of {width}x{height} pixels at {grid.fps:g} fps"
         single.say(len(grid.indices), contents)

@@ -75,9 +75,7 @@ def encode(
         if single.is_wanted:
             with single.opened() as video:
                 grid = tokenizer.encode(video, fit=fit, start=start, seconds=seconds)
-            store_tokens(
-                grid, plan.output, plan.suffix, single.outputs, single.key, must_equal=single.must_equal
-            )
+            single.store_tokens(grid)
             clips, *axes = grid.indices.shape
             tokens = f"{clips} x {' x '.join(map(str, axes))} tokens"
             single.say(clips, f"{grid.frames} frames at {grid.fps:g} fps, as {tokens}")

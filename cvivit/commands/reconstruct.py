@@ -80,15 +80,7 @@ def reconstruct(
                 video: VideoSource = opened if single.can_be_read_twice else single.read(opened)
                 grid = tokenizer.encode(video, fit=fit, start=start, seconds=seconds)
                 frames = _pairs(video, grid, tokenizer, options)
-                store_video(
-                    frames,
-                    grid.fps,
-                    plan.output,
-                    plan.suffix,
-                    single.outputs,
-                    single.key,
-                    must_equal=single.must_equal,
-                )
+                single.store_video(frames, grid.fps)
             height, width = tokenizer.config.clip_shape[1:3]
             contents = f"{grid.frames} frames of {2 * width}x{height} pixels at {grid.fps:g} fps"
             single.say(len(grid.indices), contents)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
@@ -15,10 +15,16 @@ from cvivit.commands.common import report_written
 from cvivit.commands.many.made import Outputs, made_from
 from cvivit.commands.many.plan import PIPE, Plan
 from cvivit.commands.many.report import Report
+from cvivit.commands.many.storing import store_tokens, store_video
 from cvivit.commands.many.writing import admit
 from cvivit.files import is_special
 from cvivit.inputs import Source, open_source
 from cvivit.inputs.locations import is_url
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cvivit.tokens.grid import TokenGrid
 
 
 class Single:
@@ -42,15 +48,15 @@ class Single:
         assert plan.single is not None
         self._plan, self._as_json = plan, as_json
         self._report = Report()
-        self.outputs = Outputs(plan.output.parent)
+        self._outputs = Outputs(plan.output.parent)
         location = plan.single if is_url(plan.single) else os.path.abspath(os.path.expanduser(plan.single))
         self._source = Source(location=location, name=os.path.basename(location), kind="video")
         is_file = plan.single != PIPE and (is_url(location) or os.path.isfile(location))
-        self.key = made_from(self._source, model, settings) if is_file else None
+        self._key = made_from(self._source, model, settings) if is_file else None
         """What the output is made from, or None for a pipe, which cannot be told from another."""
         self.is_wanted = True
         """Whether the output is not there yet."""
-        self.must_equal = False
+        self._must_equal = False
         """Whether there is an output of unknown origin, so that only one with the same contents may replace
         it."""
         if str(plan.output) == PIPE:
@@ -61,9 +67,9 @@ class Single:
                     "stdout is a terminal; send it to a file or a pipe", param_hint="OUTPUT"
                 )
         elif not is_special(plan.output):
-            state = self.outputs.state(plan.output, self.key)
-            self.must_equal = state == "unknown" and not force
-            self.is_wanted = self.must_equal or admit(plan.output, state, force=force)
+            state = self._outputs.state(plan.output, self._key)
+            self._must_equal = state == "unknown" and not force
+            self.is_wanted = self._must_equal or admit(plan.output, state, force=force)
         if not self.is_wanted:
             self._report.keep()
             print(f"kept {plan.output}: it was made by this command before", file=sys.stderr)
@@ -93,6 +99,24 @@ class Single:
     def read(self, opened: str | BinaryIO) -> bytes:
         """Return all bytes of what `opened` yields."""
         return Path(opened).read_bytes() if isinstance(opened, str) else opened.read()
+
+    def store_tokens(self, grid: TokenGrid) -> None:
+        """Write the output as tokens. Raises what `storing.store_tokens` raises."""
+        store_tokens(
+            grid, self._plan.output, self._plan.suffix, self._outputs, self._key, must_equal=self._must_equal
+        )
+
+    def store_video(self, frames: Iterable[np.ndarray], fps: float) -> None:
+        """Write the output as a video of frames, uint8 `h w 3`. Raises what `storing.store_video` raises."""
+        store_video(
+            frames,
+            fps,
+            self._plan.output,
+            self._plan.suffix,
+            self._outputs,
+            self._key,
+            must_equal=self._must_equal,
+        )
 
     def say(self, clips: int, contents: str) -> None:
         """Say what was written."""
