@@ -16,7 +16,7 @@ from cvivit.video.timing.timeline import Timeline
 ROUNDING: Final = Fraction(1, 1000)
 """Seconds by which gaps differ in a constant rate: containers round time stamps, Matroska to milliseconds."""
 _MOST_GAPS: Final = 4096
-"""Different gaps that are counted. Only a variable rate has more."""
+"""The most different times between frames that are told apart. Only a variable rate has more."""
 _LONG: Final = 3
 """Usual gaps in one that is not counted where time stamps had to be mended."""
 
