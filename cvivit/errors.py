@@ -294,6 +294,12 @@ class ReaderError(CViViTError):
     code = "reader_error"
 
 
+class ClusterError(CViViTError):
+    """The Ray cluster cannot be reached, lacks what is needed, or failed."""
+
+    code = "cluster_error"
+
+
 class DeviceError(CViViTError):
     """The device failed."""
 

@@ -282,10 +282,23 @@ The bytes are those of the parts that are encoded. A source is read whole where 
 Keep the sources in the same region as the nodes: what leaves a region is paid by the byte.
 
 ## One machine or many
-One machine is enough for millions, as the tables show. For a billion, give each machine a part of the
-sorted list of inputs: nothing that one machine does depends on another, so no scheduler is needed. What
-serves requests past one machine is another matter: see [Ray and
-Kubernetes](../docker/README.md#on-kubernetes).
+One machine is enough for millions, as the tables show. For more, the same command runs on a
+[Ray](https://docs.ray.io) cluster:
+
+```sh
+cvivit tokenize s3://films/ /shared/tokens --ray HEAD_NODE:6379
+```
+
+Actors on all CPUs read, and one on each GPU encodes. After a minute the command prints how many reading actors
+keep a GPU busy, which is the second table above for your sources. This program alone writes the dataset, so the
+shards are those of one machine, to the byte in `exact` on machines of one kind, and after a kill the same command
+goes on. The sources must have the same names on every machine, so use URLs or a shared file system, and this
+package must be installed there. `--ray local` starts Ray on this machine, and `--ray auto` joins the one that
+runs here.
+
+The tokens of all clips pass through that program: 3 KB each, so 300,000 clips a second fill 10 Gbit/s. Past that, or
+without Ray, give each machine a part of the inputs and an output of its own. What serves requests past one
+machine is another matter: see [Ray and Kubernetes](../docker/README.md#on-kubernetes).
 """
 
 

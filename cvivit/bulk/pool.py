@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -75,8 +75,9 @@ class Pool:
         slots: int,
     ) -> None:
         first = list(islice(sources, readers))
-        self._sources = enumerate(chain(first, sources))
-        self._waiting: tuple[int, Source] | None = next(self._sources, None)
+        self._numbers = count()
+        self._sources: Iterator[Source] = chain(first, sources)
+        self._waiting = self._next()
         self._format, self._options, self._slots = clip_format, options, slots
         self._count = len(first)
         self._threads = max(1, usable_cores() // max(1, self._count)) if self._count < readers else 1
@@ -101,6 +102,12 @@ class Pool:
         """Whether every source was given to a reader."""
         return self._waiting is None
 
+    def feed(self, source: Source) -> None:
+        """Add one more source to a pool that is `exhausted`."""
+        assert self.exhausted
+        self._sources = iter([source])
+        self._waiting = self._next()
+
     def wake(self) -> None:
         """Let a `poll` on another thread return."""
         with self._waking:
@@ -118,7 +125,7 @@ class Pool:
                 reader = self._start()
             number, source = self._waiting
             self.started[number] = source
-            self._waiting = next(self._sources, None)
+            self._waiting = self._next()
             try:
                 reader.give(number, source)
             except (OSError, ValueError) as error:
@@ -154,6 +161,10 @@ class Pool:
         with self._waking:
             self._closed = True
             os.close(self._waker)
+
+    def _next(self) -> tuple[int, Source] | None:
+        source = next(self._sources, None)
+        return None if source is None else (next(self._numbers), source)
 
     def _is_timed(self, reader: Reader) -> bool:
         return reader.job is not None or not reader.ready

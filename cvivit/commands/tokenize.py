@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,10 +24,11 @@ from cvivit.commands.common import (
     load_tokenizer,
     report_written,
 )
+from cvivit.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from cvivit.bulk import Progress
-    from cvivit.tokenizing.run import ShowProgress
+    from cvivit.tokenizing.making import ShowProgress
     from cvivit.tokens.datasets import Manifest
 
 SOME_SKIPPED = 3
@@ -85,6 +87,14 @@ def tokenize(
         str,
         typer.Option("--max-failed", help="Stop when more inputs cannot be used: 5% of them, or a number."),
     ] = "5%",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: HOST:PORT, auto for the Ray that runs here, local to start it.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tokenize videos to a dataset that generators train on, with captions and times.
@@ -93,7 +103,6 @@ def tokenize(
     status is 0, or 3 where some inputs could not be used (they are listed), or 1 where the dataset was not
     finished.
     """
-    from cvivit.tokenizing.run import tokenize as run
     from cvivit.tokenizing.settings import TokenizeSettings
 
     settings = TokenizeSettings(
@@ -107,11 +116,33 @@ def tokenize(
         deduplicate=deduplicate,
         sources_per_shard=per_shard,
     )
-    tokenizer = load_tokenizer(model, revision, device, precision)
     with _progress() as progress:
-        manifest = run(
-            inputs, output, tokenizer, settings, readers=readers, max_failed=max_failed, progress=progress
-        )
+        if ray is None:
+            from cvivit.tokenizing.run import tokenize as run
+
+            tokenizer = load_tokenizer(model, revision, device, precision)
+            manifest = run(
+                inputs, output, tokenizer, settings, readers=readers, max_failed=max_failed, progress=progress
+            )
+        else:
+            if find_spec("ray") is None:
+                raise MissingPackageError("--ray needs the package ray: pip install 'phenaki-cvivit[ray]'")
+            from cvivit.tokenizing.ray.run import tokenize_on_ray
+            from cvivit.weights import load_weights
+
+            manifest = tokenize_on_ray(
+                inputs,
+                output,
+                load_weights(model, revision=revision),
+                settings,
+                address=ray,
+                device=device,
+                precision=precision,
+                readers=readers,
+                max_failed=max_failed,
+                progress=progress,
+                say=lambda text: print(text, file=sys.stderr),
+            )
     if as_json:
         print(json.dumps({"output": str(output), **summary(manifest)}))
     counts = manifest.counts

@@ -7,12 +7,12 @@ import json
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from cvivit.bulk import FailedSource, Progress, ReadOptions, Result, encode_sources
+from cvivit.bulk import encode_sources
 from cvivit.errors import NoDataError, OutputMismatchError
 from cvivit.files import SIBLING_PREFIX, replacing
 from cvivit.folders import lock_folder, typed_write_errors
@@ -20,9 +20,10 @@ from cvivit.inputs import Source, find_sources
 from cvivit.inputs.opening import stamps_of
 from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED, FailureCeiling, most_failed
 from cvivit.tokenizing.duplicates import find_duplicates
+from cvivit.tokenizing.making import MakeInOrder, MakeShards, ShowProgress
 from cvivit.tokenizing.plan import Plan
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
-from cvivit.tokenizing.shards import ShardRecord, part_of, read_record, shard_path, write_shard
+from cvivit.tokenizing.shards import ShardRecord, read_record, shard_path
 from cvivit.tokens.datasets import flat_form
 from cvivit.tokens.datasets.manifest import MANIFEST_NAME, WORK_NAME, IndexFile, Manifest
 
@@ -34,22 +35,6 @@ RUN_NAME: Final = "run.json"
 JOINING_NAME: Final = "joining"
 """It is there from the moment when all shards of the flat form are whole: joining takes them away."""
 _VERSION: Final = 1
-
-ShowProgress = Callable[[Progress, int, int], None]
-"""Called with the progress of this run, the inputs that are done (before it, too), and all inputs."""
-
-
-class MakeShards(Protocol):
-    """What makes the missing shards: this process (`make_here`), or a cluster."""
-
-    def __call__(
-        self, plan: Plan, missing: Sequence[int], ceiling: FailureCeiling, *, progress: ShowProgress | None
-    ) -> Iterator[ShardRecord]:
-        """Yield the record of each missing shard when it is whole, in any order.
-
-        Raises:
-            TooManyFailedError: the ceiling says so.
-        """
 
 
 def tokenize(
@@ -86,14 +71,39 @@ def tokenize(
             writes to it.
         DataWriteError: `output` cannot be written. What is there stays, and the run may be started again.
     """
+    model = ModelFacts(
+        fingerprint=tokenizer.fingerprint, config=tokenizer.config, precision=tokenizer.precision
+    )
+    make = make_shards or MakeInOrder(partial(encode_sources, tokenizer, readers=readers))
+    return make_dataset(inputs, output, model, make, settings, max_failed=max_failed, progress=progress)
+
+
+def make_dataset(
+    inputs: Sequence[str],
+    output: Path,
+    model: ModelFacts,
+    make_shards: MakeShards,
+    settings: TokenizeSettings | None = None,
+    *,
+    max_failed: str = DEFAULT_MAX_FAILED,
+    progress: ShowProgress | None = None,
+) -> Manifest:
+    """Make a token dataset as `tokenize` does, with shards that something else makes, such as a cluster.
+
+    Args:
+        inputs: as for `tokenize`, and so are the others that are not named here.
+        output: the folder of the dataset.
+        model: what the dataset says of the model.
+        make_shards: what makes the shards.
+        settings: how sources are read and cut.
+        max_failed: how many inputs may be unusable.
+        progress: called a few times a second.
+    """
     settings = settings or TokenizeSettings()
     most_failed(max_failed, 0)  # a mistyped limit is found before anything is listed
     sources = usable_sources(find_sources(inputs), output)
     if not sources:
         raise NoDataError("no videos in what was named")
-    model = ModelFacts(
-        fingerprint=tokenizer.fingerprint, config=tokenizer.config, precision=tokenizer.precision
-    )
     sizes, digest = inspect(sources)
     identity = _identity(settings, model, digest)
     with typed_write_errors(output), lock_folder(output):
@@ -108,8 +118,7 @@ def tokenize(
             ceiling.add(record.failed)
         missing = [number for number in range(len(plan)) if number not in records]
         if missing:
-            make = make_shards or MakeHere(tokenizer, readers)
-            for record in make(plan, missing, ceiling, progress=progress):
+            for record in make_shards(plan, missing, ceiling, progress=progress):
                 records[record.number] = record
         return _finish(plan, [records[number] for number in range(len(plan))], digest)
 
@@ -129,89 +138,6 @@ def inspect(sources: Sequence[Source]) -> tuple[Sequence[int], str]:
         fields = [source.location, source.name, stamp.size, stamp.changed, stamp.beside]
         digest.update(json.dumps(fields).encode())
     return sizes, digest.hexdigest()
-
-
-class MakeHere:
-    """Makes shards in this process, with processes that read.
-
-    Args:
-        tokenizer: what makes the tokens.
-        readers: how many processes read.
-    """
-
-    def __init__(self, tokenizer: VideoTokenizer, readers: int | None) -> None:
-        self._tokenizer = tokenizer
-        self._readers = readers
-
-    def __call__(
-        self, plan: Plan, missing: Sequence[int], ceiling: FailureCeiling, *, progress: ShowProgress | None
-    ) -> Iterator[ShardRecord]:
-        """Yield the record of each missing shard, in their order."""
-        begun = {number: part for number in missing if (part := part_of(plan.task(number))).done}
-        for part in begun.values():
-            ceiling.add(part.failed)
-        done = {number: part.done for number, part in begun.items()}
-        todo = _ToEncode(plan, missing, done)
-        before = len(plan.sources) - len(todo)
-
-        def show(now: Progress) -> None:
-            if progress is not None:
-                progress(now, before + now.done, len(plan.sources))
-
-        results = encode_sources(
-            self._tokenizer, todo, read_options(plan.settings), readers=self._readers, progress=show
-        )
-        with closing(results):  # ends the processes that read
-            for number in missing:
-                watched = _Watched(results, ceiling)
-                record = write_shard(plan.task(number), watched)
-                # Captions that cannot be used are found out after the results.
-                known = watched.failed + (begun[number].failed if number in begun else 0)
-                ceiling.add(record.failed - known)
-                yield record
-
-
-def read_options(settings: TokenizeSettings) -> ReadOptions:
-    """Return how sources are read."""
-    return ReadOptions(
-        fit=settings.fit, start=settings.start, seconds=settings.seconds, overlap=settings.overlap
-    )
-
-
-class _ToEncode:
-    """The sources of all missing shards that have no outcome yet, whose number is known without a list."""
-
-    def __init__(self, plan: Plan, missing: Sequence[int], done: dict[int, int]) -> None:
-        self._plan, self._missing, self._done = plan, missing, done
-
-    def __len__(self) -> int:
-        return sum(len(self._of(number)) for number in self._missing)
-
-    def __iter__(self) -> Iterator[Source]:
-        for number in self._missing:
-            yield from self._of(number)
-
-    def _of(self, number: int) -> list[Source]:
-        return self._plan.to_encode(number, self._done.get(number, 0))
-
-
-class _Watched:
-    """Results on their way to a shard, of which the failed ones are counted."""
-
-    def __init__(self, results: Iterator[Result], ceiling: FailureCeiling) -> None:
-        self._results = results
-        self._ceiling = ceiling
-        self.failed = 0
-
-    def __iter__(self) -> Iterator[Result]:
-        return self
-
-    def __next__(self) -> Result:
-        result = next(self._results)
-        if isinstance(result, FailedSource):
-            self.failed += 1
-            self._ceiling.add(1, f"{result.source.location}: {result.message}")
-        return result
 
 
 def _identity(settings: TokenizeSettings, model: ModelFacts, inputs: str) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from cvivit.files import SIBLING_PREFIX
 from cvivit.folders import lock_folder
 from cvivit.inputs import Source, find_sources
 from cvivit.tokenizing.ceiling import FailureCeiling
+from cvivit.tokenizing.making import ShowProgress
 from cvivit.tokenizing.plan import Plan
-from cvivit.tokenizing.run import ShowProgress, tokenize
+from cvivit.tokenizing.run import tokenize
 from cvivit.tokenizing.settings import TokenizeSettings
 from cvivit.tokenizing.shards import ShardRecord, part_of, to_encode, write_shard
 from cvivit.tokens import TokenDataset

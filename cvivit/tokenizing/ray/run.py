@@ -1,0 +1,64 @@
+"""Tokenize on Ray: what `tokenize` does, with the tokens made by a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED
+from cvivit.tokenizing.making import MakeInOrder, ShowProgress
+from cvivit.tokenizing.ray.cluster import connected, plan_actors, precision_there
+from cvivit.tokenizing.ray.encoding import EncodeOnRay
+from cvivit.tokenizing.run import make_dataset
+from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
+from cvivit.tokens.datasets.manifest import Manifest
+
+if TYPE_CHECKING:
+    from cvivit.runtime.precision import PrecisionChoice
+    from cvivit.weights import LoadedWeights
+
+
+def tokenize_on_ray(
+    inputs: Sequence[str],
+    output: Path,
+    weights: LoadedWeights,
+    settings: TokenizeSettings | None = None,
+    *,
+    address: str = "local",
+    device: str = "auto",
+    precision: PrecisionChoice = "auto",
+    readers: int | None = None,
+    max_failed: str = DEFAULT_MAX_FAILED,
+    progress: ShowProgress | None = None,
+    say: Callable[[str], None] = print,
+) -> Manifest:
+    """Make a token dataset as `cvivit.tokenizing.run.tokenize` does, on the machines of a Ray cluster.
+
+    The cluster reads the sources and computes their tokens. This program lists the sources and writes the
+    dataset, so only the sources must be reachable from every machine, under the same names. This package must
+    be installed on every machine.
+
+    Args:
+        inputs: as for `tokenize`, and so are the others that are not named here.
+        output: the folder of the dataset.
+        weights: those of the model. They are sent to the machines.
+        settings: how sources are read and cut.
+        address: "local" to start a Ray on this machine, "auto" for the one that runs here, or HOST:PORT.
+        device: "auto" for GPUs where the cluster has any, "cpu" or "cuda".
+        precision: "auto" is decided by a device of the cluster.
+        readers: reading actors at most.
+        max_failed: how many inputs may be unusable.
+        progress: called now and then.
+        say: takes the sentence on how many reading actors keep a device busy.
+
+    Raises:
+        ClusterError: the cluster cannot be reached, lacks what is needed, or failed. What was written stays,
+            and the run may be started again.
+    """
+    with connected(address):
+        actors = plan_actors(device, readers)
+        chosen = precision_there(precision, actors) if precision == "auto" else precision
+        model = ModelFacts(fingerprint=weights.fingerprint, config=weights.config, precision=chosen)
+        make = MakeInOrder(EncodeOnRay(weights, chosen, actors, say))
+        return make_dataset(inputs, output, model, make, settings, max_failed=max_failed, progress=progress)
