@@ -1,4 +1,4 @@
-"""Videos whose every frame carries its number, with time stamps to order, and what should be read of them.
+"""Videos in which every frame carries its number, with chosen time stamps, and what should be read of them.
 
 Eight vertical stripes, bright or dark, are the bits of a frame's number, the lowest bit on the left.
 """
@@ -53,7 +53,7 @@ class Kind:
     size: tuple[int, int] = (SIDE, SIDE)
     mux_options: dict[str, str] = field(default_factory=dict)
     variable: bool = True
-    """Whether frames may be at any time. AVI and program streams count frames."""
+    """Whether frames may have any time stamp. AVI and program streams only count frames."""
 
 
 _X264 = {"preset": "veryfast", "qp": "12"}
@@ -168,7 +168,7 @@ def by_definition(
 ) -> list[int]:
     """Return the frame that is on screen start + k / fps seconds after the first appeared, for every k.
 
-    A frame may be stamped `rounding` seconds late, which is half of what the container counts in.
+    A frame may be stamped `rounding` seconds late, which is half of the container's unit of time.
     """
     period = 1 / Fraction(fps).limit_denominator(1_000_000)
     offset = Fraction(start).limit_denominator(1_000_000)
@@ -195,7 +195,7 @@ def remux(
     source: str | None = None,
     time_base: Fraction | None = None,
 ) -> bytes:
-    """Write the packets of a video again, with what `restamp` makes of (index, pts, dts); None drops one."""
+    """Copy a video with the (pts, dts) that `restamp` makes of (index, pts, dts). None drops a packet."""
     buffer = io.BytesIO()
     with (
         av.open(io.BytesIO(data), "r", format=source) as video,
@@ -242,7 +242,7 @@ def by_ffprobe(path: Path) -> tuple[list[int], list[Fraction | None]]:
     output = ["-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     raw = subprocess.run([*command, *output], capture_output=True, check=True).stdout
     pictures = np.frombuffer(raw, np.uint8).reshape(-1, height, width)
-    stamps = [frame.get("best_effort_timestamp") for frame in frames]  # program streams stamp some of them
+    stamps = [frame.get("best_effort_timestamp") for frame in frames]  # only some have one in program streams
     return (
         [number_of(picture) for picture in pictures],
         [int(stamp) * base if stamp is not None else None for stamp in stamps],

@@ -43,8 +43,8 @@ class ControlGroup:
 def inside(command: Sequence[str], *groups: ControlGroup) -> list[str]:
     """Return a command that moves itself into some groups and then becomes `command`.
 
-    A shell does this and not a function that runs between fork and exec: Python code there is not safe in a
-    process with threads, such as that of the tests.
+    A shell does this, and not a function that runs between fork and exec. Python code is not safe there if
+    the process has threads, and the process of the tests has some.
     """
     files = [str(group.folder / "cgroup.procs") for group in groups]
     count = len(files)
@@ -56,7 +56,7 @@ def inside(command: Sequence[str], *groups: ControlGroup) -> list[str]:
 
 @contextmanager
 def control_group(controller: str) -> Iterator[ControlGroup]:
-    """Make a group below that of this process, and remove it in the end. Skip the test if it may not."""
+    """Make a group below that of this process, and remove it at the end. Skip the test if that fails."""
     own = next(_groups(controller, Path("/")), None)
     if own is None:
         pytest.skip(f"there is no cgroup controller {controller} here")

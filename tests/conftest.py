@@ -21,10 +21,10 @@ from cvivit import CViViT, CViViTConfig
 from cvivit.weights import save_pretrained
 
 PARITY = Path(__file__).parent / "parity"
-# Threads that share a core wait for each other in turns: the suite takes many times longer than with one.
+# Threads that share a core wait for each other, which makes the suite many times slower than with one thread.
 torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
 
-# A busy machine is slow to draw and to run examples: that is no failure of theirs.
+# A busy machine is slow to draw and to run examples, and this must not fail a test.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
@@ -73,7 +73,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory, tiny: CViViTConfig) -
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny: CViViTConfig, recipe: ModuleType) -> CViViT:
-    """The tiny network with the recipe's weights. Tests leave it as it is."""
+    """The tiny network with the recipe's weights. Tests do not change it."""
     model = CViViT(tiny).eval()
     model.load_state_dict(recipe.fill(model.state_dict(), 1))
     return model

@@ -1,4 +1,4 @@
-"""Checks that the errors of every package share: copies, and the tree that the docstring draws."""
+"""Checks for the errors of every package: they survive copying, and the docstring draws their tree."""
 
 from __future__ import annotations
 

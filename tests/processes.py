@@ -1,4 +1,4 @@
-"""The processes that a test started, told from those that earlier tests left running on purpose.
+"""Tell the processes that a test started from those that earlier tests left running on purpose.
 
 `multiprocessing` keeps its fork server and its resource tracker for as long as Python runs.
 """
@@ -11,11 +11,11 @@ _bystanders: set[psutil.Process] = set()
 
 
 def remember_bystanders() -> None:
-    """Take the children of now for somebody else's."""
+    """Remember the present child processes, which do not belong to the test that begins."""
     _bystanders.clear()
     _bystanders.update(psutil.Process().children())
 
 
 def started() -> list[psutil.Process]:
-    """Return the children that came since."""
+    """Return the child processes that were started since then."""
     return [child for child in psutil.Process().children() if child not in _bystanders]

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 Fault = Literal["refuse", "busy", "cut", "reset", "hang", "stall"]
-"""403; 503; the connection ends halfway through the file; it ends before an answer; no answer for a while;
-nothing more for a while halfway through the file."""
+"""In this order: status 403; status 503; the connection ends halfway through the file; it ends before an
+answer; no answer comes for a while; the file stops halfway for a while."""
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files`, and pages of links for folders. The next answers to GET have the `faults`, in turn."""
+    """Serves `files`, and pages of links for folders. The next GET requests get the `faults`, in turn."""
 
     daemon_threads = True
     block_on_close = False
@@ -35,7 +35,7 @@ class FileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Print nothing about clients that have disconnected."""
 
     def fault(self) -> Fault | None:
         return self.faults.pop(0) if self.faults else self.always

@@ -11,7 +11,7 @@ from tests.documentation.documents import documents, prose
 from tests.places import ROOT
 
 MAX_PROSE = 120
-"""Characters of a line of prose. Tables, code blocks and lone links may be longer."""
+"""The most characters of a line of prose. Tables, code blocks and lone links may be longer."""
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)")
 

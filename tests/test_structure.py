@@ -19,9 +19,9 @@ FORBIDDEN = {
 }  # fmt: skip
 """What each package must never import."""
 MAX_LINES = 330
-"""Lines of a file. A longer file holds more than one concept."""
+"""The most lines of a file. A longer file holds more than one concept."""
 MAX_MODULES = 12
-"""Modules of a folder at one level, besides its `__init__.py`. A reader does not take in a longer list."""
+"""The most modules of a folder, besides its `__init__.py`. A longer list is hard to take in."""
 
 
 def modules() -> dict[str, Path]:

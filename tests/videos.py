@@ -45,7 +45,7 @@ def make_video(
 ) -> bytes:
     """Encode pictures (h w 3), optionally at given times, converted as `colorspace` and `full_range` say.
 
-    `tagged` is whether the file says what was done.
+    `tagged` decides whether the file states this conversion.
     """
     buffer = io.BytesIO()
     with keep_scheduling(), av.open(buffer, "w", format=muxer, options=mux_options or {}) as output:
@@ -82,7 +82,7 @@ def grey(level: int, height: int = 64, width: int = 64) -> np.ndarray:
 
 
 def staircase(count: int, height: int = 64, width: int = 64) -> list[np.ndarray]:
-    """Return pictures that tell their index by their brightness, from 40 in steps of 3."""
+    """Return pictures whose brightness shows their index, from 40 in steps of 3."""
     return [grey(40 + 3 * index, height, width) for index in range(count)]
 
 

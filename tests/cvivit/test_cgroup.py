@@ -1,4 +1,4 @@
-"""Limits of control groups: in the forms that systems write them, and of real groups."""
+"""Limits of control groups, from files in the forms that systems write and from real groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of merit agree with torchmetrics and with each other."""
+"""Measures of quality agree with torchmetrics and with each other."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_known_flicker_has_no_brightness_shift_on_average() -> None:
     flickering = (video.int() + 3 * signs).to(torch.uint8)
     assert error_change_by_transition(video, flickering).tolist() == [[6, 6, 6]]
     assert luma_shift_by_frame(video, flickering).mean().item() == pytest.approx(0)
-    still = video + 3  # as wrong in every frame, and without a change
+    still = video + 3  # the same error in every frame, which never changes
     assert mse_by_clip(video, still) == mse_by_clip(video, flickering)
     assert error_change_by_transition(video, still).max() == 0
     assert error_change_by_transition(video[:, :1], still[:, :1]).shape == (1, 0)
@@ -140,7 +140,7 @@ def test_adaptive_code_bits_are_those_of_coding_symbol_by_symbol(counts: list[in
         bits -= math.log2((seen[symbol] + 0.5) / (seen.sum() + len(counts) / 2))
         seen[symbol] += 1
     assert adaptive_code_bits(np.array(counts)) == pytest.approx(bits)
-    assert bits >= len(symbols) * entropy_bits(np.array(counts)) - 1e-9  # learning costs
+    assert bits >= len(symbols) * entropy_bits(np.array(counts)) - 1e-9  # an adaptive code takes more bits
 
 
 def test_no_symbols_take_no_bits() -> None:

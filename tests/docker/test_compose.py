@@ -1,5 +1,4 @@
-"""Test that every container of compose.yaml is locked down, and that its numbers fit the service's
-settings."""
+"""Test that the containers of compose.yaml are locked down, and that its numbers fit the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ UNITS = {"s": 1, "m": 2**20, "g": 2**30}
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-    """YAML with Compose's `!reset`, which takes a value away."""
+    """YAML with Compose's `!reset`, which removes a value."""
 
 
 Loader.add_constructor("!reset", lambda loader, node: None)

@@ -41,7 +41,7 @@ def answering(status: int, tls: ssl.SSLContext | None = None) -> Iterator[int]:
 
 
 def check(root: Path, port: int, **variables: str) -> int:
-    """The exit code, under a proxy that must not be asked."""
+    """Return the exit code. The environment names a proxy, which the check must not use."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CVIVIT_")}
     environment = {**kept, "CVIVIT_PORT": str(port), "http_proxy": "http://127.0.0.1:9", **variables}
     return subprocess.run(

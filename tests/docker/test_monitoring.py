@@ -28,7 +28,7 @@ Shown = dict[str, set[str] | None]
 
 @pytest.fixture(scope="module")
 def shown(tiny_weights: Path, root: Path) -> Shown:
-    """What `/metrics` of the real app shows once a clip went there and back, and a request was refused."""
+    """What `/metrics` of the real app shows after an encoded clip, a decoded clip and a refused request."""
     with TestClient(create_app(Settings(model=str(tiny_weights), device="cpu"))) as client:
         encoded = client.post("/encode", content=(root / "tests/data/city.mp4").read_bytes())
         assert encoded.status_code == 200, encoded.text

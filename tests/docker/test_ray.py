@@ -1,4 +1,4 @@
-"""The files for Ray: what Serve and KubeRay take, with settings and arguments that there are."""
+"""The files for Ray are valid for Serve and KubeRay, and the settings and arguments in them exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.places import ROOT
 pytest.importorskip("ray", reason="Ray is not installed: it is an extra, [ray]")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments on `Field`"
-)  # Serve's, when imported
+)  # Serve gives this warning when it is imported
 
 FOLDER = ROOT / "docker/ray"
 
@@ -68,7 +68,7 @@ def test_the_version_is_the_pinned_one(service: dict[str, Any]) -> None:
 def test_the_resource_has_the_fields_of_a_ray_service(
     service: dict[str, Any], groups: list[dict[str, Any]]
 ) -> None:
-    """KubeRay publishes its schema with its operator only. These are the fields of it that we use."""
+    """KubeRay publishes its schema only with its operator, so these are the fields of it that we use."""
     assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
     assert service["spec"].keys() == {"serveConfigV2", "rayClusterConfig"}
     assert service["spec"]["rayClusterConfig"].keys() == {

@@ -110,7 +110,7 @@ def _problems_of_typer(program: str, arguments: list[str], whole: bool) -> list[
         command = command.commands[name]
     try:
         context = command.make_context(name, list(arguments), resilient_parsing=False)
-    except Exception as error:  # click's own, which typer brings along under a name of its own
+    except Exception as error:  # click's errors, which typer ships under another name
         kind = type(error).__name__
         allowed = {"Exit", "NoArgsIsHelpError"} | (set() if whole else {"MissingParameter"})
         text = str(getattr(error, "message", error))
@@ -125,7 +125,7 @@ def _problems_of_settings(parameters: dict[str, Any]) -> list[str]:
     from training.errors import TrainingError
 
     if not (ROOT / "training" / "presets" / f"{parameters['config']}.toml").exists():
-        return []  # a file or a run of the reader
+        return []  # a file or a run that the reader has
     try:
         load_config(parameters["config"], parameters["overrides"] or [])
     except TrainingError as error:
@@ -160,7 +160,7 @@ def _help(program: str) -> str:
 
 
 def _takes_arguments(module: str) -> bool:
-    """Return whether a module is a program that explains itself. Others print something when they run."""
+    """Return whether a module is a program with `--help`. Others would run and print something else."""
     path = ROOT / Path(*module.split("."))
     sources = [path / "__main__.py", path.with_suffix(".py")]
     text = "".join(each.read_text() for each in sources if each.exists())

@@ -18,8 +18,8 @@ LANGUAGES = frozenset(
     {"bash", "sh", "python", "javascript", "json", "toml", "yaml", "nginx"}
     | {"console", "csv", "diff", "dockerfile", "html", "ini", "jsonl", "mermaid", "text"}
 )
-"""What a block may be. `bash` is run as it is written. `sh` needs more than a reader's machine surely has, so
-its commands are checked and not run. `text` and `console` show what a program says."""
+"""The languages of blocks. `bash` is run as it is written. `sh` may need more than a reader's machine has, so
+its commands are checked and not run. `text` and `console` show what a program prints."""
 
 
 def documents() -> list[Path]:

@@ -28,7 +28,7 @@ from tests.places import DATA, ROOT
 
 START_SECONDS = 600
 BLOCK_SECONDS = 800
-"""A block takes half a minute at most on an idle machine. Others may share it."""
+"""A block takes at most half a minute on an idle machine, and much longer on a busy one."""
 
 PRELUDE = r"""
 set -euo pipefail
@@ -37,12 +37,12 @@ set -euo pipefail
 trap 'export -p > "$STATE/variables"; pwd > "$STATE/folder"' EXIT
 make() { command make --directory "$CHECKOUT" --dry-run "$@" > "$STATE/make"; }
 """
-"""What a shell knows before a block. `make` would install packages, so its targets are only looked up."""
+"""Shell text that runs before a block. `make` would install packages, so its targets are only looked up."""
 
 SERVER = re.compile(
     r"^((?:\w+=\S+ +)*)((?:python -m service|cvivit-service)\b(?! bench)(?!.*--check).*)$", re.MULTILINE
 )
-"""A line that serves until it is stopped. A reader gives it a terminal of its own."""
+"""A line that starts a server, which runs until it is stopped. A reader gives it a second terminal."""
 
 
 ADDRESS = re.compile(r"^([^#\n]*)\b(?:localhost|127\.0\.0\.1):8000\b", re.MULTILINE)
@@ -73,7 +73,7 @@ class Reader:
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
     def follow(self, block: Block) -> None:
-        """Do what a block says. What goes wrong fails the test, with the block's place."""
+        """Run or check a block. A failure fails the test and names the place of the block."""
         source = ADDRESS.sub(rf"\g<1>127.0.0.1:{self.port}", block.source)
         if source != block.source and self.server is None and block.language != "sh":
             self.serve("exec python -m service --model demo", block)
@@ -97,7 +97,7 @@ class Reader:
                 self.nginx(source, block)
 
     def shell(self, source: str, block: Block) -> None:
-        """Run shell text. A server in it is started, and the text goes on when the server is ready."""
+        """Run shell text. If it starts a server, the rest of the text runs once the server is ready."""
         line = SERVER.search(source)
         if line is None:
             if source.strip():
@@ -108,7 +108,7 @@ class Reader:
         self.shell(source[line.end() :], block)
 
     def serve(self, command: str, block: Block) -> None:
-        """Start a server in place of the one before."""
+        """Start a server in place of the previous one."""
         self.leave()
         with self.log.open("w") as log:
             self.server = subprocess.Popen(
@@ -196,7 +196,7 @@ class Reader:
 
 @contextmanager
 def reader(folder: Path) -> Iterator[Reader]:
-    """Give a document a reader, and tidy up after them."""
+    """Yield a reader for a document, and stop their server in the end."""
     found = Reader(folder)
     try:
         yield found

@@ -88,7 +88,7 @@ def write_token_datasets(folder: Path) -> None:
 
 
 def prepare(document: Path, someone: Reader) -> None:
-    """Give a reader the files that a document takes for theirs."""
+    """Give a reader the files that a document assumes they have."""
     if document == ROOT / "training" / "README.md":
         frames = list(read_frames(DATA / "city.mp4"))
         (someone.folder / "footage").mkdir()
@@ -105,7 +105,7 @@ def prepare(document: Path, someone: Reader) -> None:
 
 
 @pytest.mark.timeout(900)
-# What readers write lives longer than a block, and webdataset leaves its files open until it is collected.
+# Objects of a block outlive the block, and webdataset leaves its files open until they are collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("part", PARTS)
 def test_blocks_do_what_they_say(

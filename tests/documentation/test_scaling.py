@@ -1,4 +1,4 @@
-"""The page on a million and a billion clips is what its inputs make of it, and its arithmetic holds."""
+"""The page on a million and a billion clips follows from its inputs, and its arithmetic is right."""
 
 from __future__ import annotations
 

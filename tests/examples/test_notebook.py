@@ -35,7 +35,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     said = "".join(output.get("text", "") for output in outputs)
     assert "22 frames at 8 a second are (2, 6, 16, 16) (clips, T, H, W) tokens" in said
-    # The half whose tokens stand still moves less than before; the other moves on.
+    # The half whose tokens are held still moves less than before, and the other half does not.
     moved = {
         half: tuple(map(float, re.findall(rf"{half} half: ([\d.]+) before, ([\d.]+) after", said)[0]))
         for half in ("left", "right")

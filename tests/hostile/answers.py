@@ -1,4 +1,4 @@
-"""What a hostile file is, and the answers that there are."""
+"""The description of a hostile file, and the answers that such a file may get."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ OUT_OF_MEMORY = (413, "decoding_memory")
 
 @dataclass(frozen=True, kw_only=True)
 class Hostile:
-    """One file, and what must be said to it."""
+    """One file, and the right answers to it."""
 
     name: str
     data: bytes
     answers: tuple[tuple[int, str | None], ...]
-    """Statuses and codes that are right. One, but where what the bytes mean depends on FFmpeg's version."""
+    """The right statuses and codes: more than one only if FFmpeg's versions read the bytes differently."""
     file_name: str = "upload.mp4"

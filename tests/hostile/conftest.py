@@ -43,7 +43,7 @@ class CountingServer:
 
 @pytest.fixture(scope="session")
 def visitors() -> Iterator[CountingServer]:
-    """The server that must not be called; at the end it was not."""
+    """The server that must not be called, which is checked at the end."""
     server = CountingServer()
     yield server
     server.close()
@@ -52,7 +52,7 @@ def visitors() -> Iterator[CountingServer]:
 
 @pytest.fixture(scope="session")
 def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good video outside: where a file that points to it is answered 200, it was read."""
+    """A good video outside. If a file that points to it is answered with status 200, this video was read."""
     path = tmp_path_factory.mktemp("outside") / "canary.mp4"
     path.write_bytes(container_video("mp4"))
     return path
@@ -65,12 +65,12 @@ def hostile_files(canary: Path, visitors: CountingServer) -> list[Hostile]:
 
 @pytest.fixture(autouse=True)
 def _bystanders() -> None:
-    """Do not blame this test for processes that earlier tests left running."""
+    """Let this test ignore the processes that earlier tests left running."""
     remember_bystanders()
 
 
 def peak_bytes() -> int:
-    """The largest that a process which the test started has been."""
+    """Return the peak memory of the largest process that the test started."""
     peaks = [0]
     for child in started():
         try:

@@ -1,7 +1,7 @@
-"""Files that strangers might send, each with the answer that it must get.
+"""Files that untrusted clients might send, each with the answer that it must get.
 
 Every file is made here, from its description. Those that point elsewhere point at a canary, a good video
-that would be the answer if it were read, and at a server on the loopback device that counts its visitors.
+that would be the answer if it were read, and at a server on the loopback device that counts connections.
 """
 
 from __future__ import annotations

@@ -81,12 +81,12 @@ def index_bomb(samples: int) -> bytes:
 
 
 def backwards() -> list[tuple[int, int]]:
-    """Return edits, each of which begins a frame before the last."""
+    """Return edits, each of which begins one frame before the previous one."""
     return [(2000, 512 * (49 - index)) for index in range(50)]
 
 
 def edited(edits: Sequence[tuple[int, int]]) -> bytes:
-    """Return an MP4 of 50 frames that shows these parts of itself: durations and starts, -1 for nothing."""
+    """Return an MP4 of 50 frames with an edit list of (duration, start). A start of -1 shows nothing."""
     data = bytearray(make_video(staircase(50), codec="mpeg4"))
     entries = b"".join(struct.pack(">IiI", *edit, 0x10000) for edit in edits)
     table = struct.pack(">I4sII", 16 + len(entries), b"elst", 0, len(edits)) + entries
@@ -101,7 +101,7 @@ def edited(edits: Sequence[tuple[int, int]]) -> bytes:
 
 
 def fragment_bomb() -> bytes:
-    """Return a fragmented MP4 with a run of samples that take no bytes to claim."""
+    """Return a fragmented MP4 that claims a run of millions of samples without a byte for any of them."""
     data = make_video(
         staircase(3), codec="mpeg4", mux_options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}
     )

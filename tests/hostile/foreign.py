@@ -1,4 +1,4 @@
-"""Files that are no video of a kind that is read, or that hold none."""
+"""Files that are not videos of a supported kind, or that hold no video."""
 
 from __future__ import annotations
 

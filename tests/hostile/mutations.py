@@ -1,4 +1,4 @@
-"""Good files with changes: what chance would send."""
+"""Good files with random changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def mutations(count: int, seed: int = 0) -> Iterator[bytes]:
     for _ in range(count):
         data = bytearray(seeds[rng.integers(len(seeds))])
         for _ in range(rng.integers(1, 8)):
-            # Headers are where the harm is: half of the changes fall into the first and last bytes.
+            # Changes to headers do most harm, so half of the changes fall into the first or last 1024 bytes.
             region = len(data) if rng.random() < 0.5 else min(len(data), 1024)
             at = int(rng.integers(region))
             at = len(data) - 1 - at if rng.random() < 0.3 else at

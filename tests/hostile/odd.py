@@ -1,4 +1,4 @@
-"""Files that look hostile and are good, which must be read."""
+"""Files that look hostile but are good, and must be read."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def odd_files() -> Iterator[Hostile]:
 
 def _titled(muxer: str, title: str) -> bytes:
     buffer = io.BytesIO()
-    # A muxer takes UTF-8 alone: what is none is put in afterwards.
+    # A muxer takes only UTF-8, so other bytes are put in afterwards.
     mark = "title-of-the-video" if "\udcff" in title else title.split("\0")[0]
     with av.open(buffer, "w", format=muxer) as output:
         output.metadata["title"] = mark

@@ -1,4 +1,4 @@
-"""Hostile files and the real app: the right status and code, and a good request beside each that succeeds."""
+"""Hostile files get the right status and code from the real app, and a good request beside each succeeds."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def encode(app: TestClient, data: bytes, name: str = "upload.mp4") -> Any:
 
 
 def told(response: Any) -> tuple[int, str | None]:
-    """Return the status and code of an answer. An answer that is no success must be problem+json."""
+    """Return the status and code of an answer. The answer to a failure must be problem+json."""
     if response.status_code == 200:
         return 200, None
     assert response.headers["content-type"] == PROBLEM
@@ -87,13 +87,13 @@ def test_every_route_that_takes_a_video(app: TestClient, hostile_files: list[Hos
 
 
 def endure(app: TestClient, count: int, seed: int) -> None:
-    """Send mutants: never an answer of 5xx, and nothing left behind."""
+    """Send mutants, and check that none gets a status of 5xx and that no open file is left behind."""
     before = len(os.listdir("/proc/self/fd"))
     with ThreadPoolExecutor(4) as clients:
         for response in clients.map(lambda data: encode(app, data), mutations(count, seed)):
             assert told(response)[0] in (200, 413, 415, 422)
     assert encode(app, container_video("mp4")).status_code == 200
-    assert len(os.listdir("/proc/self/fd")) <= before + 2  # a process that was just replaced
+    assert len(os.listdir("/proc/self/fd")) <= before + 2  # a process may just have been replaced
 
 
 def test_fifty_mutants(app: TestClient) -> None:

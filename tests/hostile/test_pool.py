@@ -1,4 +1,4 @@
-"""Hostile files and the decoding pool: the right answer, soon, from a process that stays small."""
+"""Hostile files get the right answer from the decoding pool, soon and with little memory."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_memory_bomb_beside_a_good_video(hostile_files: list[Hostile]) -> None
 
 
 def survive(mutants: Iterable[bytes]) -> None:
-    """Decode every mutant: any answer about the video is right, and nothing may be left behind."""
+    """Decode every mutant. Any answer about the video is right, but nothing may be left behind."""
     allowed = {kind.code for kind in VideoError.__subclasses__()} | {None}
     allowed |= {DecodingMemoryError.code, DecoderCrashedError.code, DecodingTimeoutError.code}
 

@@ -30,12 +30,12 @@ from service.settings import Settings
 from tests.processes import remember_bystanders
 
 PATIENCE_SECONDS = 60.0
-"""How long a test waits for what should come at once."""
+"""How long a test waits for something that should come at once."""
 
 
 @pytest.fixture(autouse=True)
 def _bystanders() -> None:
-    """Do not blame this test for processes that earlier tests left running."""
+    """Let this test ignore the processes that earlier tests left running."""
     remember_bystanders()
 
 
@@ -49,7 +49,7 @@ def _log_level_stays() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _plain_logs() -> None:
-    """structlog's own way of showing a traceback takes seconds."""
+    """Log plainly, because structlog's own way of showing a traceback takes seconds."""
     structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
 
 
@@ -76,7 +76,7 @@ def video() -> bytes:
 
 @pytest.fixture(scope="session")
 def make() -> Callable[..., bytes]:
-    """`make_video`, for tests: this file is no module of theirs."""
+    """`make_video` as a fixture, because tests cannot import this file."""
     return make_video
 
 
@@ -94,7 +94,7 @@ def open_app(tokenizer: VideoTokenizer) -> Iterator[Callable[..., TestClient]]:
 
 @pytest.fixture(scope="module")
 def client(tokenizer: VideoTokenizer) -> Iterator[TestClient]:
-    """The app with the settings as they are, for every test that leaves no trace in it."""
+    """The app with its default settings, shared by the tests that do not change its state."""
     with TestClient(create_app(Settings(), tokenizers=[tokenizer]), raise_server_exceptions=False) as client:
         yield client
 
@@ -119,7 +119,7 @@ class Served:
         return self.server.app_state
 
     def post(self, body: bytes, *, path: str = "/encode", announced: int | None = None) -> socket.socket:
-        """Send a request on a connection of its own, and return that; `announced` is its Content-Length."""
+        """Send a request on a new connection and return the connection. `announced` is its Content-Length."""
         connection = self.connect()
         length = len(body) if announced is None else announced
         head = f"POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: application/octet-stream\r\n"
@@ -157,14 +157,14 @@ def receive_answer(connection: socket.socket) -> tuple[int, dict[str, Any] | Non
 
 
 class Gate:
-    """A runner that lets its batches through only while it is open: the real one is behind it."""
+    """A runner that passes its batches on to the real runner, but only while the gate is open."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self.opened = threading.Event()
         self.reached = threading.Event()
         self.free = 0
-        """How many batches pass by it first."""
+        """How many batches it passes on without waiting for the gate to open."""
         self.failure: Exception | None = None
         """What a batch raises in place of its result, once the gate opens."""
 
@@ -232,7 +232,7 @@ def serve_loading() -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture
 def serve_gated(tokenizer: VideoTokenizer, gate: Gate) -> Iterator[Callable[..., Served]]:
-    """The same with a gate in front of the device."""
+    """Start a server on a thread, with a gate in front of its device."""
     gated = copy.copy(tokenizer)
     gated.runner = cast(Runner, gate)
     with ExitStack() as stack:
@@ -241,7 +241,7 @@ def serve_gated(tokenizer: VideoTokenizer, gate: Gate) -> Iterator[Callable[...,
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for what must come, however busy the machine is."""
+    """Wait until a condition holds, with enough time for a busy machine."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         assert time.monotonic() < deadline, "it never came"

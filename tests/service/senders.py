@@ -1,4 +1,4 @@
-"""A client of HTTP/1.1 that costs little, for tests that load a service whose cores they share."""
+"""A client of HTTP/1.1 that uses little core time, because load tests share the cores with the service."""
 
 import asyncio
 from collections import deque
@@ -6,7 +6,7 @@ from typing import cast
 
 
 class Connection(asyncio.Protocol):
-    """A connection that is kept: one request at a time, of whose answer the status is kept alone."""
+    """A connection that stays open. It sends one request at a time and keeps only the answer's status."""
 
     def __init__(self) -> None:
         self._answer: asyncio.Future[int] | None = None
@@ -29,7 +29,7 @@ class Connection(asyncio.Protocol):
         return self._answer
 
     def data_received(self, data: bytes) -> None:
-        """Pass over the answer's body; the status counts when it has ended."""
+        """Skip the body of the answer, and give the status once the body has ended."""
         if self._left:
             self._left -= len(data)
         else:
@@ -52,14 +52,14 @@ class Connection(asyncio.Protocol):
             answer.set_result(self._status)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what waits for an answer."""
+        """Fail the future of a request that waits for its answer."""
         self.open = False
         self.gone.set()
         if self._answer is not None:
             self._answer.set_exception(exc or ConnectionResetError("closed before the answer ended"))
 
     def close(self) -> None:
-        """Let no other request be sent."""
+        """Close the connection, so that no other request is sent on it."""
         self.open = False
         self._transport.close()
 

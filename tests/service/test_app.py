@@ -23,7 +23,7 @@ def test_an_app_runs_several_times(tokenizer: VideoTokenizer, video: bytes) -> N
 
 
 def test_the_documentation_comes_from_here_alone(client: TestClient) -> None:
-    """A browser without the internet can show it, and its policy allows no other source."""
+    """A browser can show the documentation without the internet, and its policy allows no other source."""
     page = client.get("/docs")
     linked = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert len(linked) == 4

@@ -1,4 +1,4 @@
-"""Variables of the environment: which are settings, which are misspelt, which are somebody else's."""
+"""Environment variables: which are settings, which are misspelt, and which belong to other programs."""
 
 import pytest
 

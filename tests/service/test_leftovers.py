@@ -145,7 +145,7 @@ def test_a_body_that_is_closed_while_it_is_written_leaves_nothing(
 
 
 async def leave(result: str, discarded: list[str]) -> None:
-    """A client that leaves while its work goes on to the end and cannot be stopped."""
+    """Let a client leave while its work cannot be stopped and goes on to the end."""
 
     async def work() -> str:
         try:

@@ -45,7 +45,7 @@ def test_no_answer_is_undocumented(serve: Callable[..., Any], mode: schemathesis
     for method, path in OPERATIONS:
         operation = schema[path][method]
         if mode is schemathesis.GenerationMode.NEGATIVE and method == "GET":
-            continue  # such a request has nothing that could be wrong
+            continue  # a request without a body has nothing that could be wrong
 
         @settings(
             max_examples=40,

@@ -1,4 +1,4 @@
-"""Ten times the load that the service can bear: it answers what it accepts, and refuses the rest at once."""
+"""At ten times its highest load, the service answers what it accepts and refuses the rest at once."""
 
 import asyncio
 import math
@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 SECONDS = 60.0
 PEAK_SECONDS = 30.0
-"""Long enough for more than a hundred answers. With only sixty, one round of clients is already a
-fifteenth."""
+"""This is long enough for more than a hundred answers. Of only sixty, the answers to one round of clients
+would be a fifteenth, which makes the rate too coarse."""
 RAMP_SECONDS = 2.0
 CAPACITY = 4
 """Requests in flight."""
@@ -80,9 +80,9 @@ class Tally:
             self._good.append(ended - self._began)
 
     def rate(self, seconds: float) -> float:
-        """Return the good answers a second between the first requests' end and `seconds`.
+        """Return the answers with status 200 a second, between the end of the ramp and `seconds`.
 
-        What ends later is left out: as many requests as there are places would count that were half done.
+        Answers after that are left out, because they belong to requests that were only half done by then.
         """
         return sum(RAMP_SECONDS < ended <= seconds for ended in self._good) / (seconds - RAMP_SECONDS)
 
@@ -105,7 +105,7 @@ async def closed_loop(port: int, body: bytes, seconds: float) -> float:
 async def open_loop(
     port: int, body: bytes, rate: float, seconds: float, look: Callable[[], None]
 ) -> tuple[Tally, Tally]:
-    """Send requests at `rate`, however slow the answers are; ten times a second ask `/livez` and look."""
+    """Send requests at `rate`, however slow the answers are. Call `/livez` and `look` ten times a second."""
     work, health = Tally(), Tally()
     sender = Sender("127.0.0.1", port)
     began = time.monotonic()

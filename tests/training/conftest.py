@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tiny networks spend longer waiting for a second thread than it saves, and tests start processes."""
+    """Use one thread. Waiting for a second one takes longer than it saves, and tests start processes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -20,7 +20,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps its state for the life of a process, and tests want several."""
+    """Reset the state that accelerate keeps for the life of a process, because each test needs its own."""
     yield
     AcceleratorState._reset_state()
     PartialState._reset_state()

@@ -1,4 +1,4 @@
-"""Errors as objects: they cross processes with all that they hold."""
+"""Errors keep all that they hold when they are sent to another process."""
 
 from __future__ import annotations
 

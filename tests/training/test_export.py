@@ -20,7 +20,10 @@ def network(tiny: CViViTConfig, seed: int) -> CViViT:
 
 @pytest.fixture
 def run(tiny: CViViTConfig, tmp_path: Path) -> Path:
-    """A run of two checkpoints, the first the best. Weights are of seeds 10 n, averaged ones of 10 n + 1."""
+    """A run of two checkpoints, the first of which is best.
+
+    The weights of step n are made with the seed 10 n, and its averaged weights with 10 n + 1.
+    """
     store = CheckpointStore(tmp_path / "run", keep=2)
     for step in (1, 2):
         modules = {name: network(tiny, 10 * step + number) for number, name in enumerate(("model", "ema"))}
@@ -67,7 +70,7 @@ def test_a_damaged_checkpoint_is_passed_over_or_refused(run: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", [".", "checkpoints/step-00000001"])
 def test_a_weight_that_changed_on_the_disk_is_not_exported(run: Path, tmp_path: Path, name: str) -> None:
-    """Every key and shape still fits: only the manifest can tell."""
+    """Every key and shape is still right, so only the manifest shows the change."""
     best = run / "checkpoints" / "step-00000001"
     data = bytearray((best / "ema.safetensors").read_bytes())
     data[-1] ^= 1
@@ -86,7 +89,7 @@ def test_a_copy_without_the_optimizer_is_exported(run: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", [".", "checkpoints/step-00000001"])
 def test_neither_a_run_nor_a_checkpoint_is_exported_over(run: Path, name: str) -> None:
-    """Its config.json, the run's settings or what its manifest tells of, would be another's."""
+    """The export would replace config.json, which holds the run's settings or is listed in a manifest."""
     (run / "config.json").write_text("{}")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(OutputMismatchError, match=r"config\.json would be lost"):
@@ -147,7 +150,7 @@ def test_sixteen_bits_are_half_the_size_and_keep_the_codebook(run: Path, tmp_pat
 
 
 def test_what_accelerate_saved_is_exported(tiny: CViViTConfig, tmp_path: Path) -> None:
-    """The layout of the release: a folder with `pytorch_model.bin`, other modules and a DDP prefix in it."""
+    """The release has this layout: a folder with `pytorch_model.bin`, with other modules and a DDP prefix."""
     model = network(tiny, 5)
     folder = tmp_path / "CViViT"
     save_pretrained(model, folder)

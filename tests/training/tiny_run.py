@@ -38,7 +38,7 @@ def tiny_config(directory: Path, *overrides: str) -> TrainingConfig:
 
 
 class Noise:
-    """A source of random clips: batch i of rank r of w is clips of numbers (i w + r) b and on."""
+    """A source of random clips. Batch i of rank r of w has the b clips that begin at number (i w + r) b."""
 
     def __init__(self, config: TrainingConfig, *, rank: int = 0, world_size: int = 1) -> None:
         self.config, self.rank, self.world_size = config, rank, world_size
@@ -82,7 +82,7 @@ class Noise:
 
 
 class Killing(Noise):
-    """Kills its process with a signal before a batch, once: `FOLDER/killed` tells that it has."""
+    """Kills its process with a signal before a batch, but only once. `FOLDER/killed` shows that it has."""
 
     def __init__(self, config: TrainingConfig, *, rank: int, world_size: int, at: int, number: int) -> None:
         super().__init__(config, rank=rank, world_size=world_size)

@@ -11,18 +11,18 @@ from tests.barcodes import bars
 from tests.videos import make_video
 
 PICTURES = (7, 40, 1, 25, 12, 60, 3)
-"""How many pictures each of the sound videos has, at 25 a second."""
+"""How many pictures each of the valid videos has, at 25 a second."""
 
 
 @pytest.fixture(scope="session")
 def tokenizer(tiny_weights: Path) -> VideoTokenizer:
-    """The tiny network on the CPU, exact."""
+    """The tiny network on the CPU, in `exact` precision."""
     return VideoTokenizer.from_pretrained(tiny_weights, device="cpu", precision="exact")
 
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of sound videos in two folders, a video that was cut short, and a text."""
+    """A folder with valid videos, some of them in a subfolder, a truncated video and a text file."""
     folder = tmp_path_factory.mktemp("films")
     (folder / "b").mkdir()
     for number, count in enumerate(PICTURES):

@@ -1,4 +1,4 @@
-"""Bulk encoding: which tokens come, in which order, and what failures cost."""
+"""Bulk encoding: which tokens come, in which order, and what is lost after a failure."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_results_that_wait_are_bounded(
 
 
 class Apart:
-    """A runner of its own device, which takes a batch while it computes another: here, by threads."""
+    """A runner that takes a batch while it computes another, as a GPU does. Here, threads compute."""
 
     def __init__(self, tokenizer: VideoTokenizer) -> None:
         self.config = tokenizer.config

@@ -1,4 +1,4 @@
-"""The reading processes: what happens when they die, hang, grow old or cannot start, and how they end."""
+"""The reading processes: what happens when they die, hang, are renewed or cannot start, and how they end."""
 
 from __future__ import annotations
 

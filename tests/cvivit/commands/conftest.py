@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny: CViViTConfig, recipe: 
 
 @pytest.fixture
 def cvivit(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command in the place, in this process."""
+    """Run the command in the folder `place`, in this process."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("TERM", "dumb")
 

@@ -1,4 +1,4 @@
-"""The `cvivit` command: pipes, paths, and how it fails, whatever the command."""
+"""The `cvivit` command: pipes, paths and errors, which all of its commands treat alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cvivit tokenize`, `detokenize` and `tokens stats`: what they write, say, and end with."""
+"""`cvivit tokenize`, `detokenize` and `tokens stats`: what they write and print, and their exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXACT = ("-m", "weights", "--precision", "exact", "--readers", "1")
 
 @pytest.fixture(scope="module")
 def films(place: Path) -> Path:
-    """A folder of a clip with a caption, the same clip again, and a file that is no video."""
+    """A folder with a clip and its caption, a copy of the clip, and a file that is not a video."""
     folder = place / "films"
     (folder / "deep").mkdir(parents=True)
     shutil.copy(place / "clip.mp4", folder / "deep" / "one.mp4")

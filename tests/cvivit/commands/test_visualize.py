@@ -1,4 +1,4 @@
-"""`cvivit visualize`: the forms that it writes, of what, and what it refuses."""
+"""`cvivit visualize`: the forms that it writes, the inputs that it takes, and what it refuses."""
 
 from __future__ import annotations
 

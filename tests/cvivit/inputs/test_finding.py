@@ -70,7 +70,7 @@ def test_links_to_folders_are_followed_and_may_go_in_circles(folder: Path, tmp_p
 
 
 def test_what_cannot_be_read_is_given_but_no_pipe(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder without permission that was left out in silence would be lost footage."""
+    """Videos would be lost if a folder without permission were left out silently."""
     os.mkfifo(folder / "pipe.mp4")
     scandir = os.scandir
 

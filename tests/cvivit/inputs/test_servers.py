@@ -1,4 +1,4 @@
-"""Inputs behind URLs: a real server of HTTP, and the filesystem of fsspec that lives in memory."""
+"""Inputs behind URLs: on a real HTTP server, and in the in-memory filesystem of fsspec."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """The URL of a folder in fsspec's memory that holds FILES."""
+    """The URL of a folder in fsspec's in-memory filesystem that holds FILES."""
     filesystem = fsspec.filesystem("memory")
     root = f"/{uuid.uuid4().hex}"
     for path, data in FILES.items():
@@ -154,7 +154,7 @@ def test_a_server_that_fails_in_between_is_asked_again(ranges: bool) -> None:
         before = len(server.requests)
         with pytest.raises(InputUnavailableError, match="HTTP status 403"):
             contents(source)
-        assert len(server.requests) - before <= 2  # HEAD and GET: a refusal is final
+        assert len(server.requests) - before <= 2  # HEAD and GET: after a refusal there is no retry
 
 
 def test_a_server_that_refuses_a_caption_has_none(server: FileServer) -> None:

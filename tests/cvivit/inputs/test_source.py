@@ -1,4 +1,4 @@
-"""The caption and the metadata of a source, whatever lies beside it."""
+"""The caption and the metadata of a source, and the errors for those that cannot be used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and Parquet tables: which column holds the paths, and what becomes of the others."""
+"""CSV and Parquet tables: which column holds the paths, and what the other columns are used for."""
 
 from __future__ import annotations
 

@@ -139,7 +139,10 @@ def test_paper_is_causal(variants: dict[str, CViViT]) -> None:
 
 @torch.no_grad()
 def test_released_is_not_causal(variants: dict[str, CViViT]) -> None:
-    """Its temporal attention is bidirectional; in the lucidrains variant the scrambled PEG leaks alone."""
+    """Its temporal attention is bidirectional.
+
+    In the lucidrains variant, only the scrambled PEG looks at later frames.
+    """
     assert later_frames_reach_earlier_tokens(variants["released"])
     assert later_frames_reach_earlier_tokens(variants["lucidrains"])
 

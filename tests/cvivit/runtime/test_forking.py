@@ -68,7 +68,7 @@ for _ in range(12):
 
 
 def test_a_fork_waits_for_a_thread_that_has_ended_to_be_gone() -> None:
-    """3 of 8 forks had found MKL's lock taken by it."""
+    """When forks did not wait, 3 of 8 found MKL's lock held by such a thread and hung."""
     command = [sys.executable, "-W", "ignore", "-c", LEAVING]
     subprocess.run(command, cwd=ROOT, check=True, timeout=200)
 

@@ -1,4 +1,4 @@
-"""TF32 is off inside a computation whichever of torch's switches somebody set, and back afterwards."""
+"""TF32 is off inside a computation whichever of torch's switches is set, and is restored afterwards."""
 
 from __future__ import annotations
 

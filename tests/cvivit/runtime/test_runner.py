@@ -1,4 +1,4 @@
-"""The runner: shapes, precision, batches that leave no trace, and memory that runs out."""
+"""The runner: shapes, precision, results that do not depend on the batch, and memory that runs out."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_tf32_is_off_until_the_last_thread_is_done() -> None:
             assert cudnn.deterministic
         assert matmul.fp32_precision == "tf32"
         with arithmetic("fast", cuda):
-            assert matmul.fp32_precision == "ieee"  # the lookup is float32 always
+            assert matmul.fp32_precision == "ieee"  # the lookup is always float32
         with arithmetic("exact", torch.device("cpu")):
             assert matmul.fp32_precision == "tf32"
     finally:

@@ -1,4 +1,4 @@
-"""The benchmark: its arithmetic, and that what it reports is whole."""
+"""The benchmark: its arithmetic, and the completeness of its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards that are kept on the disk: fetched once, whole or not at all, and within a limit."""
+"""Shards cached on the disk: each is fetched once and kept whole or not at all, within a limit."""
 
 from __future__ import annotations
 
@@ -151,10 +151,10 @@ def test_a_kept_shard_that_lost_its_end_is_fetched_again(server: FileServer, cac
 
 def test_processes_that_want_one_shard_fetch_it_once(server: FileServer, cache: ShardCache) -> None:
     url = f"{server.url}/train-0.tar"
-    server.faults, server.hang_seconds = ["stall"], 1.5  # the first is slow, and then fails
+    server.faults, server.hang_seconds = ["stall"], 1.5  # the first answer stalls, and then fails
     processes = [in_other_process(url, cache) for _ in range(2)]
     answers = {process.communicate(timeout=60)[0].strip() for process in processes}
-    answers.discard("")  # that of the one that failed
+    answers.discard("")  # the output of the process that failed
     assert answers == {hashlib.sha256(server.files["/train-0.tar"]).hexdigest()}
     assert len(fetched(server)) == 2
     assert len(kept(cache)) == 1
@@ -171,7 +171,7 @@ def test_a_process_that_is_killed_leaves_nothing_that_counts(server: FileServer,
     process.kill()
     process.communicate()
     (part,) = kept(cache)
-    for number in (1, 2):  # which need its room
+    for number in (1, 2):  # two shards that need the room of the first
         keys(f"{server.url}/train-{number}.tar", cache)
     assert not part.exists()
     assert keys(url, cache) == ["0-0", "0-1", "0-2"]
@@ -184,7 +184,7 @@ def test_a_shard_that_others_fetch_keeps_its_room(server: FileServer, cache: Sha
         time.sleep(0.01)
     for number in (1, 2, 3):
         keys(f"{server.url}/train-{number}.tar", cache)
-        assert len(list(cache.folder.glob("*.tar"))) == 1  # and the one that is fetched
+        assert len(list(cache.folder.glob("*.tar"))) == 1  # the rest is kept for the shard being fetched
     process.kill()
     process.communicate()
 

@@ -15,7 +15,7 @@ from cvivit.shards.reading import HTTP_WAITS_SECONDS, STILL_SUFFIXES, _open, rea
 from tests.shard_files import write_tar
 
 SAMPLES = {f"s{n}.mp4.mp4": bytes([n]) * (700 + n) for n in range(6)}
-BLOCKS_OF_ONE = 512 + 1024  # its header, and its content rounded up
+BLOCKS_OF_ONE = 512 + 1024  # the header, and the content rounded up
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_a_missing_shard_is_an_error(tmp_path: Path) -> None:
 
 
 class _Server(ThreadingHTTPServer):
-    """Serves a file; each request of `breaks` gets only so many bytes of it."""
+    """Serves a file. The next requests get only as many bytes of it as `breaks` says, in turn."""
 
     daemon_threads = True
     content: bytes
@@ -153,7 +153,7 @@ def test_a_url_that_stays_broken_is_an_error(server: _Server, monkeypatch: pytes
     assert waited == list(HTTP_WAITS_SECONDS)
     with pytest.raises(ShardError, match="HTTP status 404"):
         keys(f"http://127.0.0.1:{server.server_port}/gone.tar")
-    assert waited == list(HTTP_WAITS_SECONDS)  # what is not there will not come
+    assert waited == list(HTTP_WAITS_SECONDS)  # a missing file is not tried again
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(

@@ -1,4 +1,4 @@
-"""Shards in an object store: streamed from it, compared with local ones, and told apart from broken ones."""
+"""Shards in an object store: streaming, comparison with local shards, broken shards and failing stores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shard(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(shard: Path) -> Iterator[str]:
-    """The shard in the filesystem of fsspec that lives in memory."""
+    """The shard in the in-memory filesystem of fsspec."""
     filesystem, root = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
     filesystem.pipe_file(f"{root}/a.tar", shard.read_bytes())
     yield f"memory:/{root}/a.tar"
@@ -83,7 +83,7 @@ def test_what_is_not_there_is_not_waited_for(url: str, monkeypatch: pytest.Monke
 
 
 def test_a_missing_package_is_no_bad_shard() -> None:
-    """Counted as one, it would end the run only after a hundred, by another name."""
+    """If it counted as a bad shard, the run would end only after a hundred shards, with another error."""
     with pytest.raises(MissingPackageError, match="pip install s3fs"):
         list(read_shard("s3://bucket/a.tar"))
 

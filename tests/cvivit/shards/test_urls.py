@@ -110,7 +110,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
         ("a/**/*.tar", (NAMES[2], *NAMES[:2])),
         ("{a,b}/train-*.tar", (*NAMES[:2], NAMES[4])),
         ("a/train-{0..1}.tar", NAMES[:2]),
-        ("a/missing.tar", ("a/missing.tar",)),  # it is seen when it is read
+        ("a/missing.tar", ("a/missing.tar",)),  # reading it gives the error
     ],
 )
 def test_stores_are_searched(store: str, pattern: str, expected: tuple[str, ...]) -> None:

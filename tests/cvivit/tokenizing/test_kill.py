@@ -1,4 +1,4 @@
-"""`cvivit tokenize` is killed at random moments, and makes the files of a run that nobody disturbed."""
+"""`cvivit tokenize` is killed at random moments, and still makes the files of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(videos: Path, output: Path, weights: Path, form: Form, per_shard: in
 
 
 def run_with_kills(arguments: list[str], kills: int, seed: int, longest: float) -> int:
-    """Run the command until it ends by itself, and kill it as often. Return how often it was killed."""
+    """Kill the command up to `kills` times, then let it end. Return how often it was killed."""
     moments = random.Random(seed)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     killed = 0

@@ -1,6 +1,6 @@
-"""A million inputs, of which only the names are there: memory and time of listing, resuming and the manifest.
+"""Memory and time of listing, resuming and the manifest for a million inputs that exist only as names.
 
-Everything is real but the reading and the network: each source gets the same two windows at once.
+Only the reading and the network are replaced: each source gets the same two windows immediately.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Token datasets of real videos: their tokens, captions and times, and what cannot be used.
 
-Starting processes that read takes seconds, so tests of other things read in this process, by `MakePlainly`.
+Starting processes that read takes seconds, so tests of other things read in this process, with `MakePlainly`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def made(
     max_failed: str = "5%",
     **settings: Any,
 ) -> TokenDataset:
-    """Tokenize a folder, with processes that read if their number is given, and open the dataset."""
+    """Tokenize a folder and open the dataset. If `readers` is given, that many processes read."""
     tokenize(
         [str(videos)],
         output,

@@ -1,4 +1,4 @@
-"""TokenGrid: what it holds, what it refuses, and that both of its forms hold the same."""
+"""TokenGrid: what it holds, what it refuses, and its two forms, which hold the same."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_save_replaces_a_file_only_when_it_is_whole(tmp_path: Path, monkeypatch:
 
 
 def test_needs_no_torch() -> None:
-    """A client of the service holds tokens without gigabytes of framework."""
+    """A client of the service can use tokens without installing torch, which takes gigabytes."""
     program = "import sys, cvivit.tokens.grid; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 

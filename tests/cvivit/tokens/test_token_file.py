@@ -1,4 +1,4 @@
-"""The safetensors form from strangers: golden bytes, hostile headers, and a limit before allocation."""
+"""The safetensors form from untrusted sources: known bytes, hostile headers, a limit before allocation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DATA = GRID.indices.tobytes()
 
 
 def file_of(header: Any, data: bytes = DATA) -> bytes:
-    """A safetensors file of any header, whether it is one or not."""
+    """A safetensors file with the given header, which need not be a valid one."""
     raw = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(raw)) + raw + data
 
@@ -250,7 +250,7 @@ def test_a_header_that_claims_much_allocates_nothing(side: int, limit: int | Non
 
 
 def digits(number: int) -> bytes:
-    """Decimal digits without CPython's bound: a power of ten times a small number, or a small number."""
+    """Return decimal digits. Beyond CPython's limit, it takes only a small number times a power of ten."""
     zeros = 0
     while number % 10**100 == 0:
         number //= 10**100

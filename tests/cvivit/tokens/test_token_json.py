@@ -1,4 +1,4 @@
-"""The JSON form from strangers: every field, every way of being wrong, and a limit before parsing."""
+"""The JSON form from untrusted sources: every field, every kind of error, and a limit before parsing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CLIP = np.zeros((3, 4, 4), int).tolist()
 
 
 def document(**fields: Any) -> str:
-    """A document that the tiny network decodes, with other fields; `...` leaves one out."""
+    """A document that the tiny network decodes, with some fields replaced, or left out by the value `...`."""
     whole = {"model": MODEL, "shape": [1, 3, 4, 4], "frames": 5, "fps": 8, "indices": [CLIP]} | fields
     return json.dumps({name: value for name, value in whole.items() if value is not ...})
 
@@ -57,7 +57,7 @@ def test_null_means_unset(read: Any, name: str) -> None:
 
 
 def test_null_leaves_a_required_field_missing() -> None:
-    """Without a network to decode the tokens, there is nothing to complete them from."""
+    """Missing fields are completed from the network that decodes the tokens, and here there is none."""
     for name in ("frames", "fps", "model"):
         with pytest.raises(TokenFieldError, match=f"{name} is missing"):
             TokenGrid.from_json(document(**{name: None}))
@@ -258,7 +258,7 @@ def test_any_buffer_is_utf8(read: Any) -> None:
 def test_more_lists_than_tokens_could_need_are_refused_before_they_are_parsed(
     piece: str, as_text: Any, read: Any
 ) -> None:
-    """A list in a list needs no comma: 66 MB of such were 33 million lists, and half a minute to parse."""
+    """Nested lists need no commas: 66 MB of them held 33 million lists and took half a minute to parse."""
     text = as_text('{"indices":[' + piece * 900 + "0]}")
     tracemalloc.start()
     try:

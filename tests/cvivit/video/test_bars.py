@@ -1,7 +1,7 @@
-"""Frames that carry their number, in every container and codec that is read: the right one at each tick.
+"""In every container and codec that is read, the right frame is picked at each tick.
 
-What is right follows from the times that the frames were given. Where FFmpeg's programs are installed, they
-are asked as well which frames are shown when.
+The frames carry their numbers. The right one follows from the times that the frames were given. Where
+FFmpeg's programs are installed, the times are also compared with those that ffprobe reads.
 """
 
 from __future__ import annotations

@@ -106,11 +106,11 @@ def test_an_encrypted_mp4_names_its_scheme() -> None:
 
 def test_encrypted_sound_beside_a_clear_video_does_not_matter() -> None:
     data = plain_bars("mp4 h264")
-    assert numbers(data.replace(b"mp41", b"encv", 1)) == every(48, 24)  # a brand is no sample entry
+    assert numbers(data.replace(b"mp41", b"encv", 1)) == every(48, 24)  # changes a brand, and no sample entry
 
 
 def element_at(data: bytes, at: int) -> tuple[bytes, bytes, bytes]:
-    """Return what stands before a Matroska element, in it, and after it."""
+    """Return the bytes before a Matroska element, its content, and the bytes after it."""
     element = parse_element(data[at : at + 12])
     assert element is not None
     _, header, length = element
@@ -188,7 +188,7 @@ def test_another_codec_under_the_same_identifier() -> None:
 
 
 def rewrite(data: bytes, muxer: str, change: Callable[[int, bytes], list[bytes]]) -> bytes:
-    """Write the packets of a video again, each as what `change` makes of its number and bytes."""
+    """Write a video again with each packet replaced by what `change` returns for its number and bytes."""
     buffer = io.BytesIO()
     with (
         av.open(io.BytesIO(data), "r") as video,

@@ -1,4 +1,4 @@
-"""The report of a video against the pictures that are read of it."""
+"""The report of a video agrees with the pictures that are read from it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_frames_that_are_shown_again_are_told() -> None:
 
 
 def seen(report: VideoReport, picture: np.ndarray) -> np.ndarray:
-    """What the report says is seen of a stored picture, before it is scaled."""
+    """Return the part of a stored picture that is shown according to the report, before it is scaled."""
     top, left, height, width = (round(value) for value in report.geometry.region)
     turned = np.rot90(picture[top : top + height, left : left + width], -report.geometry.rotation // 90)
     return turned[:, ::-1] if report.geometry.mirrored else turned

@@ -22,7 +22,7 @@ GAPS = st.lists(
 
 
 def restamped(name: str, muxer: str, times: list[int], *, b_frames: bool) -> bytes:
-    """Show frames at these milliseconds, which rise. Packets are decoded when the times allow it."""
+    """Show frames at these rising milliseconds. Decoding times are chosen so that they rise as well."""
     data = plain_bars(name, COUNT, b_frames=b_frames)
     with av.open(io.BytesIO(data), "r") as container:
         order = [packet.pts or 0 for packet in container.demux() if packet.size]
@@ -68,7 +68,7 @@ def test_random_times(
     times = [offset + int(total) for total in np.cumsum([0, *gaps[1:]])]
     data = restamped(name, muxer, times, b_frames=b_frames)
     exact = [Fraction(time, 1000) for time in times]
-    # The last frame's duration is not stated: the part up to its beginning is compared.
+    # The duration of the last frame is not stated, so only the part up to its beginning is compared.
     expected = by_definition(
         range(COUNT),
         exact,

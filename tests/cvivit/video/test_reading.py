@@ -1,4 +1,4 @@
-"""Reading: which frames are picked, in what shape, and what is said of a file that cannot be read."""
+"""Reading: which frames are picked, in what shape, and the errors for files that cannot be read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def picked(data: bytes, clip_format: ClipFormat = SMALL) -> list[int]:
 @pytest.mark.parametrize("name", sorted(CONTAINERS))
 def test_frames_are_picked_by_time_from_every_container(name: str) -> None:
     expected = [25 * tick // 8 for tick in range(16)]
-    tolerance = 1 if name == "gif" else 0  # a palette of 256 colours is no exact grey
+    tolerance = 1 if name == "gif" else 0  # a palette of 256 colours lacks some greys
     assert np.allclose(picked(container_video(name)), expected, atol=tolerance)
 
 
@@ -156,7 +156,7 @@ def test_an_animated_avif() -> None:
 
 
 class Pipe(io.RawIOBase):
-    """A stream that can only be read onward."""
+    """A stream that can only be read forward."""
 
     def __init__(self, data: bytes) -> None:
         self._file = io.BytesIO(data)

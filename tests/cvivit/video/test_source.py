@@ -41,7 +41,7 @@ class Unbuffered(io.RawIOBase):
 
 
 class OnlyReads:
-    """Has `read` and nothing else, as the bodies of some HTTP clients."""
+    """Has `read` and nothing else, like the response bodies of some HTTP clients."""
 
     def __init__(self, data: bytes) -> None:
         self.read = io.BytesIO(data).read
@@ -92,7 +92,7 @@ class Interrupted(io.BytesIO):
 
 @pytest.mark.parametrize("container", ["mp4", "mkv", "avi", "ts"])
 def test_an_interrupt_is_never_taken_for_the_end_of_the_video(container: str) -> None:
-    """PyAV drops what is no Exception, and FFmpeg then finds a shorter video."""
+    """PyAV drops an error that is not an `Exception`, and FFmpeg then sees a shorter video."""
     data = container_video(container)
     whole = len(list(read_frames(data)))
     for after in range(1, 200):

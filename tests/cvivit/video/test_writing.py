@@ -190,7 +190,7 @@ def test_an_error_names_the_path_that_was_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_webp_moves(count: int) -> None:
-    """Our own reader does not read it: Pillow does."""
+    """Our own reader does not read WebP, so Pillow reads it here."""
     pictures = np.repeat((np.arange(count, dtype=np.uint8) * 40)[:, None, None, None], 3, axis=3)
     pictures = np.broadcast_to(pictures, (count, 33, 47, 3))
     data = encode_video(pictures, fps=8, container="webp")

@@ -1,4 +1,4 @@
-"""Windows of the tiny network without a model run: tokens and pictures that are made up."""
+"""Windows of made-up tokens and pictures in the tiny network's shapes. No model runs."""
 
 from __future__ import annotations
 

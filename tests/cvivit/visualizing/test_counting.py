@@ -1,4 +1,4 @@
-"""Counts of codes, and the mean of what is painted for them."""
+"""Counts of codes, and the mean patch that is decoded for each."""
 
 from __future__ import annotations
 

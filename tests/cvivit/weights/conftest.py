@@ -64,7 +64,7 @@ def state(model: CViViT) -> dict[str, Tensor]:
 
 @pytest.fixture
 def small_release(monkeypatch: pytest.MonkeyPatch) -> CViViTConfig:
-    """Make files without a configuration count as the released variant at a size for tests, and return it."""
+    """Let files without a configuration count as a small form of the released variant, which is returned."""
     config = CViViTConfig.released(**SMALL)
     whole = CViViTConfig.released
 
@@ -105,7 +105,7 @@ class StandInHub:
     down: bool = False
 
     def add(self, name: str, files: dict[str, bytes]) -> str:
-        """Make a repository with one commit and return that."""
+        """Make a repository with one commit and return the commit."""
         return self.repositories.setdefault(name, Repository()).commit(files)
 
 
@@ -144,7 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def find(self, name: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
-        """Return the commit and its files, or answer why not."""
+        """Return the commit and its files, or answer with an error."""
         repository = self.hub.repositories.get(name)
         if repository is None:
             self.refuse(401, "RepoNotFound")
@@ -184,10 +184,10 @@ class Handler(BaseHTTPRequestHandler):
         commit, files = found
         if file not in files:
             self.answer(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
-        elif file.endswith((".bin", ".safetensors")):  # in LFS: somewhere else, under its sha256
+        elif file.endswith((".bin", ".safetensors")):  # in LFS: at another address, under its sha256
             oid = hashlib.sha256(files[file]).hexdigest()
             self.hub.objects[oid] = files[file]
-            where = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}"  # another host, as in life
+            where = f"{self.hub.url.replace('127.0.0.1', 'localhost')}/cdn/{oid}"  # another host, like a CDN
             size = str(len(files[file]))
             self.answer(
                 302,

@@ -1,4 +1,4 @@
-"""Weights of another network, and configurations of none, are told apart before memory is taken for them."""
+"""Weights of another network and configurations of no network are refused before memory is taken for them."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def load_model(folder: Path) -> CViViT:
 
 
 def test_the_fingerprint_of_known_tensors() -> None:
-    """It is in tokens that people keep: it must never change."""
+    """It must never change, because it is stored in tokens that people keep."""
     state = {"b": torch.tensor([[1.0, -2.5]]), "a": torch.tensor([3], dtype=torch.int64)}
     assert fingerprint(state) == "966b7904598c957a90ec814593e4d0f9775fbee90e514d02f33000fff025d196"
     assert fingerprint(dict(reversed(state.items()))) == fingerprint(state)

@@ -1,4 +1,4 @@
-"""The Hub, as a stand-in speaks its protocol: fetching, caching, refusals, and uploading."""
+"""Fetching, caching, refusals and uploading, with a stand-in that speaks the Hub's protocol."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_the_release_must_have_its_sha256(
 
 
 def test_of_the_release_nothing_but_its_known_file_is_taken(hub: Hub, files: dict[str, bytes]) -> None:
-    """A file added later has no known sha256, and must not be a way around the one that is known."""
+    """A file added later has no known sha256, so it must not be loaded in place of the one that has."""
     hub.add(release.REPOSITORY, files)
     with pytest.raises(WeightsNotFoundError):
         load_weights(release.REPOSITORY)
@@ -242,7 +242,7 @@ def test_a_name_that_is_none(hub: Hub, model: CViViT) -> None:
         push_to_hub(model, "no name")
 
 
-# Without help from the inside
+# Without the fixture that configures this process
 
 
 def test_a_fresh_process_finds_the_hub_by_its_environment(

@@ -1,4 +1,4 @@
-"""Every layout that weights come in gives the same tensors, and what is not there is said to be missing."""
+"""Every layout that weights come in gives the same tensors, and a missing source is reported as missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A name of weights, replaced by one that means the same weights tomorrow."""
+"""A name of weights is replaced by one that always means the same weights."""
 
 from __future__ import annotations
 

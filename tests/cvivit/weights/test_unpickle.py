@@ -24,7 +24,7 @@ from cvivit.weights.read import read
 
 
 class Malicious:
-    """Unpickled, it makes a file."""
+    """An object that makes a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -34,7 +34,7 @@ class Malicious:
 
 
 class Evaluating(Malicious):
-    """The same by way of a builtin."""
+    """An object that does the same with a builtin function."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return eval, (f"__import__('pathlib').Path({str(self.mark)!r}).touch()",)
@@ -73,7 +73,7 @@ def test_code_is_named_and_not_run(
 
 
 def test_the_payload_would_have_run(tmp_path: Path) -> None:
-    """Else the test above shows nothing."""
+    """Otherwise the test above would show nothing."""
     mark = tmp_path / "it-ran"
     pickle.loads(pickle.dumps(Malicious(mark)))
     assert mark.exists()
@@ -129,7 +129,7 @@ def test_any_damage_is_a_weights_error_or_weights(
 
 
 def test_a_hidden_second_pickle_is_not_run(tmp_path: Path) -> None:
-    """Code in a member of the archive that nothing refers to."""
+    """The second pickle is a member of the archive that nothing refers to."""
     mark, path = tmp_path / "it-ran", tmp_path / "weights.bin"
     buffer = io.BytesIO()
     torch.save({"weight": Malicious(mark)}, buffer)

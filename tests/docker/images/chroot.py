@@ -102,14 +102,14 @@ class Sandbox:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A command under way. `pid` is its number on this machine."""
+    """A running command. `pid` is its process id on this machine."""
 
     sandbox: Sandbox
     outer: subprocess.Popen[bytes]
     pid: int
 
     def join(self, command: Sequence[str]) -> int:
-        """Run a command beside it, in its namespaces as its user, and return the exit code."""
+        """Run another command in its namespaces, as its user, and return the exit code."""
         enter = ["nsenter", f"--target={self.pid}", "--mount", "--pid", "--"]
         return subprocess.run([*enter, *self.sandbox.inside(command)], check=False).returncode
 
@@ -124,7 +124,7 @@ class Running:
         return self.outer.wait(timeout_seconds)
 
     def kill(self) -> None:
-        """End it and all it started, if it still runs. A change of user lifts `--kill-child`."""
+        """Kill it and all that it started, if it still runs. A change of user cancels `--kill-child`."""
         if self.outer.poll() is None:
             os.kill(self.pid, signal.SIGKILL)
         self.outer.wait()

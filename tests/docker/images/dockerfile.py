@@ -79,7 +79,7 @@ class Dockerfile:
 
     @property
     def image(self) -> Stage:
-        """The stage that is tagged."""
+        """The stage that becomes the image."""
         return self.stages[-1]
 
 

@@ -1,8 +1,8 @@
-"""Builds an overlay as kustomize does: what our overlays use of it, which is little.
+"""Build an overlay as kustomize does, with the few features of kustomize that our overlays use.
 
-`resources`, `patches` of one file each, merged strategically, and `images` with a new tag. Anything else in a
-kustomization is an error here. `test_overlays.py` compares the results with those of kustomize, where that is
-installed.
+These are `resources`, `patches` of one file each, which are merged strategically, and `images` with a new
+tag. Anything else in a kustomization is an error here. `test_overlays.py` compares the results with those of
+kustomize, where that is installed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MERGE_KEYS = {
     "volumes": "name",
     "topologySpreadConstraints": "topologyKey",
 }
-"""Lists of a pod whose entries are merged by a key of theirs. Other lists are replaced."""
+"""Lists of a pod whose entries are merged by this key. Other lists are replaced."""
 
 
 def load(path: Path) -> list[Resource]:
@@ -32,7 +32,7 @@ def load(path: Path) -> list[Resource]:
 
 
 def build(folder: Path) -> list[Resource]:
-    """The objects that an overlay, or a base, stands for."""
+    """Return the objects that an overlay or a base describes."""
     (kustomization,) = load(folder / "kustomization.yaml")
     assert kustomization.keys() <= KNOWN, f"{folder}: {kustomization.keys() - KNOWN} is not built here"
     built: list[Resource] = []
@@ -57,7 +57,7 @@ def identity(resource: Resource) -> tuple[str, str, str]:
 
 
 def containers(resource: Resource) -> list[dict[str, Any]]:
-    """The containers of a workload; none of anything else."""
+    """Return the containers of a workload, and no containers for any other object."""
     spec = resource.get("spec", {})
     found: list[dict[str, Any]] = spec.get("template", {}).get("spec", {}).get("containers", [])
     return found

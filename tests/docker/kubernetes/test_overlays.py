@@ -1,4 +1,4 @@
-"""Every overlay is valid, in itself and in what refers to what, and is what kustomize makes of it."""
+"""Every overlay is valid, its objects refer to what exists, and kustomize builds the same objects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.places import ROOT
 FOLDER = ROOT / "docker/kubernetes"
 OVERLAYS = sorted(path.parent for path in FOLDER.glob("overlays/*/kustomization.yaml"))
 VERSION = "1.34"
-"""Of Kubernetes, whose schemas the objects are held against."""
+"""The version of Kubernetes whose schemas the objects are checked against."""
 
 
 def of_kind(resources: list[Resource], kind: str) -> Resource:

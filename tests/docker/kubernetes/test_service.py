@@ -71,7 +71,7 @@ def test_variables_are_settings_of_the_service(container: dict[str, Any]) -> Non
 def test_no_variable_of_kubernetes_is_taken_for_a_setting(
     manifest: dict[str, dict[str, Any]], pod: dict[str, Any]
 ) -> None:
-    """Links of a Service `cvivit` would be variables such as CVIVIT_PORT, over those of the image."""
+    """Kubernetes would set variables such as CVIVIT_PORT for a Service `cvivit`, over those of the image."""
     assert manifest["Service"]["metadata"]["name"] == "cvivit"
     assert pod["enableServiceLinks"] is False
 
@@ -90,7 +90,7 @@ def test_probes_ask_routes_on_the_port_of_the_image(
     assert {name: probe["path"] for name, probe in asked.items()} == {
         "startup": "/readyz",
         "readiness": "/readyz",
-        "liveness": "/livez",  # a pod that is busy, or drains, is not to be killed
+        "liveness": "/livez",  # a pod that is busy or drains must not be killed
     }
     assert {"/readyz", "/livez", annotations["prometheus.io/path"]} <= routes
 

@@ -1,4 +1,4 @@
-"""The training jobs: valid, real flags and settings, and the same run both ways."""
+"""The training jobs are valid, their flags and settings exist, and both kinds of job do the same run."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_what_kubernetes_knows_is_valid(files: list[Resource], runtime_job: dict
 def test_custom_resources_hold_to_the_models_that_kubeflow_publishes(
     files: list[Resource], kind: str, model: Any
 ) -> None:
-    """A field that the model does not know would be missing from what it makes of the resource again."""
+    """A field that the model does not know would be missing after the resource is read and written again."""
     resource = of_kind(files, kind)
     assert lost(resource, model.from_dict(resource).to_dict()) == []
 
 
 def lost(given: Any, kept: Any, place: str = "") -> list[str]:
-    """The places where something was given that was not kept."""
+    """Return the places where a given value was not kept."""
     if isinstance(given, dict):
         if not isinstance(kept, dict):
             return [place]

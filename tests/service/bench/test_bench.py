@@ -1,4 +1,4 @@
-"""The benchmarks run to their end against a real server with a tiny network. Their figures do not matter."""
+"""The benchmarks run to their end against a real server with a tiny network. The tests ignore the figures."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from service.client import AsyncClient, Client
 
 
 class Awaited:
-    """An AsyncClient whose methods are called as those of Client are."""
+    """An AsyncClient whose methods are called without `await`, as those of Client are."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._runner = asyncio.Runner()

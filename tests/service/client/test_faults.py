@@ -1,4 +1,4 @@
-"""Against a server that refuses, resets, breaks off or is silent: a right result or a typed error."""
+"""The client gives a right result or a typed error when a server refuses, resets, breaks off or is silent."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_an_iterator_is_sent_once(connect: Callable[..., Any], waits: list[float
         url = server.url
     with pytest.raises(ConnectionFailedError):
         connect(url).encode(iter([b"v"]))
-    assert len(waits) == 5  # nothing of it was sent
+    assert len(waits) == 5  # nothing was sent, so the client tries again
 
 
 def test_a_file_object_is_sent_again_from_its_position(

@@ -1,4 +1,4 @@
-"""The client and the real server: what the library gives, both ways, and its errors."""
+"""The client with the real server gives the library's results and errors, for encoding and decoding."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_limit_is_told(
         client.encode(video)
     assert (caught.value.limit_name, caught.value.limit, caught.value.status) == ("max_clips", 2, 413)  # type: ignore[attr-defined]
     with pytest.raises(VideoTooLargeError):
-        list(client.encode_stream(make(80)))  # midway
+        list(client.encode_stream(make(80)))  # the error comes after some results
 
 
 def test_tokens_of_another_model_are_refused(client: Any, video: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The decoding pool in place of the library's own reading."""
+"""The decoding pool, used in place of the library's own reading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that leave, and servers that stop: their processes become free, or end."""
+"""The decoder processes become free when clients leave, and end when the server stops."""
 
 from __future__ import annotations
 

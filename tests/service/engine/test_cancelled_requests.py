@@ -36,7 +36,7 @@ async def test_cancelling_drops_queued_clips_and_frees_their_room(
     runner.gate.set()
     assert (await stays).flat[0] == 8
     assert (await engine.run("encode", clip(1)[None])).flat[0] == 2
-    # At most the batch that was assembled already still runs.
+    # A batch with the clip still runs only if it had already been assembled.
     assert sum(int(batch.flat[0]) == 9 for batch in runner.batches) <= 1
 
 
@@ -45,7 +45,7 @@ async def test_a_batch_is_not_run_if_all_its_clients_have_left(
 ) -> None:
     engine = await start_engine(runner)
     batcher = engine._shared.batcher
-    with engine._shared.lock:  # a device for which it pays to assemble batches ahead
+    with engine._shared.lock:  # make it worthwhile to assemble batches ahead
         batcher.times[Operation.ENCODE].add(1, 1e-3)
         batcher.assembly_times.add(1, 1e-3)
     runner.gate.clear()

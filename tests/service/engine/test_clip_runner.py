@@ -77,7 +77,7 @@ async def test_batches_are_halved_when_memory_runs_out_and_everything_is_answere
     for answer in answers:
         np.testing.assert_array_equal(answer, expected)
     assert clip_runner.batch_sizes == (1, 2)
-    assert engine._shared.batcher.largest_batch == 2  # which waiting times are estimated from
+    assert engine._shared.batcher.largest_batch == 2  # waiting times are estimated from this size
     assert engine.ready
 
 

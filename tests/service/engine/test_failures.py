@@ -38,7 +38,7 @@ def refuse(error: Exception) -> Callable[[np.ndarray], None]:
 
 
 async def together(engine: Engine, runner: Any, numbers: list[int], clip: MakeClip) -> list[Any]:
-    """Encode clips of several requests in one batch, behind one that holds the device."""
+    """Encode clips of several requests in one batch, which waits while another batch occupies the device."""
     runner.gate.clear()
     blocker = asyncio.create_task(engine.run("encode", clip(0)[None]))
     await runner.begun()

@@ -1,4 +1,4 @@
-"""An engine from its start to its stop, and how the requests end that are open then."""
+"""An engine from its start to its stop, and how requests end that are still open when it stops."""
 
 from __future__ import annotations
 

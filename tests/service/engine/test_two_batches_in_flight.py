@@ -91,7 +91,7 @@ Tasks = list[asyncio.Task[Any]]
 
 
 async def full_batches(engine: Engine, device: Device, numbers: list[int], clip: MakeClip) -> Tasks:
-    """Send a request for each number. They are in the third and fourth batch of the device, both full."""
+    """Send a request for each number. Together they fill the third and the fourth batch of the device."""
     for count in (1, 2):
         asyncio.ensure_future(engine.run("encode", clip(0)[None])).add_done_callback(
             lambda task: task.exception()
@@ -123,7 +123,7 @@ async def test_the_second_batch_is_submitted_while_the_first_is_computed(
             assert engine._devices[0]._assembled is None
         assert not any(sent.collected for sent in device.sent)
         device.sent[0].done.set()
-        first = [int((await anext(session)).flat[0]) for _ in device.sent[0].clips]  # the second is computed
+        first = [int((await anext(session)).flat[0]) for _ in device.sent[0].clips]  # the second runs
         await settle(lambda: len(device.sent) == 3)
         assert not device.sent[1].collected
 
@@ -169,7 +169,7 @@ async def test_too_little_memory_for_either_batch_fails_its_clips(
     engine = await start_engine(device)
     requests = await full_batches(engine, device, list(range(1, 9)), clip)
     device.sent[2 + which].error = DeviceMemoryError("out of device memory")
-    device.batch_sizes = (1, 2)  # as a runner does that has run out of memory
+    device.batch_sizes = (1, 2)  # as a runner does when memory runs out
     device.finish()
     found = await outcomes(requests)
     assert found[SIZE * which : SIZE * (which + 1)] == [DeviceMemoryError] * SIZE
@@ -266,6 +266,6 @@ def test_times_of_batches_in_flight() -> None:
     assert second.started == 12.5  # its turn begins, and stalls are counted from here
     assert in_flight.free_at == 15.5
     in_flight.add(assemble(batch()), 0.0, 13.0)
-    assert in_flight.free_at is None  # nobody knows how long it takes
+    assert in_flight.free_at is None  # the duration of the last batch is unknown
     assert len(in_flight.clear()) == 2
     assert not in_flight

@@ -1,4 +1,4 @@
-"""Keys at the door, pages that need none, and the headers that every answer has."""
+"""Requests that need a key, pages that need none, and the headers that every answer has."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_pages_and_health_are_read_without_a_key(open_app: Opened, keys: Path, r
 
 
 def test_the_document_lets_a_browser_send_a_key(open_app: Opened, keys: Path) -> None:
-    """What Swagger's "Authorize" needs: a scheme, and routes that ask for it."""
+    """Swagger's "Authorize" needs a scheme, and routes that ask for it."""
     document = open_app(api_keys_file=keys).get("/openapi.json").json()
     scheme = document["components"]["securitySchemes"]["key"]
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")

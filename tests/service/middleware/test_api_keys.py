@@ -1,4 +1,4 @@
-"""Keys that are reloaded while requests come, and limits that belong to whoever has a key."""
+"""Keys are reloaded while requests come, and each owner of keys has limits."""
 
 import asyncio
 import os
@@ -85,7 +85,7 @@ def test_a_reload_that_finds_no_key_keeps_the_old_ones_and_says_so(
 
 
 def test_a_file_that_is_still_being_written_is_not_read(path: Path) -> None:
-    """A half of it would let half of the clients in."""
+    """If half of the file were read, only half of the clients would be let in."""
 
     async def watched() -> set[int]:
         keys = ApiKeys(path)

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may call, and what those hear that may not."""
+"""Pages of other origins: which may call the service, and the answer to those that may not."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The file of keys: what it may hold, and what is said of what it may not."""
+"""The file of keys: what it may hold, and the errors for everything else."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def test_a_key_has_a_name_and_limits(tmp_path: Path) -> None:
 
 
 def test_keys_of_one_name_have_one_owner(tmp_path: Path) -> None:
-    """So that a key can be replaced while the old one still works."""
+    """This lets an operator replace a key while the old one still works."""
     keys = read_key_file(write(tmp_path, "old name=alice in_flight=1\nnew name=alice in_flight=1\n"))
     assert len(keys) == 2
     assert len({key.owner for key in keys.values()}) == 1

@@ -66,7 +66,7 @@ def test_requests_clips_and_stages_are_counted(fresh: TestClient, video: bytes) 
     assert meter(fresh, "cvivit_stage_seconds_count", route="/encode", stage="read") == 2
     assert meter(fresh, "cvivit_queue_depth", operation="encode") == 0
     assert meter(fresh, "cvivit_queue_depth_seconds", operation="encode") == 0
-    assert meter(fresh, "cvivit_requests_in_flight") == 1  # the one that asks
+    assert meter(fresh, "cvivit_requests_in_flight") == 1  # the request for the metrics
     assert meter(fresh, "cvivit_ready") == 1
     assert meter(fresh, "cvivit_decoders", state="alive") == 1
     assert meter(fresh, "cvivit_videos_waiting") == 0

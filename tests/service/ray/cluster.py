@@ -1,9 +1,9 @@
-"""A small Ray on this machine that serves the application: the program that tests run and end.
+"""A program that serves the application on a small Ray cluster on this machine. Tests start and end it.
 
     python -m tests.service.ray.cluster PORT KEY=VALUE...
 
-It prints a line once the application runs, and shuts Ray down when its standard input ends, also because the
-tests were killed.
+It prints a line once the application runs, and shuts Ray down when its standard input ends, which also
+happens if the tests are killed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from service.ray.app import app
 
 OBJECT_STORE_BYTES = 100_000_000
 CORES = 2
-"""That Ray counts. It starts a worker for each, needed or not."""
+"""How many cores Ray may use. It starts a worker for each, whether it is needed or not."""
 ATTEMPTS = 4
 
 
 def start_ray() -> None:
-    """Start Ray. It gives its processes half a minute, too little on a busy machine, so this tries again."""
+    """Start Ray, and try again if that fails.
+
+    Ray waits half a minute for its processes, which is too little on a busy machine.
+    """
     for attempt in range(1, ATTEMPTS + 1):
         try:
             ray.init(

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.places import ROOT
 
 PATIENCE_SECONDS = 240.0
-"""How long a cluster may take to start or to change: it loads torch several times, also on a busy machine."""
+"""How long a cluster may take to start or to change. It loads torch several times, which is slow."""
 
 
 class RayService:
@@ -57,7 +57,7 @@ class RayService:
         return values
 
     def wait_for_replicas(self, count: int) -> None:
-        """Wait until so many replicas answer."""
+        """Wait until `count` replicas answer."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
@@ -71,8 +71,8 @@ class RayService:
 
 @contextmanager
 def environment_of_ray() -> Iterator[dict[str, str]]:
-    """The variables of a Ray that leaves nothing in the home folder and sends nothing home."""
-    # A socket's path has at most 107 bytes: below pytest's own folder, Ray's would be longer.
+    """Yield variables with which Ray writes nothing to the home folder and sends no usage data."""
+    # The path of a socket has at most 107 bytes. Ray's would be longer below pytest's own folder.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
         token = Path(folder, "token")
         token.write_text("0" * 64)
@@ -93,7 +93,7 @@ def free_port() -> int:
 
 @contextmanager
 def ray_service(weights: Path, *, replicas: int, **settings: str) -> Iterator[RayService]:
-    """Serve weights with so many replicas, and leave no process behind.
+    """Serve weights on a Ray cluster, and leave no process behind.
 
     Args:
         weights: the folder of the weights.

@@ -1,4 +1,4 @@
-"""The application that Serve is given: settings read once, and a commit in place of a branch."""
+"""The application that Serve gets: its settings are read once, and a commit replaces a branch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from cvivit.errors import ConfigError
 pytest.importorskip("ray", reason="Ray is not installed: it is an extra, [ray]")
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments on `Field`"
-)  # Serve's, when imported
+)  # Serve gives this warning when it is imported
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture(autouse=True)
 def _variable() -> Iterator[None]:
-    """The application leaves a variable for Ray."""
+    """Restore the environment variable that the application sets for Ray."""
     from service.ray.app import PROXY_VARIABLE
 
     before = os.environ.pop(PROXY_VARIABLE, None)

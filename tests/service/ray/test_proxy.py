@@ -1,4 +1,4 @@
-"""What a proxy of Ray Serve answers by itself, turned into answers that our clients understand."""
+"""Answers that a proxy of Ray Serve gives by itself are turned into answers that our clients understand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def answering(status: int, *headers: tuple[bytes, bytes], body: bytes = b"a line
 
 
 async def silent(scope: Scope, receive: Receive, send: Send) -> None:
-    """What Serve's proxy does when a replica ends before it has answered."""
+    """Answer nothing, as Serve's proxy does when a replica ends before it has answered."""
 
 
 async def broken(scope: Scope, receive: Receive, send: Send) -> None:

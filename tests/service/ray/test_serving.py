@@ -45,7 +45,7 @@ def test_a_video_there_and_back(tokenizer: VideoTokenizer, tiny_weights: Path, v
 @pytest.fixture(scope="module")
 def two(tiny_weights: Path) -> Iterator[RayService]:
     """Two replicas with two places each."""
-    # Uploads that wait in the tests must not count as stalled, on a machine as slow as it may be.
+    # Uploads that wait in the tests must not count as stalled, however slow the machine is.
     with ray_service(tiny_weights, replicas=2, max_requests="2", stall_seconds="600") as service:
         yield service
 
@@ -183,7 +183,7 @@ def test_a_replica_with_other_weights_does_not_serve(
             shutil.copy(file, folder)
         replicas = {replica.pid for replica in service.replicas()}
         service.replicas()[0].kill()
-        # Replicas that load the new weights come, and Serve ends each of them before it gets a request.
+        # New replicas load the new weights, and Serve ends each of them before it gets a request.
         seen: set[int] = set()
         deadline = time.monotonic() + 300
         while len(seen) < 2:

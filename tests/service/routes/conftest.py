@@ -19,7 +19,7 @@ from tests.service.ray.running import ray_service
 def client(
     request: pytest.FixtureRequest, tokenizer: VideoTokenizer, tiny_weights: Path
 ) -> Iterator[TestClient | httpx.Client]:
-    """The app with the settings as they are, for every test that leaves no trace in it."""
+    """The app with its default settings, shared by the tests that do not change its state."""
     if request.param == "here":
         app = create_app(Settings(), tokenizers=[tokenizer])
         with TestClient(app, raise_server_exceptions=False) as client:

@@ -62,7 +62,7 @@ def test_an_archive_holds_a_video_for_each_clip(
         assert archive.namelist() == [f"clip-{index:05d}.mp4" for index in range(clips)]
         for index, member in enumerate(archive.infolist()):
             assert member.compress_type == zipfile.ZIP_STORED
-            assert not member.flag_bits & 0x08  # sizes are in front, so a reader of streams can read it
+            assert not member.flag_bits & 0x08  # sizes come first, so the archive can be streamed
             assert member.external_attr >> 16 == 0o100644
             shown = frames_in(archive.read(member))
             originals = expected[index * 5 : index * 5 + 5]

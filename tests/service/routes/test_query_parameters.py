@@ -62,7 +62,7 @@ FOR_MONITORS = ("/livez", "/readyz", "/health", "/metrics")
 
 @pytest.mark.parametrize("path", FOR_MONITORS)
 def test_monitors_may_add_parameters_of_their_own(client: TestClient, path: str) -> None:
-    """Such as a number against caches: a refusal would look like a service that has failed."""
+    """Some add a number to avoid caches. Refusing it would look like a service that has failed."""
     assert client.get(path, params={"t": 1732968000}).status_code == 200
 
 

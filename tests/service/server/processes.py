@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 120.0
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment of a process without settings but these."""
+    """The environment of a process that has no other settings than these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CVIVIT_")}
     own = {f"CVIVIT_{name.upper()}": value for name, value in settings.items()}
     return kept | {"OMP_NUM_THREADS": "1"} | own
@@ -40,7 +40,7 @@ def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 class Running:
-    """A server process. Its log is a file, which no reader has to empty."""
+    """A server process. It logs to a file and not to a pipe, which a thread would have to read."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -63,7 +63,7 @@ class Running:
         return [line for line in self.lines if line["event"] == name]
 
     def wait_for(self, event: str, count: int = 1) -> list[dict[str, Any]]:
-        """The lines of an event, once there are so many."""
+        """Wait until an event was logged `count` times, and return its lines."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while len(found := self.events(event)) < count:
             assert self.process.poll() is None, self.log.read_text()
@@ -97,9 +97,9 @@ def starting(
         weights: the model that it serves.
         log: a file to make.
         arguments: flags.
-        variables: of its environment, besides the settings.
+        variables: environment variables besides the settings.
         before: called in the new process before the command.
-        settings: by variables.
+        settings: settings of the service, which are passed as environment variables.
     """
     command: Sequence[str] = [sys.executable, "-m", "service", *arguments]
     given = environment(

@@ -69,10 +69,10 @@ def missing(program: str) -> bool:
 
 @contextmanager
 def nginx(folder: Path, upstream: str, locations: str) -> Iterator[int]:
-    """Run nginx in front of `upstream`, and yield its port. The locations may call that `http://service`."""
+    """Run nginx in front of `upstream`, and yield its port. `locations` may call it `http://service`."""
     port = free_port()
     config = folder / "nginx.conf"
-    # Started by root, its workers would be "nobody", who may not enter the folders of a test.
+    # If root starts nginx, its workers run as the user "nobody", who may not enter the folders of a test.
     user = "user root;\n" if os.geteuid() == 0 else ""
     config.write_text(
         NGINX.format(user=user, folder=folder, upstream=upstream, port=port, locations=locations)

@@ -1,4 +1,4 @@
-"""Connections of slow, broken and vanishing clients, against the real server behind a real socket."""
+"""Clients that are slow, broken or suddenly gone, with the real server behind a real socket."""
 
 import os
 import signal
@@ -193,7 +193,7 @@ def test_headers_have_one_limit_however_they_arrive(
             try:
                 connection.sendall(request[start : start + piece])
             except OSError:
-                break  # refused already, and cut off because it went on
+                break  # already refused, and cut off because it sent more
             time.sleep(0.001)
         found, problem = answer_on(connection)
     assert found == status
@@ -277,7 +277,7 @@ def test_the_grace_time_ends_a_drain(
     paths = ("/encode", "/reconstruct", "/encode")
     with ExitStack() as stack:
         waiting = [stack.enter_context(closing(server.post(video, path=path))) for path in paths]
-        waiting.append(stack.enter_context(closing(server.post(b"x", announced=10**6))))  # still sends
+        waiting.append(stack.enter_context(closing(server.post(b"x", announced=10**6))))  # not all sent
         assert gate.reached.wait(60)
         eventually(lambda: server.app_state.lifecycle.in_flight == 4)
         server.server.handle_exit(signal.SIGTERM, None)
@@ -321,7 +321,7 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
 
 
 def test_a_drain_waits_for_a_client_that_reads_slowly(serve: Serve) -> None:
-    """Its request is over, but most of its answer still lies in this process, with which it would be lost."""
+    """Its request is over, but most of its answer is still in this process and would be lost with it."""
     server = serve(grace_seconds=60)
     with closing(socket.socket()) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)

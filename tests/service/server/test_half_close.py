@@ -1,4 +1,4 @@
-"""Clients that say that they will send no more: they have left, or they wait. A setting says which."""
+"""Clients that close their sending side have left or wait for the answer. A setting says what to assume."""
 
 import socket
 from collections.abc import Callable

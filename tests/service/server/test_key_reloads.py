@@ -18,7 +18,7 @@ SECONDS = float(os.environ.get("KEY_RELOADS_SECONDS", "600"))
 CLIENTS = 4
 PAUSE_SECONDS = 0.05
 GENERATIONS = 20
-"""Keys of so many seconds are in the file. Clients use one from the middle, as if they were told late."""
+"""The file holds the keys of this many seconds. Clients use one from the middle, as if they got it late."""
 
 
 class Client:

@@ -129,7 +129,7 @@ def test_oversized_headers_are_431(server: Running, size: int, in_pieces: bool) 
     request = b"GET /livez HTTP/1.1\r\nHost: test\r\nx: " + b"y" * size + b"\r\n\r\n"
     with connect(server) as connection:
         for start in range(0, len(request), 1000 if in_pieces else len(request)):
-            with contextlib.suppress(OSError):  # it has answered, and no longer listens
+            with contextlib.suppress(OSError):  # it has answered, and reads no more
                 connection.sendall(request[start : start + 1000] if in_pieces else request)
         assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
 
@@ -169,7 +169,7 @@ def slow_reader(server: Running) -> socket.socket:
     "rate", [pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]), 100_000]
 )
 def test_a_slow_reader_gets_all_of_its_answer(server: Running, rate: int) -> None:
-    """It takes longer than the setting, again and again; only time without progress counts."""
+    """It takes longer than the setting allows, but only time without progress counts."""
     with slow_reader(server) as connection:
         connection.sendall(get(BIG).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         began, received = time.monotonic(), 0
@@ -194,7 +194,7 @@ def test_a_reader_that_stops_is_cut_after_the_time_of_the_setting(server: Runnin
 
 
 def is_reset(connection: socket.socket) -> bool:
-    """Whether the peer has cut a connection, told without reading from it."""
+    """Return whether the peer has reset a connection, without reading from it."""
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
 
 
@@ -217,7 +217,7 @@ def test_keys_are_reloaded_while_a_request_is_in_flight(server: Running, keys: P
     server.wait_for("the keys were not reloaded and stay as they were")
     assert status(server, "/info", "second-key") == 200
     keys.write_text("first-key name=alice\n")
-    server.wait_for("the keys were reloaded", reloads + 2)  # by itself: the file has changed
+    server.wait_for("the keys were reloaded", reloads + 2)  # without a signal
     assert status(server, "/info", "first-key") == 200
     assert server.process.poll() is None
     assert "first-key" not in server.log.read_text()

@@ -1,4 +1,4 @@
-"""The process: its command line, its signals, its exit codes, what it says when it cannot start."""
+"""The process: its command line, its signals, its exit codes, and its messages when it cannot start."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def test_an_interrupt_during_the_start_is_quiet(tiny_weights: Path, tmp_path: Pa
         while not catches(process.pid, signal.SIGTERM):  # Python itself only has one for SIGINT
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        process.send_signal(signal.SIGHUP)  # nothing to reload yet: it ends nothing
+        process.send_signal(signal.SIGHUP)  # nothing can be reloaded yet, so it has no effect
         time.sleep(seconds)
         process.send_signal(signal.SIGINT)
         code = process.wait(PATIENCE_SECONDS)
@@ -99,7 +99,7 @@ def test_an_interrupt_during_the_start_is_quiet(tiny_weights: Path, tmp_path: Pa
 def test_closed_standard_streams_do_no_harm(
     tiny_weights: Path, tmp_path: Path, closed: tuple[int, ...]
 ) -> None:
-    """Without them, a socket would get their numbers, and the event loop aborts when it closes it."""
+    """A socket would get the number of a closed stream, and the event loop aborts when it closes that."""
 
     def close() -> None:
         for number in closed:

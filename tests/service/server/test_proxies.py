@@ -1,4 +1,4 @@
-"""Behind real proxies: a prefix that is stripped or kept, headers that are believed or not, and reuse."""
+"""The server behind real proxies: prefixes that are stripped or kept, trusted headers, reused connections."""
 
 import contextlib
 import io
@@ -34,8 +34,8 @@ def check_that_everything_stays_below(url: str, video: bytes) -> None:
     """Follow every link, redirect and reference that a client of the service would follow.
 
     Args:
-        url: of the service as its clients see it, with a slash at the end.
-        video: one that is sent.
+        url: the URL of the service as its clients see it, with a slash at the end.
+        video: a video to send.
     """
     prefix = urlsplit(url).path
     with httpx.Client(timeout=60, follow_redirects=True) as client:
@@ -77,7 +77,7 @@ def test_a_prefix_works_whether_nginx_strips_it_or_not(
     check_that_everything_stays_below(f"http://127.0.0.1:{port}/video/", video)
     without_slash = httpx.get(f"http://127.0.0.1:{port}/video", follow_redirects=True)
     assert (without_slash.status_code, without_slash.url.path) == (200, "/video/")
-    assert server.get("/readyz")[0] == 200  # who does not come through the proxy, such as a health check
+    assert server.get("/readyz")[0] == 200  # not through the proxy, as a health check asks
 
 
 @no_nginx

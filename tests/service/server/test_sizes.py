@@ -1,4 +1,4 @@
-"""Sizes that follow from the machine: by the numbers, and of real servers in control groups."""
+"""Sizes that are derived from the machine, for given numbers and for real servers in control groups."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_kernel_kills_a_decoder_and_the_server_lives(tiny_weights: Path, vid
     with control_group("memory") as group, server_in(tiny_weights, group) as server:
         group.limit_memory(group.used_memory() + 90 * MEBIBYTE)
         large = large_video()
-        for _ in range(2):  # the second goes to the decoder that has replaced the one killed
+        for _ in range(2):  # the second goes to the decoder that replaced the killed one
             status, problem = server.ask("/encode", large)
             assert (status, problem["code"]) == (422, "decoder_crashed")
             assert server.ask("/readyz")[0] == 200

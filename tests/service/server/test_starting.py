@@ -1,4 +1,4 @@
-"""A server that listens while its model is loaded: alive, not ready, and gone where that fails."""
+"""A server listens while it loads its model. It is alive but not ready, and ends if loading fails."""
 
 import signal
 import threading
@@ -39,7 +39,7 @@ def loading(tokenizer: VideoTokenizer, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def json_body_of_decode(server: Any) -> Any:
-    """What `/decode` says of its JSON body: an example, once there is a model whose tokens it could be."""
+    """Return how `/decode` describes its JSON body. There is an example once a model is loaded."""
     status, document = server.get("/openapi.json")
     assert status == 200
     return document["paths"]["/decode"]["post"]["requestBody"]["content"]["application/json"]

@@ -1,4 +1,4 @@
-"""Answers that arrive whatever the client still sends, and requests that are read as they should be."""
+"""Answers arrive whatever the client still sends, and requests are read correctly."""
 
 import socket
 import urllib.error

@@ -1,4 +1,4 @@
-"""Gauges that are read when `/metrics` is."""
+"""Gauges whose values are read when `/metrics` is requested."""
 
 from __future__ import annotations
 

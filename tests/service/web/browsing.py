@@ -85,7 +85,7 @@ DROP = """
 
 
 def hold(page: Any, name: str, contents: bytes) -> None:
-    """Give the browser a file, as a person holds it with the mouse over the page."""
+    """Give the browser a file, as if a person held it over the page with the mouse."""
     page.evaluate(HAND_OVER)
     page.locator("#dragged").set_input_files({"name": name, "mimeType": "video/mp4", "buffer": contents})
 

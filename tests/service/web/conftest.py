@@ -1,4 +1,4 @@
-"""A server, a browser, and pages of the one in the other."""
+"""A server, a browser, and pages of the server that are open in the browser."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.service.web.browsing import CHROMIUM, served
 FLAGS = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 """Chromium has no sandbox of its own in a container. Its camera shows a moving test picture."""
 WRONG = ("error", "warning")
-"""What the console must not say."""
+"""The types of console messages that fail a test."""
 
 OpenPage = Callable[..., Any]
 
@@ -25,7 +25,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium. Of this module only: while Playwright runs, asyncio takes the thread for busy."""
+    """Chromium, which ends with the module. While Playwright runs, no asyncio loop can run on this thread."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with sync_api.sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -35,7 +35,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(browser: Any, url: str) -> Iterator[OpenPage]:
-    """Open the page in a fresh browser context. What the console says against it fails the test."""
+    """Open the page in a fresh browser context. Errors and warnings in the console fail the test."""
     contexts: list[Any] = []
     said: list[str] = []
 

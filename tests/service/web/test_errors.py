@@ -1,4 +1,4 @@
-"""What the page says when something goes wrong: words for a person, for every error of the server."""
+"""The page explains every error of the server in sentences that a person understands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 OpenPage = Callable[..., Any]
 
 KINDS = [kind for kind in catalogue() if kind is not ClientGoneError and kind.code != "unauthorized"]
-"""The errors that a page can be answered with. A missing key has a form, and a test of its own."""
+"""The errors that the page can get as an answer. A missing key leads to a form, which has its own test."""
 DETAIL = "the detail of the server"
 SAID = 'document.querySelector("[role=alert]").textContent.length > 0'
 

@@ -28,9 +28,9 @@ pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 ASKED_SECONDS = 3.0
-"""From a drop to both videos playing, on two idle cores. The test prints what it took."""
+"""The time wanted from a drop to both videos playing, on two idle cores. The test prints the real time."""
 MAX_SECONDS = 10.0
-"""The same on a machine that other work shares: past this the test fails."""
+"""The time allowed on a machine that also does other work. The test fails if it takes longer."""
 MAX_PAGE_BYTES = 100_000
 """Bytes of HTML, CSS and JavaScript together."""
 
@@ -42,7 +42,7 @@ def test_a_dropped_video_plays_beside_its_reconstruction(
 ) -> None:
     clip = phone_clip(tmp_path).read_bytes()
     page = open_page()
-    drop(page, "first.mp4", clip)  # the decoders' first video pays for what they load
+    drop(page, "first.mp4", clip)  # the decoders load libraries for their first video
     wait_until_playing(page)
     page.reload()
     hold(page, "phone.mp4", clip)

@@ -1,4 +1,4 @@
-"""The page where servers put it: below a path prefix, behind nginx, with keys; and beside a camera."""
+"""The page below a path prefix, behind nginx and with keys, and its recordings from a camera."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_recording_of_the_camera_is_encoded(open_page: OpenPage, url: str) -> 
     wait_until_playing(page)
     assert record.inner_text() == "Record with the camera"
     assert page.locator("#camera").is_hidden()
-    assert page.evaluate('document.querySelector("#camera").srcObject') is None  # the camera's light is off
+    assert page.evaluate('document.querySelector("#camera").srcObject') is None  # the camera was released
 
 
 def test_a_camera_that_is_refused_is_told(open_page: OpenPage) -> None:

@@ -70,7 +70,7 @@ def write_shard(tmp_path: Path) -> WriteShard:
 
 @pytest.fixture
 def shards(write_shard: WriteShard) -> list[str]:
-    """Five shards of 7, 6, 5, 4 and 3 clips: 25 that have the greys 10, 20, ..., 250, keyed by them."""
+    """Five shards of 7, 6, 5, 4 and 3 clips. Their greys are 10, 20, ..., 250, and part of their keys."""
     paths, grey = [], 0
     for number, size in enumerate((7, 6, 5, 4, 3)):
         files = {}

@@ -1,4 +1,4 @@
-"""Decoding the bytes of a sample. They may come from a shard that a stranger made."""
+"""Decoding the bytes of a sample, which may come from an untrusted shard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_frames_come_as_they_are_stored() -> None:
 
 
 def test_a_sample_cannot_name_other_files(tmp_path: Path) -> None:
-    """FFmpeg by itself would follow each of these to the film, and read it."""
+    """Without options, FFmpeg would follow each of these references to the film and read it."""
     (tmp_path / "film.mp4").write_bytes(film())
     playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/film.mp4\n#EXT-X-ENDLIST\n"
     concatenation = f"ffconcat version 1.0\nfile {tmp_path}/film.mp4\n"

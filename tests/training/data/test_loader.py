@@ -17,7 +17,7 @@ from training.data import ClipEpoch, ClipLoader, SkippedSample, StreamSettings
 from training.errors import CheckpointMismatchError, DataError, TooManyBadSamplesError
 from training.run.batch import Batch
 
-# torch advises against more workers than cores: here they are to be many, not fast.
+# torch warns about more workers than cores. These tests need many workers, not fast ones.
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 
 Write = Callable[..., Path]
@@ -37,7 +37,7 @@ def greys(batches: list[Batch]) -> list[int]:
 
 
 def first_epoch(loader: ClipLoader) -> list[Batch]:
-    """Batches of one clip: a reader has finished an epoch when its first clip of the next one came."""
+    """Return the batches of an epoch. A reader has finished one when its first clip of the next one comes."""
     batches: list[Batch] = []
     for batch in loader:
         if loader.epoch > 0:

@@ -1,4 +1,4 @@
-"""Readers that a signal to the whole process group leaves at work."""
+"""Readers keep working when a signal is sent to the whole process group."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_signal_to_the_whole_group_leaves_them_reading(
     script = tmp_path / "trainer.py"
     script.write_text(textwrap.dedent(TRAINER))
     with subprocess.Popen(
-        # torch warns of more readers than cores.
+        # torch warns about more readers than cores.
         [sys.executable, "-W", "ignore::UserWarning", str(script), *shards],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Stretching a run to the time there is: everything that counts steps grows alike."""
+"""Stretching a run to the available time: every setting that counts steps grows by the same factor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two logs side by side."""
+"""The comparison of two logs."""
 
 from __future__ import annotations
 

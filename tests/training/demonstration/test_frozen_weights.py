@@ -1,4 +1,4 @@
-"""Weights out of the pickled arrays that two packages publish."""
+"""Weights that are read from the pickled arrays of two published packages."""
 
 from __future__ import annotations
 

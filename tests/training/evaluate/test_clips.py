@@ -1,4 +1,4 @@
-"""Which clips are measured, of what a user names."""
+"""Which clips are measured when a user names videos, shards and folders."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_frames_that_pad_a_clip_are_not_measured() -> None:
 
 
 def test_clips_go_to_where_the_networks_are() -> None:
-    """The device "meta" computes nothing, and refuses to be mixed with another."""
+    """The device "meta" computes nothing, and its tensors cannot be mixed with those of another device."""
     meta, clip = torch.device("meta"), moving(1)
     networks = PerceptualNetworks(lpips=LPIPS().eval().to(meta), device=meta)
     video = torch.from_numpy(clip.frames)[None]

@@ -1,4 +1,4 @@
-"""Differences of two reconstructions, and how sure they are."""
+"""Differences of two reconstructions, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_windows_of_a_video_are_of_one_source(key: str, source: str) -> None:
 
 
 def test_a_difference_and_its_interval() -> None:
-    """One clip of each source: the usual interval of Student's t for paired values."""
+    """With one clip of each source, this is the usual interval of Student's t for paired values."""
     rng = np.random.default_rng(0)
     ours, gains = rng.normal(25, 3, 6), rng.normal(1, 0.2, 6)
     left = [metrics(f"v{n}.mp4#0", value) for n, value in enumerate(ours)]

@@ -1,4 +1,4 @@
-"""Lines that tell how far it is, not too many of them."""
+"""Progress lines are written at intervals, and not for every clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reference figures were made with, and how state dicts are compared."""
+"""The inputs that the reference figures were made with, and a form in which state dicts are compared."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_gradients_of_inputs_alone_compute_no_others() -> None:
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_penalty_has_no_kernel_of_a_pictures_size(precision: torch.dtype) -> None:
-    """torch's own second derivative has, which is slow."""
+    """torch's own second derivative has such a kernel, which is slow."""
     loss = DiscriminatorLoss(Discriminator((32, 32), base_width=2), penalty_weight=10)
     real, fake = torch.rand(2, 2, 3, 32, 32)
     with _Kernels() as seen:
@@ -78,7 +78,7 @@ def test_the_penalty_has_no_kernel_of_a_pictures_size(precision: torch.dtype) ->
 
 
 def test_a_strided_pointwise_convolution_runs_without_a_stride() -> None:
-    """oneDNN's weight gradient of it leaves its buffers where 3 channels come last, as frames' often do."""
+    """With a stride, oneDNN's weight gradient overruns its buffers if 3 channels come last, as in frames."""
     x = torch.randn(2, 3, 8, 8).contiguous(memory_format=torch.channels_last)
     with _Kernels() as seen:
         Conv2d(3, 4, 1, stride=2)(x).sum().backward()

@@ -124,7 +124,7 @@ def test_without_any_weights_every_place_tried_is_named(monkeypatch: pytest.Monk
 def test_a_download_of_another_sha256_is_not_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vgg16: Path
 ) -> None:
-    """The one released file is known; a replaced one, or one cut short in the cache, is not taken."""
+    """Only the known released file is loaded. A replaced one, or a truncated one in the cache, is not."""
     there = hub.Download(weights=vgg16, config=None, name="released", sha256="0" * 64)
     monkeypatch.setattr(hub, "download", lambda *_: there)
     cached = tmp_path / "checkpoints" / "vgg16-397923af.pth"

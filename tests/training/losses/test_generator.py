@@ -1,4 +1,4 @@
-"""The generator's losses together: which are weighed, and what they look at."""
+"""The generator's losses together: their weights, and the frames that each of them looks at."""
 
 from __future__ import annotations
 

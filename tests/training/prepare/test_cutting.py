@@ -1,4 +1,4 @@
-"""One source to its pieces, whatever the source."""
+"""One source is cut into pieces, also if it is truncated, too large, damaged or still."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_of_a_video_without_its_end_the_beginning_is_salvaged(
     muxer: str, scales: tuple[float, ...], tmp_path: Path
 ) -> None:
     frames = textured(64, 1)
-    if muxer == "mp4":  # its index in front
+    if muxer == "mp4":  # its index comes first
         whole = encode_video(frames, fps=8)
     else:
         whole = make_video(list(frames), muxer=muxer, fps=8, options={"bf": "0", "g": "1"})

@@ -65,7 +65,7 @@ def test_captions_and_metadata_travel_into_shards(told: Path, tmp_path: Path) ->
     for key in by_source["take 1.mp4"]:
         assert set(found[key]) == {"mp4.mp4", "json"}
         assert facts[key]["metadata"] == {"licence": "CC0", "tags": ["ä", 1.5]}
-    # Both of two seconds at two offsets of 1/16 s, each clip 5/8 s long and there in two crops.
+    # Two seconds hold three clips of 5/8 s. Each is cut at offsets of 0 and 1/16 s, and kept in two crops.
     starts = sorted(facts[key]["start"] for key in by_source["take 1.mp4"])
     assert starts == sorted(2 * [0, 0.0625, 0.625, 0.6875, 1.25, 1.3125])
     assert all(facts[key]["end"] == facts[key]["start"] + 0.625 for key in by_source["take 1.mp4"])

@@ -243,7 +243,7 @@ def test_goes_on_with_a_torn_journal_and_a_torn_spool(footage: Path, tmp_path: P
 def test_what_could_not_be_read_is_tried_again(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Permission may be given meanwhile, which changes neither size nor time of a file."""
+    """Permission may have been given since, which changes neither the size nor the time of a file."""
     straight, again = tmp_path / "straight", tmp_path / "again"
     prepare([str(footage)], straight, SMALL, processes=1)
 

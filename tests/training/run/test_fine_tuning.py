@@ -1,4 +1,4 @@
-"""Weights learn at other sizes and lengths of clips, and what comes of it is exported and served."""
+"""Weights are trained further on clips of other sizes and lengths, and the result is exported and served."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_a_killed_and_resumed_run_keeps_frozen_parts(
         check=False,
     )
     assert killed.returncode == status, killed.stderr[-2000:]
-    weights.rename(tmp_path / "moved")  # a run that goes on needs the weights no more
+    weights.rename(tmp_path / "moved")  # a resumed run no longer needs the weights
     run(tiny_config(tmp_path / "parts", *settings))
     assert_same(final(tmp_path / "parts"), final(tmp_path / "whole"))
     for module in ("model", "ema"):

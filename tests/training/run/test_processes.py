@@ -1,4 +1,4 @@
-"""Runs of several processes: they equal one, and outlive a killed rank and a signal."""
+"""Runs of several processes equal a run of one, and survive a killed rank and a signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that stop and go on: nothing is lost, nothing is other, and what cannot go on says why."""
+"""A resumed run loses nothing and equals an uninterrupted one. A run that cannot be resumed says why."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
 
 def test_dropout_goes_on_where_it_was(tmp_path: Path) -> None:
     class Random(Noise):
-        """Clips from the global random state, as live dropout draws on it."""
+        """Draws its clips from the global random state, as dropout does."""
 
         def clip(self, number: int) -> torch.Tensor:
             return torch.randint(0, 256, self.config.model.clip_shape, dtype=torch.uint8)

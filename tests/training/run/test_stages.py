@@ -1,4 +1,4 @@
-"""Runs in stages: what begins at a later step, what a kill costs, and what a stage starts anew."""
+"""Runs in stages: what begins at a later step, what is repeated after a kill, and what a stage resets."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def modules(directory: Path, step: int) -> set[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of four stages that nothing happened to."""
+    """The folder of an uninterrupted run of four stages."""
     torch.set_num_threads(1)
     directory = tmp_path_factory.mktemp("undisturbed") / "run"
     return run(tiny_config(directory, *STAGED, "checkpoint.every_steps=1", "checkpoint.keep=8"))
@@ -94,7 +94,7 @@ def test_killed_in_each_stage_and_resumed_it_ends_with_the_same_weights(
         assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
         directory.with_suffix(".killed").unlink()
         reached.append(max(CheckpointStore(directory, keep=1).steps(), default=0))
-    assert reached == [0, 2, 4, 6]  # only the ends of stages
+    assert reached == [0, 2, 4, 6]  # only the ends of stages were saved
     run(tiny_config(directory, *STAGED))
     assert_same(final(directory, 8), final(undisturbed, 8))
     assert [record["step"] for record in read_log(directory / "log.jsonl")] == list(range(1, 9))
@@ -149,7 +149,7 @@ def test_longer_clips_of_another_rate_and_less_memory_for_each(tmp_path: Path) -
 
 
 def test_a_stage_has_a_best_checkpoint_of_its_own(tmp_path: Path) -> None:
-    """The clips of the second stage are much harder, and yet its checkpoints are what an export takes."""
+    """The clips of the second stage are much harder, but an export still takes its checkpoints."""
     config = tiny_config(tmp_path, stages(LARGER), "validation.every_steps=1", "loop.steps=4")
 
     def held_out(stage: TrainingConfig, _rank: int, _world_size: int) -> list[Batch]:
@@ -215,7 +215,10 @@ class Stopping:
 
 
 def test_other_shards_and_batches_begin_at_a_new_epoch(tmp_path: Path) -> None:
-    """Real shards, cropped in the first stage, and others in the second. Either stage can be cut in two."""
+    """Each stage reads its own real shards, and the first one crops its clips.
+
+    A run can be resumed within either stage.
+    """
     rng = np.random.default_rng(0)
     for name, size in (("small", 48), ("large", 64)):
         clips = {

@@ -1,4 +1,4 @@
-"""One optimizer step: the released recipe against the reference, and what holds of every step."""
+"""One optimizer step: the released recipe agrees with the reference, and what is true of every step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_precision_is_the_configurations_whatever_launched_the_run(
 
 
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """accelerate would take the CPU, and somebody who rents a GPU find out from his bill."""
+    """accelerate would silently use the CPU, and a user who rents a GPU would only notice from the bill."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match="no CUDA device is available"):
         make_accelerator(tiny_config(tmp_path, "loop.device=cuda"))

@@ -1,4 +1,4 @@
-"""What a step costs: counted on shapes, and only what the step computes."""
+"""The cost of a step is counted from shapes, and includes only what the step computes."""
 
 from __future__ import annotations
 

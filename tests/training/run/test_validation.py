@@ -1,4 +1,4 @@
-"""How many clips are validated, however many processes share them, and what is said of unusable ones."""
+"""How many clips are validated by any number of processes, and how unusable clips are reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_ranks_together_measure_as_many_clips_as_were_asked_for(
 def test_figures_of_frames_are_means_over_the_clips_of_all_ranks(
     tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against plain numpy, with what each of two ranks would have passed to the other."""
+    """The figures are compared with plain numpy, and `gather` acts as if two ranks had the same clips."""
     shape = (4, *tiny_model.config.clip_shape)
     video = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     held_out = [Batch(video=video[:3], keys=("a",) * 3), Batch(video=video[3:], keys=("b",))]
@@ -74,7 +74,7 @@ def test_pictures_have_neither_flicker_nor_figures_of_frames(tiny_model: CViViT)
     config = ValidationConfig(clips=2, lpips=False)
     found = validate(tiny_model, [pictures], config, device=torch.device("cpu"))
     assert found is not None
-    assert found.figures["brightness_shift"] > 0  # of black
+    assert found.figures["brightness_shift"] > 0  # black can only become brighter
     assert not [name for name in found.figures if "flicker" in name or "by_frame" in name]
 
 
@@ -94,7 +94,7 @@ def test_held_out_clips_that_cannot_be_used_are_counted_and_told(
     train(config, lambda *_: Noise(config), lambda *_: ClipEpoch(junk))
     (record,) = read_log(tmp_path / "run/log.jsonl")
     assert (record["validation_clips"], record["validation_bad_samples"]) == (0, 3)
-    said = "".join(capsys.readouterr().out.split())  # the note is wrapped, by the length of the path in it
+    said = "".join(capsys.readouterr().out.split())  # the path in the note decides where lines wrap
     for part in (
         "validation measured nothing: no held-out clip could be used;",
         "junk.tar#0: not a sound video",

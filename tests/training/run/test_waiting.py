@@ -85,7 +85,7 @@ def training(directory: Path, *settings: str) -> Iterator[subprocess.Popen[str]]
         yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # its readers, too, which hold the pipe open
+            os.killpg(process.pid, signal.SIGKILL)  # also kills its readers, which hold the pipe open
         process.communicate()
 
 
@@ -148,7 +148,7 @@ def test_a_signal_during_validation_saves_and_the_validation_is_made_up_for(
 
 
 def test_a_signal_before_the_first_step_ends_the_run_at_once(clips: Path, tmp_path: Path) -> None:
-    """The weights of I3D are a pipe that nobody writes to, so preparing takes for ever."""
+    """The weights of I3D are a pipe that nothing writes to, so preparing never ends."""
     pipe = tmp_path / "weights.safetensors"
     os.mkfifo(pipe)
     settings = [f"data.train={clips}", f"losses.i3d_weights={pipe}", "losses.i3d=1"]

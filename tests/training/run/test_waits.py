@@ -17,7 +17,7 @@ from training.run.learner import Learner, make_accelerator
 from training.run.step import TrainingStep
 
 READS = ("tolist", "cpu", "numpy", "item")
-"""Methods of tensors that read them, and do so without an operation where they are on the CPU."""
+"""Methods that read a tensor. On the CPU they do so without an operation, so `Waits` does not see them."""
 
 
 class Waits(TorchDispatchMode):
@@ -45,7 +45,7 @@ def test_a_step_waits_for_its_figures_alone(
     learner = Learner(config, make_accelerator(config), GeneratorLosses(config.losses))
     take_step = TrainingStep(learner)
     source = iter(Noise(config))
-    take_step([next(source)], 0)  # which also finds out that the codebook has its codes
+    take_step([next(source)], 0)  # this step also finds out that the codebook has codes
     reads: collections.Counter[str] = collections.Counter()
 
     def counted(name: str) -> Any:
@@ -63,6 +63,6 @@ def test_a_step_waits_for_its_figures_alone(
     with Waits() as waits:
         figures = take_step(batches, 1)
     assert not waits.seen
-    # All losses and norms at once, and the counts of the codes just after.
+    # All losses and norms are read at once, and the counts of the codes just after.
     assert reads == {"tolist": 1, "cpu": 1, "numpy": 1}
     assert {"loss", "adversarial", "gradient_norm", "perplexity"} <= figures.keys()

@@ -1,4 +1,4 @@
-"""What outputs were made from: the metadata of token files, and the list beside the others."""
+"""The record of what an output was made from: in a token file's metadata, or in a list beside other files."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.cvivit.commands.command import Command
 
 @pytest.fixture
 def films(place: Path) -> Path:
-    """A folder with three videos in three folders, and OUT beside it is gone."""
+    """A fresh folder with a video on each of three levels. The folder OUT beside it is deleted."""
     folder = place / "films"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.rmtree(place / "OUT", ignore_errors=True)
@@ -29,7 +29,7 @@ def films(place: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder but the hidden ones."""
+    """Return all files of a folder except the hidden ones."""
     found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
@@ -188,7 +188,7 @@ def test_one_file_of_unknown_origin_is_replaced_only_by_the_same(
 ) -> None:
     tokens, video = tmp_path / "t.safetensors", tmp_path / "v.gif"
     assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").wrote(tokens)
-    TokenGrid.load(tokens).save(tokens)  # as a program does that knows nothing of the command
+    TokenGrid.load(tokens).save(tokens)  # as another program would save them
     assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").wrote(tokens)
     assert cvivit("encode", "clip.mp4", tokens, "-m", "weights").err.startswith("kept ")
     TokenGrid.load(tokens).save(tokens)

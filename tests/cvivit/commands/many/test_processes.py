@@ -1,4 +1,4 @@
-"""The commands as real processes: pipes, two at once, and killed again and again."""
+"""The commands as real processes: with pipes, two at once, and killed many times."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(tiny_weights: Path, films: P
             except subprocess.TimeoutExpired:
                 running.send_signal(signal.SIGKILL)
             else:
-                shutil.rmtree(disturbed)  # it was done, so there is something to kill again
+                shutil.rmtree(disturbed)  # the run was done, so the next one starts again
         killed += 1
     subprocess.run(command("encode", films, disturbed, *options), env=ENVIRONMENT, check=True)
     assert contents(disturbed) == contents(undisturbed)
@@ -92,7 +92,7 @@ def test_two_at_once_leave_what_one_leaves(tiny_weights: Path, films: Path, tmp_
 def test_it_ends_promptly_and_leaves_nothing_unfinished(
     tiny_weights: Path, tmp_path: Path, films: Path, ending: signal.Signals
 ) -> None:
-    for copy in range(20):  # so that there is much to do when the first output is written
+    for copy in range(20):  # so that much is left to do after the first output
         shutil.copytree(films, tmp_path / "inputs" / str(copy))
     options = ("-m", tiny_weights, "--device", "cpu", "--readers", "1")
     running = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Lanes share out work and cores, and leave the rest of the process its threads."""
+"""Lanes divide work and cores, and do not change how many threads the rest of the process uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the CUDA path share: networks of every variant, and how far to trust their results."""
+"""Networks of every variant for tests of the CUDA path, and a fixture for those that need the interpreter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VARIANTS: dict[str, CViViTConfig] = {
 
 
 def make(config: CViViTConfig) -> CViViT:
-    """Return a network with weights of which none is zero or one, as untrained gains and offsets are."""
+    """Return a network in which no weight is zero or one, as gains and offsets are before training."""
     torch.manual_seed(0)
     model = CViViT(config).eval().requires_grad_(False)
     for weight in model.parameters():

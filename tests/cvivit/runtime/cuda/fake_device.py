@@ -1,4 +1,4 @@
-"""A CUDA device that computes nothing, for builds of torch without CUDA: it knows shapes, types and devices.
+"""A CUDA device that computes nothing, only shapes, types and devices, for builds of torch without CUDA.
 
 Tensors are torch's fake tensors on "cuda:0". Such a build has no guard for CUDA devices, which even fake
 tensors ask for, so a few lines of C++ register one that does nothing.
@@ -94,8 +94,7 @@ def _install_guard() -> None:
 
 @contextmanager
 def fake_device() -> Iterator[None]:
-    """Make every tensor of the body a fake one, so that "cuda:0" exists. Skip the test where there is no
-    g++."""
+    """Make every tensor of the body a fake one, so that "cuda:0" exists. Skip the test if g++ is missing."""
     _install_guard()
     with FakeTensorMode():
         yield

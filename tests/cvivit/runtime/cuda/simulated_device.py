@@ -1,8 +1,7 @@
-"""A device that does everything as late as its order allows: only when the host waits for it.
+"""A simulated device that runs queued work as late as its order allows: only when the host waits for it.
 
-What is queued stays undone until then, and the streams take turns that a seed decides. So a copy that is not
-waited for, or memory that is used again too early, gives wrong results here every time, and not once in a
-thousand runs.
+A seed decides the order in which the streams take turns. So a copy that is not waited for, or memory that is
+used again too early, gives wrong results here every time, and not once in a thousand runs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from torch import Tensor
 from cvivit.runtime.cuda.device import Event, Result, Stream
 
 GARBAGE = 0xA5
-"""What fresh memory is full of."""
+"""The byte that fresh memory is filled with."""
 
 
 class SimulatedEvent:
@@ -42,10 +41,9 @@ class SimulatedStream:
         self.queue.append((ready, work))
 
     def run(self, work: Callable[[], Result]) -> Result:
-        """Queue `work`. It runs once at once as well, on whatever is in memory, to learn the shape of its
-        result."""
+        """Queue `work`, and also run it immediately on whatever is in memory, to learn its result's shape."""
         self._device.use()
-        # A graph has fixed memory, which a batch that another thread waits for must not find changed midway.
+        # A graph has fixed memory. Another thread may be running a batch that uses it, so take the lock.
         with self._device.lock, torch.inference_mode():
             result = work()
         assert isinstance(result, Tensor)
@@ -68,10 +66,10 @@ class SimulatedStream:
 
 
 class SimulatedDevice:
-    """As `cvivit.runtime.cuda.device.Device`, on the CPU.
+    """A stand-in for `cvivit.runtime.cuda.device.Device` on the CPU.
 
     Args:
-        seed: of the order in which streams take turns.
+        seed: decides the order in which streams take turns.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -82,10 +80,10 @@ class SimulatedDevice:
         self.trace: list[str] = []
         """What was queued, and where the host waited, in order."""
         self.failure: RuntimeError | None = None
-        """Raised by everything from now on, as by a device that is lost."""
+        """An error that every operation raises from now on, as on a device that is lost."""
         self.released = 0
         self.free = 0
-        """Bytes of memory that it says are free."""
+        """The bytes of memory that it reports as free."""
 
     def use(self) -> None:
         if self.failure is not None:
@@ -99,7 +97,7 @@ class SimulatedDevice:
                 self.use()
                 able = [stream for stream in self._streams if stream.queue and stream.queue[0][0]()]
                 assert able, "the host waits for what no stream can do any more"
-                with torch.inference_mode():  # results are tensors of that mode, which only it may write to
+                with torch.inference_mode():  # results can only be written to in this mode
                     self._random.choice(able).queue.popleft()[1]()
 
     def stream(self) -> SimulatedStream:
@@ -132,7 +130,7 @@ class SimulatedDevice:
         self.use()
 
     def fill(self, memory: Tensor) -> Tensor:
-        """Fill memory with what nobody expects there."""
+        """Fill memory with garbage, so that reading it before it is written gives wrong results."""
         with torch.inference_mode():
             memory.view(-1).view(torch.uint8).fill_(GARBAGE)
         return memory

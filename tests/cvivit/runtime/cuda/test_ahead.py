@@ -66,10 +66,10 @@ print(len(calls))
 
 
 def test_what_was_compiled_ahead_is_what_batches_launch(tmp_path: Path) -> None:
-    """Triton looks kernels up by their source, device and arguments: those of a batch are found in the cache.
+    """Triton finds the kernels of a batch in the cache, by their source, device and arguments.
 
     The arguments here are tensors, as in the service, and the batch has another size than the one compiled
-    for. Without a device the driver's part cannot be shown: that it loads what was found.
+    for. Without a device, the test cannot show that the driver loads the kernels that were found.
     """
     compile_in_a_process("--capability", "90", cache=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.cubin")}

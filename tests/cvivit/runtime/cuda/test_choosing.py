@@ -1,4 +1,4 @@
-"""Which device "auto" takes, on machines that are described here."""
+"""Which device "auto" chooses, on machines that the tests describe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an error means: memory, a lost device, or a mistake. Messages are those of torch and its libraries."""
+"""Errors mean too little memory, a lost device or a mistake. The messages are those of torch's libraries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The net under the kernels: they compute only where they agree, and whatever goes wrong the plain modules go
-on."""
+"""The kernels compute only where they agree with the plain modules, which replace them after any failure."""
 
 from __future__ import annotations
 
@@ -47,7 +46,7 @@ def clips(model: CViViT) -> np.ndarray:
 
 
 def tolerate(network: Any, codes: int) -> None:
-    """Let a network decode anything: the simulation decodes whatever is in memory, to learn a shape."""
+    """Let a network decode invalid tokens. The simulation decodes whatever is in memory, to learn a shape."""
     decode = network.decode
     network.decode = lambda tokens: decode(tokens.long() % codes)
 

@@ -24,7 +24,7 @@ def clips_of(model: CViViT, shape: tuple[int, ...]) -> Tensor:
 
 
 def assert_same(model: CViViT, packed: PackedNetwork, clips: Tensor) -> None:
-    """Compare both ways. A pixel may be rounded to its neighbour, where the sum is added in another order."""
+    """Compare both networks. A pixel may differ by one, because sums are added in another order."""
     expected = model.encode(clips.permute(0, 4, 1, 2, 3).float() / 255)
     tokens = packed.encode(clips)
     assert tokens.dtype == packed.token_dtype

@@ -1,4 +1,4 @@
-"""The runner for CUDA devices: on a simulated one, and where marked so on a real one."""
+"""The runner for CUDA devices on a simulated device, and on a real one in the tests that are marked so."""
 
 from __future__ import annotations
 

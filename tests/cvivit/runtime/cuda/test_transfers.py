@@ -1,4 +1,4 @@
-"""Batches on their way to a device and back, on a simulated one that does everything as late as it may."""
+"""Transfers of batches to a device and back, on a simulated device that does everything as late as it can."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_result_is_that_of_its_batch(seed: int, graphs: bool) -> None:
             transfers.collect(*waiting.pop(0))
         handed = batch.clone()
         waiting.append((transfers.submit(handed, lambda x: captured.run("double", double, x)), out))
-        handed.fill_(99)  # whoever handed it over may use the memory again
+        handed.fill_(99)  # the caller may use the memory again
     for ticket, out in waiting:
         transfers.collect(ticket, out)
     for batch, out in zip(batches, found, strict=True):

@@ -1,4 +1,4 @@
-"""Calls that are sent to a device which computes another: each gets its own results or its own error."""
+"""Calls sent to a device that still computes another call: each gets its own results or its own error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_call_is_sent_as_soon_as_the_one_before_leaves_a_slot(
 
 
 class Call:
-    """A call whose launches fail from some number of clips on, while those of other calls work."""
+    """A call whose launches fail for more than `room` clips, while those of other calls work."""
 
     def __init__(self, runner: CUDARunner, clips: np.ndarray, room: int, error: Exception) -> None:
         self._runner, self._room, self._error = runner, room, error

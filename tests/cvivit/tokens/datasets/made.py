@@ -19,7 +19,7 @@ CAPTIONS = ("a cat", None, "två\n猫", "")
 
 
 def made_sample(number: int, *, windows: int | None = None) -> TokenSample:
-    """Return sample `number`, whose tokens nothing else has."""
+    """Return sample `number`. No other sample has its tokens."""
     rng = np.random.default_rng(number)
     count = windows or 1 + number % 3
     return TokenSample(

@@ -1,4 +1,4 @@
-"""Each form, read by the libraries of those who train on it."""
+"""Each form is read by the libraries that training programs use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`TokenDataset` in each form: what it gives, and what it says of damage."""
+"""`TokenDataset` in each form: its samples, and its errors for damaged files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_damage_is_named(folder: Path) -> None:
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
             with pytest.raises(ShardError, match=f"{path.name}: differs from its checksum"):
                 TokenDataset(folder, check=True)
-            with suppress(ShardError):  # the only error, and none where the damage goes unnoticed
+            with suppress(ShardError):  # no other error, and none if the damage is not noticed
                 list(TokenDataset(folder))
         path.write_bytes(whole)
 

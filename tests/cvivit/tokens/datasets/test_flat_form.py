@@ -1,4 +1,4 @@
-"""Joining the shards of the flat form goes on where it was killed."""
+"""Joining the shards of the flat form continues where it was killed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_join_that_was_killed_is_taken_up(
 def _joined_before_kill(
     folder: Path, shards: list[Path], call: str, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
-    """Join, and be killed before a call after `steps` others. Return whether it ended before that."""
+    """Join, and simulate a kill after `steps` calls of `call`. Return whether joining ended before that."""
     left = [steps]
     real = getattr(os, call)
 

@@ -116,7 +116,7 @@ def test_workers_of_a_plain_loader_read_everything_once(dataset: TokenDataset) -
     assert sorted(read) == sorted(sample.key for sample in dataset)
 
 
-# torchdata calls a function of torch that is deprecated since.
+# torchdata calls a function of torch that has since been deprecated.
 @pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_stateful_loader_resumes_exactly(dataset: TokenDataset, workers: int) -> None:

@@ -1,4 +1,4 @@
-"""Truncation: every container that is cut short is noticed, and none that is whole."""
+"""Truncation: every truncated container is noticed, and no complete one is taken for truncated."""
 
 from __future__ import annotations
 

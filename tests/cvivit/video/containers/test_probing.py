@@ -1,4 +1,4 @@
-"""Which tracks FFmpeg may describe without decoding, and that this changes no picture."""
+"""Which tracks FFmpeg may describe without decoding, and a check that this changes no picture."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a picture is, written down plainly in float64: slow, and only for comparing with the fast way.
+"""The definition of a picture in plain float64 code. It is slow, and serves only to check the fast code.
 
-Picture (h w 3) from the planes of a frame: crop, resize each plane at the places of its own samples, matrix
-and range, high dynamic range, one clip, one rounding, bars, rotation.
+The steps from the planes of a frame to a picture (h w 3): crop, resize each plane at the positions of its own
+samples, apply matrix and range, convert high dynamic range, clip once, round once, add bars, rotate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BT709, BT601, BT2020 = (0.2126, 0.0722), (0.299, 0.114), (0.2627, 0.0593)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A frame and all that is said of it."""
+    """A frame, and all that its file states about it."""
 
     planes: list[np.ndarray]
     """Y; or Y, Cb, Cr; or R, G, B."""

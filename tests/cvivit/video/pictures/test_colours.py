@@ -1,4 +1,4 @@
-"""Colours that a matrix alone does not tell: high dynamic range, YCgCo, ICtCp, constant luminance."""
+"""Colours that need more than a matrix: high dynamic range, YCgCo, ICtCp, constant luminance."""
 
 from __future__ import annotations
 
@@ -245,7 +245,10 @@ def test_tables_hold_the_functions() -> None:
 
 
 def test_no_entry_of_a_table_depends_on_the_last_bits_of_a_power() -> None:
-    """Entries are rounded to 2 ** -26. None may lie where machines that differ by 2 ** -49 round apart."""
+    """Entries are rounded to 2 ** -26, and powers differ by up to 2 ** -49 between machines.
+
+    So no entry may lie so close to the middle of two roundings that such a difference decides between them.
+    """
     at = np.arange(65536) / 65535
     tables = [(pq_light(at) / 1e4) ** 0.25, hlg_scene(at) ** 0.25, at ** (4 / 2.4), (at**4) ** 0.2]
     for values in tables:

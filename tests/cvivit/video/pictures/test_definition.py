@@ -26,7 +26,7 @@ from tests.videos import make_video
 
 FITS: list[Fit] = ["crop", "pad", "stretch"]
 
-# Formats whose samples do not lie plane by plane, and a format of FFmpeg's that has the same ones and does.
+# Packed formats, each group with the planar format of FFmpeg that has the same samples.
 PLANAR = (
     ("nv12 nv21", "yuv420p"),
     ("nv16 yuyv422 yvyu422 uyvy422", "yuv422p"),
@@ -47,7 +47,7 @@ PLANAR = (
     ("ya8 monow monob", "gray"),
     ("ya16le ya16be", "gray16le"),
 )
-"""The samples of a packed format, rewritten by FFmpeg, are the same numbers."""
+"""FFmpeg converts a packed format to its planar format without changing the value of any sample."""
 BIT_FIELDS = {
     "rgb565le": ("<u2", (31, 11), (63, 5), (31, 0)),
     "bgr565be": (">u2", (31, 0), (63, 5), (31, 11)),
@@ -108,7 +108,7 @@ def samples_of(frame: av.VideoFrame) -> list[np.ndarray]:
 
 
 def assert_alike(ours: np.ndarray, defined: np.ndarray, most: int = 1, mean: float = 0.25) -> None:
-    """Allow for values that lie so close to a half that they are rounded the other way."""
+    """Compare pictures, but allow for values so close to a half that they are rounded the other way."""
     errors = np.abs(ours.astype(int) - defined)
     assert errors.max() <= most
     assert errors.mean() <= mean
@@ -230,7 +230,7 @@ def decoded(pixel_format: str, options: dict[str, str], **details: Any) -> tuple
 
 
 PLACES = [(0.5, 0.0), (0.5, 0.5), (0.0, 0.0), (0.0, 0.5), (1.0, 0.0), (1.0, 0.5)]
-"""Of a sample of chroma among the pixels it is for, by H.264's numbers from 0."""
+"""Positions of a sample of chroma among the pixels it is for, in the order of H.264's numbers from 0."""
 
 
 @pytest.mark.parametrize(("number", "place"), list(enumerate(PLACES)))

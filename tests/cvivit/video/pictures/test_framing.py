@@ -60,7 +60,7 @@ def test_the_display_matrix_is_applied(
 
 @pytest.mark.parametrize("degrees", [0, 90])
 def test_a_picture_leaves_nothing_behind_that_refers_to_its_frame(degrees: float) -> None:
-    """Otherwise the decoder could not use the frame's memory again before the garbage collector comes."""
+    """Otherwise the decoder could not use the frame's memory again before the garbage collector runs."""
 
     def prepare(stream: Any) -> None:
         stream.set_display_rotation(degrees)

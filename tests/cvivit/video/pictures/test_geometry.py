@@ -44,7 +44,7 @@ def with_clap(data: bytes, size: tuple[int, int], offset: tuple[int, int] = (0, 
 
 
 def in_matroska(data: bytes) -> bytes:
-    """Put the video of a file into a Matroska file. FFmpeg takes what crops it along."""
+    """Put the video of a file into a Matroska file. FFmpeg copies its cropping as well."""
     buffer = io.BytesIO()
     with av.open(io.BytesIO(data), "r") as source, av.open(buffer, "w", format="matroska") as output:
         stream = output.add_stream_from_template(source.streams.video[0])
@@ -107,7 +107,7 @@ def test_crops_that_leave_nothing_are_ignored() -> None:
 
 
 def bright_box(ours: np.ndarray) -> tuple[int, int]:
-    """Return the height and width of what is bright."""
+    """Return the height and width of the bright area."""
     rows, columns = np.nonzero(ours.max(-1) > 100)
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 

@@ -19,7 +19,7 @@ CITY = Path(__file__).parents[3] / "data" / "city.mp4"
 
 VIDEO = "ea32c498c3f2cc15ba1ff2c6922bf2fcfccb2a43cd59b904172f8a4aff59b634"
 HDR = "c19d1e0cb2f508b099495b90ee97910169c802ca84446970cfd46273c3232331"
-"""Fingerprints of pictures. They change only where what a picture is changes."""
+"""Fingerprints of pictures. They change only if the definition of a picture changes."""
 
 
 def video_fingerprint() -> str:
@@ -59,7 +59,7 @@ def test_the_pictures_of_high_dynamic_range() -> None:
     ids=lambda settings: "-".join(settings.values()),
 )
 def test_an_older_processor_and_other_threads_make_the_same_pictures(settings: dict[str, str]) -> None:
-    """OpenBLAS and numpy take the instructions of an older processor; elsewhere the settings mean nothing."""
+    """OpenBLAS and numpy use only an older processor's instructions. Other machines ignore these settings."""
     code = (
         "from tests.cvivit.video.pictures.test_reproducible import hdr_fingerprint, video_fingerprint\n"
         "print(video_fingerprint(), hdr_fingerprint())"

@@ -1,4 +1,4 @@
-"""Resizing is exact, so that no machine's order of additions can matter."""
+"""Resizing is exact, so the order of additions, which differs between machines, does not matter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clip's clock."""
+"""The times at which a clip takes its pictures."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def test_a_small_step_back_adds_no_time() -> None:
 @pytest.mark.parametrize("by", [300, 316_000, -300, -316_000])
 def test_a_spike_is_passed_over(run: int, at: int, by: int) -> None:
     if at == 0:
-        by = abs(by)  # whether a first frame comes too early, nothing tells
+        by = abs(by)  # nothing shows that a first frame comes too early
     times = steady(50)
     for index in range(at, at + run):
         times[index] += by

@@ -19,7 +19,7 @@ from training.evaluate.codecs.bitstream import (
 from training.evaluate.codecs.video import VideoEncoder, available_encoders, encode_frames
 
 PICTURE_TYPES = {"h264": "1-5", "hevc": "0-31", "libdav1d": "3|4|6|7|8"}
-"""Types of the units with pictures, as FFmpeg's filter is told."""
+"""The types of the units that hold pictures, as FFmpeg's filter expects them."""
 IDS = [encoder.name for encoder in available_encoders()]
 
 
@@ -28,7 +28,7 @@ def test_the_three_standards_are_there() -> None:
 
 
 def pictures_by_ffmpeg(encoder: VideoEncoder, packets: list[bytes]) -> list[bytes]:
-    """Let FFmpeg parse packets, throw away every unit that is no picture, and write the others."""
+    """Return packets after FFmpeg has parsed them and dropped every unit that is not a picture."""
     with av.open(io.BytesIO(), "w", format="matroska") as container:
         stream = container.add_stream(encoder.encoder, rate=8)  # tells the filter which standard it is
         kinds = PICTURE_TYPES[encoder.decoder]
@@ -45,13 +45,13 @@ def test_bits_are_those_of_the_pictures_that_ffmpeg_finds(encoder: VideoEncoder,
     # FFmpeg writes the first unit of a packet with a start code of four bytes, where three are counted.
     zeros = 0 if encoder.name == "AV1" else sum(unit.startswith(b"\0\0\0\1") for unit in kept)
     assert counted == sum(map(len, kept)) - zeros
-    assert 0 < counted < sum(map(len, packets))  # something else was there
+    assert 0 < counted < sum(map(len, packets))  # there are other units
 
 
 def test_units_of_h264_and_hevc() -> None:
     sps, picture, note = b"\0\0\0\1\x67abc", b"\0\0\1\x65pixels", b"\0\0\1\x06text"
     assert h264_picture_bytes(sps + note + picture) == len(picture)
-    assert h264_picture_bytes(sps + picture + sps + picture) == 2 * len(picture)  # a zero is no picture's
+    assert h264_picture_bytes(sps + picture + sps + picture) == 2 * len(picture)  # without the fourth zero
     vps, slice_, suffix = b"\0\0\0\1\x40\1abc", b"\0\0\1\x26\1pixels", b"\0\0\1\x50\1text"
     assert hevc_picture_bytes(vps + slice_ + suffix) == len(slice_)
     assert hevc_picture_bytes(b"") == h264_picture_bytes(b"") == av1_picture_bytes(b"") == 0
@@ -61,7 +61,7 @@ def test_of_av1_too_only_pictures_are_counted() -> None:
     encoder = next(encoder for encoder in available_encoders() if encoder.name == "AV1")
     packets = encode_frames(encoder, moving(1).frames, 40, 8.0)
     counted = [av1_picture_bytes(packet) for packet in packets]
-    # A picture that is shown again is three bytes, after two that mark where a picture begins.
+    # A picture that is shown again takes three bytes, after two that mark the beginning of a picture.
     assert {size for size, packet in zip(counted, packets, strict=True) if len(packet) == 5} == {3}
     assert packets[0][:3] == b"\x12\x00\x0a"  # the mark, then the sequence header and its size
     assert counted[0] == len(packets[0]) - 2 - 2 - packets[0][3]

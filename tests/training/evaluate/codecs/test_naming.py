@@ -1,4 +1,4 @@
-"""What a user may name to compare with."""
+"""What a user may name in order to compare with it."""
 
 from __future__ import annotations
 

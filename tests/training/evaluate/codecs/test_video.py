@@ -49,7 +49,7 @@ def test_the_best_setting_within_a_budget_is_found(encoder: VideoEncoder) -> Non
 
 @each_encoder
 def test_odd_and_large_pictures_come_back_like_any(encoder: VideoEncoder) -> None:
-    """Large ones are taken for BT.709 where nothing is said: eight decibels less."""
+    """Without a stated matrix, a large picture is taken for BT.709 and loses eight decibels."""
     pixels = np.asarray(Image.fromarray(moving(1).frames[0]).resize((592, 592), Image.Resampling.BICUBIC))
 
     def quality(height: int, width: int) -> float:
@@ -73,7 +73,7 @@ def test_several_clips_are_coded_each_by_itself(encoder: VideoEncoder) -> None:
 
 @each_encoder
 def test_a_program_that_knows_nothing_of_ours_decodes_the_same_pictures(encoder: VideoEncoder) -> None:
-    """The packets are a stream that FFmpeg reads. Grey pictures, which all converters agree on to a level."""
+    """FFmpeg reads the packets as a stream. Pictures are grey, on which all converters agree to a level."""
     clip = moving(3).frames[..., :1].repeat(3, axis=-1)
     packets = encode_frames(encoder, clip, encoder.best, 8.0)
     form = {"H.264": "h264", "HEVC": "hevc", "AV1": "obu"}[encoder.name]

@@ -1,4 +1,4 @@
-"""A report replaces reports, in a folder that nobody else writes to."""
+"""A report replaces only earlier reports, and two evaluations cannot write to the same folder."""
 
 from __future__ import annotations
 

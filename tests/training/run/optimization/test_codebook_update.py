@@ -137,7 +137,7 @@ def test_a_frozen_codebook_quantizes_and_counts_but_does_not_move() -> None:
 
 @pytest.mark.parametrize("batch", [2, 8])
 def test_a_code_is_dead_by_its_share_whatever_the_batch(batch: int) -> None:
-    """The same features, once and four times over: the same codes are dead."""
+    """The same codes are dead whether the features come once or four times."""
     x = features(0).repeat(batch // 2, 1, 1, 1, 1)
     vq = make_vq()
     vq._codebook.cluster_size.zero_()

@@ -56,7 +56,7 @@ def test_muon_moves_the_transformers_matrices_as_far_as_adamw_would(tiny: CViViT
     )
     for name, parameter in trainable(models[0]):
         if is_inner_matrix(name, parameter):
-            # Adam's first step is of length one everywhere; 0.2 is what it comes to later.
+            # Adam's first step has length one everywhere. Its later steps have about 0.2, as Muon's have.
             ratio = muon[name].square().mean().sqrt() / adamw[name].square().mean().sqrt()
             assert 0.1 < ratio < 0.3
         else:
@@ -90,7 +90,7 @@ def test_the_state_of_both_is_taken_over(tiny: CViViTConfig) -> None:
     ours.step()
     theirs = make_optimizer(trainable(second), MUON, learning_rate=1e-2)
     second.load_state_dict(first.state_dict())
-    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))  # a state dict shares its tensors
+    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))  # a state dict shares tensors
     for optimizer in (ours, theirs):
         set_learning_rate(optimizer, 1e-3)
         optimizer.step()

@@ -1,4 +1,4 @@
-"""Learning rates against the schedulers that the released run chained, and the sound ones."""
+"""Learning rates agree with the schedulers that the released run chained, and other schedules are right."""
 
 import json
 from pathlib import Path

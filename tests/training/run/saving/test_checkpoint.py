@@ -1,4 +1,4 @@
-"""Which folders are checkpoints, which of them are kept, and which one is best, whatever befell the run."""
+"""Which folders are checkpoints, which are kept, and which one is best, also after damage and kills."""
 
 from __future__ import annotations
 

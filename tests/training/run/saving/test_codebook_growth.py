@@ -1,4 +1,4 @@
-"""Larger codebooks from smaller ones: what stays, what is new, and that nobody gets one unasked."""
+"""Larger codebooks from smaller ones: what stays, what is new, and the setting that allows it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ ASKED = ("model.codebook_size=160", "checkpoint.grow_codebook=true")
 
 
 def a_codebook(size: int = SIZE) -> dict[str, torch.Tensor]:
-    """Return a codebook that learned from tokens around it. A quarter of its codes has none."""
-    # Another seed than that of `grow`: it would draw the codes again, and move each along itself.
+    """Return a codebook that has learned from tokens around three quarters of its codes."""
+    # The seed differs from that of `grow`, which would otherwise draw these codes again and move each of them
+    # in its own direction.
     torch.manual_seed(1)
     codes = F.normalize(torch.randn(size, WIDTH), dim=-1)
     tokens = F.normalize(codes[: size * 3 // 4].repeat(40, 1) + 0.1 * torch.randn(size * 30, WIDTH), dim=-1)
@@ -45,7 +46,7 @@ def test_old_codes_stay_and_new_ones_share_their_cells(size: int) -> None:
     torch.testing.assert_close(new[CODES].norm(dim=-1), torch.ones(1, size))
     added = new[CODES][0, SIZE:]
     parents = nearest_codes(added, old[CODES][0])
-    assert (old[COUNTS][0, parents] > 0).all()  # codes that nothing takes are not split
+    assert (old[COUNTS][0, parents] > 0).all()  # codes without tokens are not split
     distance = (added - old[CODES][0, parents]).norm(dim=-1)
     assert 0.01 <= distance.min() <= distance.max() < 0.3
     torch.testing.assert_close(new[COUNTS].sum(), old[COUNTS].sum())

@@ -72,7 +72,7 @@ def test_tensorboard_gets_the_settings_and_the_sample_videos(tmp_path: Path) -> 
 
 
 class RecordedRun:
-    """The run of a stand-in for a tracker's library, which notes what it is given."""
+    """The run of a stand-in for a tracker's library, which records what it is given."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options

@@ -1,4 +1,4 @@
-"""The check of a GPU, on the CPU: that its stages run, fail alone, and are reported."""
+"""The check of a GPU, run on the CPU: all stages run and are reported, also if one of them fails."""
 
 from __future__ import annotations
 

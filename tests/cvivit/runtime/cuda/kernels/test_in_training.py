@@ -1,4 +1,4 @@
-"""Training takes the kernels only where they give torch's results and gradients."""
+"""Training uses the kernels only where they give torch's results and gradients."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ def test_it_sums_in_float32_and_rounds_once() -> None:
     x, weight, bias = torch.randn(1, 2, 2, 3, 16).bfloat16(), torch.randn(16, 1, 3, 3, 3), torch.randn(16)
     expected = causal_depthwise(x.double(), weight.double(), bias.double()) + x.double()
     found = generate_positions(x, pack_weight(weight), bias)
-    # Triton's interpreter cuts numbers off where a device rounds them: one unit in the last place, not half.
+    # Triton's interpreter truncates numbers where a device rounds them, so a result may be wrong by one unit
+    # in the last place instead of half a unit.
     torch.testing.assert_close(found.double(), expected, rtol=2**-7, atol=1e-6)
 
 
