@@ -1,4 +1,4 @@
-"""Time `cvivit encode FOLDER OUT/` against reading and the model, measured apart in the same run.
+"""Time `cvivit encode` and `cvivit tokenize` against reading and the model, measured apart in the same run.
 
 On a CPU both parts need the same cores, so the best rate is 1 / (1 / model + 1 / reading). On a GPU it is the
 smaller of the two. What counts is the share of it that is reached: all of them take turns, so the machine's
@@ -7,8 +7,10 @@ load hits them alike.
     python benchmarks/bulk.py FILM.mp4 --folder /tmp/films
     python benchmarks/bulk.py FILM.mp4 --heights 720 --copies 300 --model obvious-research/phenaki-cvivit
 
-`FILM.mp4` is coded anew in each size, two clips long, and the folder holds so many copies of it. The command
-is timed as a process of its own, with what it takes to start ("command"), and without ("pipeline").
+`FILM.mp4` is coded anew in each size, two clips long, and the folder holds so many copies of it. The commands
+`encode` and `tokenize` are timed as processes of their own, with what they take to start, and "pipeline" is
+what both do, without. `--ray` times the same pipeline on a Ray of this machine, from the first result to the
+last, because its actors take some ten seconds to start.
 """
 
 from __future__ import annotations
@@ -83,17 +85,40 @@ def pipeline(tokenizer: Any, sources: list[Any], readers: int | None) -> int:
     return sum(len(result.indices) for result in results if isinstance(result, EncodedSource))
 
 
-def command(folder: Path, options: argparse.Namespace) -> int:
-    """Run `cvivit encode` on a folder, as a process of its own."""
+def on_ray(tokenizer: Any, sources: list[Any], readers: int | None) -> float:
+    """Return the clips a second of the pipeline on Ray, from its first result to its last."""
+    from cvivit.bulk import EncodedSource, ReadOptions
+    from cvivit.tokenizing.ray.cluster import connected, plan_actors
+    from cvivit.tokenizing.ray.encoding import EncodeOnRay
+    from cvivit.weights import load_weights
+
+    with connected("local"):
+        actors = plan_actors(tokenizer.device.type, readers)
+        weights = load_weights(tokenizer.name)
+        encode = EncodeOnRay(weights, tokenizer.precision, actors, print)
+        results = encode(sources, ReadOptions(), progress=lambda _: None)
+        moments = [
+            (time.perf_counter(), len(result.indices))
+            for result in results
+            if isinstance(result, EncodedSource)
+        ]
+    # Results come in batches. What came with the first one was made before the clock began.
+    first = sum(clips for moment, clips in moments if moment - moments[0][0] < 0.1)
+    return (sum(clips for _, clips in moments) - first) / (moments[-1][0] - moments[0][0])
+
+
+def command(name: str, folder: Path, options: argparse.Namespace) -> int:
+    """Run `cvivit encode` or `cvivit tokenize` on a folder, as a process of its own."""
     with tempfile.TemporaryDirectory() as out:
-        arguments = ["encode", str(folder), f"{out}/", "--json", "--model", options.model]
+        arguments = [name, str(folder), f"{out}/", "--json", "--model", options.model]
         arguments += ["--device", options.device, "--precision", options.precision]
         if options.readers:
             arguments += ["--readers", str(options.readers)]
         run = subprocess.run(  # noqa: S603 - the command is ours
             [sys.executable, "-m", "cvivit", *arguments], capture_output=True, text=True, cwd=ROOT, check=True
         )
-        return int(json.loads(run.stdout)["clips"])
+        said = json.loads(run.stdout)
+        return int(said["clips"] if name == "encode" else said["counts"]["windows"])
 
 
 def films(options: argparse.Namespace, height: int) -> Path:
@@ -119,22 +144,22 @@ def measure(tokenizer: Any, folder: Path, options: argparse.Namespace) -> dict[s
         "reading": lambda: read_only(tokenizer, sources, options.readers),
         "model": lambda: compute_only(tokenizer, sources[0], 2 * len(sources)),
         "pipeline": lambda: pipeline(tokenizer, sources, options.readers),
-        "command": lambda: command(folder, options),
+        "encode": lambda: command("encode", folder, options),
+        "tokenize": lambda: command("tokenize", folder, options),
     }
     rates: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.repeats):
         for name, work in parts.items():
             rates[name].append(clips_per_second(work))
+        if options.ray:
+            rates.setdefault("ray", []).append(on_ray(tokenizer, sources, options.readers))
     row = {name: statistics.median(found) for name, found in rates.items()}
     if tokenizer.device.type == "cpu":
         best = 1 / (1 / row["model"] + 1 / row["reading"])
     else:
         best = min(row["model"], row["reading"])
-    return row | {
-        "best": best,
-        "pipeline_share": row["pipeline"] / best,
-        "command_share": row["command"] / best,
-    }
+    whole = [name for name in ("pipeline", "encode", "tokenize", "ray") if name in row]
+    return row | {"best": best} | {f"{name}_share": row[name] / best for name in whole}
 
 
 def main() -> None:
@@ -151,6 +176,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="exact")
+    parser.add_argument("--ray", action="store_true", help="time Ray Data on this machine, too")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
@@ -164,7 +190,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=2))  # noqa: T201
         return
-    names = ("reading", "model", "best", "pipeline", "command", "pipeline_share", "command_share")
+    names = list(next(iter(rows.values())))
     print(f"{'clips/s':<8}" + "".join(f"{name:>16}" for name in names))  # noqa: T201
     for height, row in rows.items():
         cells = (f"{row[name]:>16.0%}" if "share" in name else f"{row[name]:>16.2f}" for name in names)

@@ -110,11 +110,11 @@ def report_written(output: Path, contents: str) -> None:
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(description: str) -> Iterator[Callable[[int, int | None], None]]:
     """Show a progress bar on stderr while the body runs, and yield the function that moves it.
 
-    The function takes how many steps are done and how many there are. Nothing is shown where stderr is no
-    terminal.
+    The function takes how many steps are done and how many there are, if that is known. Nothing is shown
+    where stderr is no terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,7 @@ from cvivit.commands.common import (
     StartOption,
     check_paths,
     load_tokenizer,
+    progress_bar,
     report_written,
 )
 
@@ -52,12 +54,17 @@ class _Job:
     theme: Theme
     scale: int
     codes: int
+    progress: Callable[[int, int | None], None]
+    """Takes how many windows are drawn."""
 
     def windows(self, tokenizer: VideoTokenizer, *, decode: bool) -> Generator[Window]:
         """Stream the clips of all inputs."""
         from cvivit.visualizing.windows import windows_of
 
-        return windows_of(tokenizer, self.sources, self.reading, decode=decode)
+        with closing(windows_of(tokenizer, self.sources, self.reading, decode=decode)) as windows:
+            for number, window in enumerate(windows):
+                self.progress(number, None)
+                yield window
 
 
 def visualize(
@@ -119,17 +126,20 @@ def visualize(
             f"{tokens[0]} holds tokens: it has no original to show. Use --kind tokens", param_hint="--kind"
         )
     tokenizer = load_tokenizer(model, revision, device, precision)
-    job = _Job(
-        kind=chosen,
-        sources=sources,
-        output=output,
-        reading=Reading(fit=fit, start=start, seconds=seconds),
-        theme=THEMES[theme],
-        scale=scale or max(1, -(-PANEL // max(tokenizer.config.image_size))),
-        codes=codes,
-    )
-    still = chosen in ("usage", "atlas") or output.suffix.lower() == ".png"
-    report_written(output, _draw_still(job, tokenizer) if still else _draw_moving(job, tokenizer))
+    with progress_bar("drawing clips") as progress:
+        job = _Job(
+            kind=chosen,
+            sources=sources,
+            output=output,
+            reading=Reading(fit=fit, start=start, seconds=seconds),
+            theme=THEMES[theme],
+            scale=scale or max(1, -(-PANEL // max(tokenizer.config.image_size))),
+            codes=codes,
+            progress=progress,
+        )
+        still = chosen in ("usage", "atlas") or output.suffix.lower() == ".png"
+        drawn = _draw_still(job, tokenizer) if still else _draw_moving(job, tokenizer)
+    report_written(output, drawn)
 
 
 def _kind(kind: Kind | None, output: Path, *, tokens_alone: bool) -> Kind:

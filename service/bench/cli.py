@@ -89,6 +89,9 @@ def load(
     operation: Annotated[Literal["encode", "decode", "both"], typer.Option(help="What to measure.")] = "both",
     clients: Clients = 32,
     seconds: Seconds = 90.0,
+    height: Annotated[
+        int, typer.Option(min=16, help="Height of the videos that are sent, 4:3 or, from 540 on, 16:9.")
+    ] = inputs.VIDEO_SIZE[0],
     model: Model = "released",
     device: Device = "auto",
     precision: PrecisionName = "auto",
@@ -98,7 +101,12 @@ def load(
 
     async def measure(server: ServerProcess, tokenizer: VideoTokenizer) -> Any:
         return await throughput(
-            server.url, tokenizer, OPERATIONS[operation], clients=clients, seconds=seconds
+            server.url,
+            tokenizer,
+            OPERATIONS[operation],
+            clients=clients,
+            seconds=seconds,
+            size=inputs.video_size(height),
         )
 
     served = ServedModel(model=model, device=device, precision=precision, output=output)

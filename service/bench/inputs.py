@@ -23,7 +23,8 @@ SIZES: dict[str, Callable[[], CViViTConfig]] = {
 """Networks that are served with random weights, which are as fast as trained ones. `tiny` computes next to
 nothing, so that thousands of requests take only minutes."""
 VIDEO_SIZE = (180, 240)
-"""Height and width of the videos that are sent."""
+"""Height and width of the videos that are sent, unless others are asked for."""
+WIDE_HEIGHT = 540
 VIDEO_FPS = 24
 LOOP_FRAMES = 48
 """Frames after which a video repeats itself."""
@@ -38,10 +39,16 @@ def weights(source: str, folder: Path) -> str:
     return str(folder)
 
 
-def video(seconds: float) -> bytes:
+def video_size(height: int) -> tuple[int, int]:
+    """Return height and width of a video: 16:9 from 540 lines on, as cameras record, and else 4:3."""
+    width = height * 16 / 9 if height >= WIDE_HEIGHT else height * 4 / 3
+    return height, 2 * round(width / 2)
+
+
+def video(seconds: float, size: tuple[int, int] = VIDEO_SIZE) -> bytes:
     """Return an MP4 file of moving waves."""
     file = io.BytesIO()
-    write_video(_frames(round(seconds * VIDEO_FPS)), file, fps=VIDEO_FPS)
+    write_video(_frames(round(seconds * VIDEO_FPS), size), file, fps=VIDEO_FPS)
     return file.getvalue()
 
 
@@ -50,7 +57,7 @@ def one_clip_seconds(config: CViViTConfig) -> float:
     return config.clip_frames / config.fps
 
 
-def _frames(count: int) -> Iterator[np.ndarray]:
-    loop = moving_waves(1, (LOOP_FRAMES, *VIDEO_SIZE, 3))[0]
+def _frames(count: int, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    loop = moving_waves(1, (min(LOOP_FRAMES, count), *size, 3))[0]
     for index in range(count):
-        yield np.roll(loop[index % LOOP_FRAMES], index // LOOP_FRAMES, axis=1)
+        yield np.roll(loop[index % len(loop)], index // len(loop), axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from cvivit.tokenizer import VideoTokenizer
 from cvivit.video import ClipFormat, read_clips
 from service.bench.direct import OperationName, engine_clips_per_second, grid_of, stage_seconds
-from service.bench.inputs import one_clip_seconds, video
+from service.bench.inputs import VIDEO_SIZE, one_clip_seconds, video
 from service.bench.load import RequestKind, closed_loop, connect, send, summary
 
 ROUNDS = 3
@@ -18,7 +18,13 @@ ROUNDS = 3
 
 
 async def throughput(
-    url: str, tokenizer: VideoTokenizer, operations: Sequence[OperationName], *, clients: int, seconds: float
+    url: str,
+    tokenizer: VideoTokenizer,
+    operations: Sequence[OperationName],
+    *,
+    clients: int,
+    seconds: float,
+    size: tuple[int, int] = VIDEO_SIZE,
 ) -> list[dict[str, Any]]:
     """Measure each operation.
 
@@ -28,6 +34,7 @@ async def throughput(
         operations: which ones to measure.
         clients: how many requests are in progress at once.
         seconds: how long to measure the engine, and then the service.
+        size: height and width of the videos that are sent.
 
     Returns:
         For each operation, a dictionary ready for JSON: the `summary` of the loaded service;
@@ -35,13 +42,18 @@ async def throughput(
         client alone; `parts_seconds`, its stages measured without the service; and `overhead_seconds`, by how
         much the latency exceeds their sum.
     """
-    return [await _measure(url, tokenizer, operation, clients, seconds) for operation in operations]
+    return [await _measure(url, tokenizer, operation, clients, seconds, size) for operation in operations]
 
 
 async def _measure(
-    url: str, tokenizer: VideoTokenizer, operation: OperationName, clients: int, seconds: float
+    url: str,
+    tokenizer: VideoTokenizer,
+    operation: OperationName,
+    clients: int,
+    seconds: float,
+    size: tuple[int, int],
 ) -> dict[str, Any]:
-    kind, clip = one_clip_request(tokenizer, operation)
+    kind, clip = one_clip_request(tokenizer, operation, size)
     parts = stage_seconds(tokenizer, operation, kind.body)
     async with connect(url) as client:
         alone = await closed_loop(lambda: send(client, kind), clients=1, seconds=seconds / ROUNDS)
@@ -71,9 +83,11 @@ async def _measure(
     }
 
 
-def one_clip_request(tokenizer: VideoTokenizer, operation: OperationName) -> tuple[RequestKind, np.ndarray]:
+def one_clip_request(
+    tokenizer: VideoTokenizer, operation: OperationName, size: tuple[int, int] = VIDEO_SIZE
+) -> tuple[RequestKind, np.ndarray]:
     """Return a request of one clip, and the array that the engine takes: the clip, or its tokens."""
-    file = video(one_clip_seconds(tokenizer.config))
+    file = video(one_clip_seconds(tokenizer.config), size)
     clips = np.stack(list(read_clips(file, ClipFormat.of(tokenizer.config))))
     if operation == "encode":
         return RequestKind(path="/encode", body=file), clips[0]

@@ -30,7 +30,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_load(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "report.json"
     assert (
-        main(["load", "--model", str(weights), "--seconds", "6", "--clients", "4", "--output", str(output)])
+        main(
+            [
+                "load",
+                "--model",
+                str(weights),
+                "--seconds",
+                "6",
+                "--clients",
+                "4",
+                "--height",
+                "720",
+                "--output",
+                str(output),
+            ]
+        )
         == 0
     )
     rows = json.loads(output.read_text())["result"]

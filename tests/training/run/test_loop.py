@@ -150,3 +150,16 @@ def test_best_json_is_plain(tmp_path: Path) -> None:
     run(tiny_config(tmp_path, "loop.steps=1"), validate=True)
     best: dict[str, Any] = json.loads((tmp_path / "checkpoints/best.json").read_text())
     assert best.keys() == {"step", "metric", "value"}
+
+
+@pytest.mark.parametrize(("precision", "said"), [("bfloat16", True), ("float32", False)])
+def test_emulated_bfloat16_is_noticed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    said: bool,
+) -> None:
+    monkeypatch.setattr("training.run.loop.has_bfloat16", lambda device: False)
+    run(tiny_config(tmp_path, f"loop.precision={precision}", "loop.steps=1", "tracking.progress=true"))
+    assert ("emulates bfloat16" in " ".join(capsys.readouterr().out.split())) is said
