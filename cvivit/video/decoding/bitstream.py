@@ -12,6 +12,7 @@ from typing import Final
 
 from av.video.stream import VideoStream
 
+from cvivit.video.decoding import av1
 from cvivit.video.decoding.nal_units import (
     H264_PARAMETERS,
     H265_PARAMETERS,
@@ -65,6 +66,7 @@ class Bitstream:
         self._has_tables = True
         self.needs_keyframe = self._codec in _NEED_KEYFRAME
         """Whether frames before the first keyframe are garbage."""
+        self._av1 = av1.sequence_of_track(extradata) if self._codec == "libdav1d" else None
         self._read_parameters(parameter_sets(self._codec, extradata))
 
     @property
@@ -101,6 +103,8 @@ class Bitstream:
             self._read_parameters(
                 bytes(unit) for unit in self._units(packet) if unit and _nal_type(self._codec, unit) == wanted
             )
+        elif self._codec == "libdav1d":
+            self._av1 = av1.sequence_in(memoryview(packet)) or self._av1
         elif self._codec == "mjpeg":
             self._has_tables &= b"\xff\xdb" in bytes(memoryview(packet)[:2048])
 
@@ -117,6 +121,8 @@ class Bitstream:
             return Spare.DECODE if self._may_have_fields else Spare.NONREF
         if self._codec == "hevc":
             return Spare.NONREF if self._in_highest_layer(packet) else Spare.DECODE
+        if self._codec == "libdav1d" and self._av1 is not None:
+            return Spare.DROP if av1.is_droppable(memoryview(packet), self._av1) else Spare.DECODE
         return Spare.DECODE
 
     def has_picture(self, packet: VideoPacket) -> bool:

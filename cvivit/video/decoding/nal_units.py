@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from cvivit.video.decoding.bits import Bits
+
 H264_PARAMETERS: Final = 7
 """Type of the NAL unit that holds a sequence parameter set of H.264."""
 H265_PARAMETERS: Final = 33
@@ -90,7 +92,7 @@ def parameter_sets(codec: str, extradata: bytes) -> Iterator[bytes]:
 def has_fields(parameters: bytes) -> bool:
     """Return whether pictures of H.264 with this parameter set may be coded as fields. In doubt: yes."""
     try:
-        return not _frames_only(_Bits(parameters[1:]))
+        return not _frames_only(_payload(parameters))
     except IndexError:
         return True
 
@@ -98,7 +100,7 @@ def has_fields(parameters: bytes) -> bool:
 def stated_reordering(parameters: bytes) -> int | None:
     """Return by how many places this parameter set of H.264 says that pictures are reordered, if it does."""
     try:
-        return _reordering(_Bits(parameters[1:]))
+        return _reordering(_payload(parameters))
     except IndexError:
         return None
 
@@ -108,7 +110,7 @@ def highest_temporal_layer(parameters: bytes) -> int | None:
     return parameters[2] >> 1 & 7 if len(parameters) > 2 else None
 
 
-def _frames_only(bits: _Bits) -> bool:
+def _frames_only(bits: Bits) -> bool:
     """Read `frame_mbs_only_flag`, and everything that stands before it."""
     profile = bits.take(8)
     bits.take(16)  # constraints, level
@@ -141,7 +143,7 @@ def _frames_only(bits: _Bits) -> bool:
     return bool(bits.take(1))
 
 
-def _reordering(bits: _Bits) -> int | None:
+def _reordering(bits: Bits) -> int | None:
     """Read `max_num_reorder_frames`, and everything that stands before it (H.264, section E.1.1)."""
     if not _frames_only(bits):
         bits.take(1)  # mb_adaptive_frame_field_flag
@@ -180,7 +182,7 @@ def _reordering(bits: _Bits) -> int | None:
     return bits.unsigned()
 
 
-def _skip_hrd(bits: _Bits) -> None:
+def _skip_hrd(bits: Bits) -> None:
     """Skip `hrd_parameters()`, the model of a decoder's buffer (H.264, section E.1.2)."""
     schedules = bits.unsigned() + 1
     bits.take(8)
@@ -191,7 +193,7 @@ def _skip_hrd(bits: _Bits) -> None:
     bits.take(20)
 
 
-def _skip_scaling_list(bits: _Bits, length: int) -> None:
+def _skip_scaling_list(bits: Bits, length: int) -> None:
     last, following = 8, 8
     for _ in range(length):
         if following:
@@ -201,24 +203,6 @@ def _skip_scaling_list(bits: _Bits, length: int) -> None:
         last = following or last
 
 
-class _Bits:
-    """Reads bits from the first to the last. Raises IndexError at the end."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data.replace(b"\x00\x00\x03", b"\x00\x00")
-        self._at = 0
-
-    def take(self, count: int) -> int:
-        """Return the next `count` bits as a number."""
-        value = 0
-        for _ in range(count):
-            value = value << 1 | (self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1)
-            self._at += 1
-        return value
-
-    def unsigned(self) -> int:
-        """Return the next number in Exp-Golomb code (H.264, section 9.1)."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-        return (1 << zeros) - 1 + self.take(zeros)
+def _payload(unit: bytes) -> Bits:
+    """Return the bits of a unit behind its first byte, without the bytes that keep start codes out of it."""
+    return Bits(unit[1:].replace(b"\x00\x00\x03", b"\x00\x00"))
