@@ -21,6 +21,8 @@ from cvivit.inputs.source import Source
 from cvivit.inputs.tables import list_entries, table_rows
 
 _SIDECARS = (CAPTION_SUFFIX, METADATA_SUFFIX)
+SHOWN_NAMES = 3
+"""Inputs that an error names, at most."""
 
 
 def find_sources(inputs: Iterable[str]) -> list[Source]:
@@ -46,7 +48,8 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
     """
     sources: dict[str, Source] = {}
     beside: list[str] = []
-    for name in inputs:
+    names = list(inputs)
+    for name in names:
         for found in _find(name):
             if isinstance(found, str):
                 beside.append(found)
@@ -55,7 +58,8 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
             sources[found.location] = known.merged(found) if known else found
     _check_beside(beside, sources)
     if not any(source.kind != "unknown" for source in sources.values()):
-        raise NoDataError("no videos and no stills in what was named")
+        more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+        raise NoDataError(f"no videos and no stills in {', '.join(names[:SHOWN_NAMES])}{more}")
     return sorted(sources.values(), key=lambda source: source.location)
 
 

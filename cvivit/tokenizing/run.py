@@ -103,7 +103,7 @@ def make_dataset(
     most_failed(max_failed, 0)  # a mistyped limit is found before anything is listed
     sources = usable_sources(find_sources(inputs), output)
     if not sources:
-        raise NoDataError("no videos in what was named")
+        raise NoDataError(f"what was named holds no video outside of {output}")
     sizes, digest = inspect(sources)
     identity = _identity(settings, model, digest)
     with typed_write_errors(output), lock_folder(output):

@@ -90,7 +90,7 @@ def make_plan(
     sources = [source for source in find(inputs) if not source.location.startswith(ours)]
     usable = [source for source in sources if _may_move(source)]
     if not usable:
-        raise NoDataError("nothing to read in what was named")
+        raise NoDataError(f"what was named holds no video outside of {output}")
     plan = Plan(
         output=Path(output),
         suffix=suffix or next(iter(suffixes)),

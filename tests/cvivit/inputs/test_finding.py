@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -100,8 +101,10 @@ def test_what_matches_nothing_is_an_error(folder: Path, name: str) -> None:
 
 def test_nothing_to_cut_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.md").touch()
-    with pytest.raises(NoDataError, match="no videos and no stills"):
+    with pytest.raises(NoDataError, match=re.escape(f"no videos and no stills in {tmp_path}")):
         find_sources([str(tmp_path)])
+    with pytest.raises(NoDataError, match=r"no videos and no stills in \S+, \S+, \S+ and 2 more$"):
+        find_sources([str(tmp_path)] * 5)
 
 
 def names(sources: list[Source]) -> dict[str, str]:
