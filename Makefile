@@ -26,6 +26,7 @@ help:
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), which takes some minutes"
 
 $(VENV)/service.installed: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[service]'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from cvivit import __version__
 from cvivit.commands.checks.agreement import agreement
 from cvivit.commands.checks.bench import bench
 from cvivit.commands.checks.gpu_check import gpu_check
@@ -28,6 +30,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cvivit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Turn videos into tokens and back, with C-ViViT."""
+
+
 for command in (
     encode,
     decode,
@@ -59,20 +81,33 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except (CViViTError, OSError, ValueError, MemoryError) as error:
-        print(f"cvivit: {str(error) or 'out of memory'}", file=sys.stderr)
+        print(f"cvivit: {_described(error)}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):
             raise
-        print(_usage(error), file=sys.stderr)
+        if type(error).__name__ != "NoArgsIsHelpError":  # typer has printed the help
+            print(_usage(error), file=sys.stderr)
         sys.exit(2)
+    if status == INTERRUPTED:
+        print("cvivit: stopped. What is done stays, and the same command goes on from there", file=sys.stderr)
     sys.exit(status or 0)
+
+
+def _described(error: Exception) -> str:
+    """Return what went wrong in one line, with the name of the file where the error knows it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    inputs = getattr(error, "__notes__", [])  # `opened` of cvivit.commands.many.single notes the input
+    return ": ".join([*inputs, str(error) or "out of memory"])
 
 
 def _usage(error: Any) -> str:
     """Return one line that says which option is wrong, what was expected, and the nearest right spelling."""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "cvivit"
     message = error.format_message().replace("Value error, ", "")
+    if message.startswith("Missing argument 'INPUT...'"):  # the last name that was given is the output
+        message = "Missing argument: INPUT... and OUTPUT are needed, and at most one of them was given"
     if found := _CHOICES.search(message):
         message = message.rstrip(".") + nearest(found[1], re.findall(r"'([^']*)'", found[2]))
     elif found := _OPTIONS.search(message):

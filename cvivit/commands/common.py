@@ -53,7 +53,9 @@ SecondsOption = Annotated[
     float | None, typer.Option("--seconds", help="Seconds to read from there on; all of them by default.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-OutputArgument = Annotated[Path, typer.Argument(help="The file to write. Its suffix says in which form.")]
+OutputArgument = Annotated[
+    Path, typer.Argument(metavar="OUTPUT", help="The file to write. Its suffix says in which form.")
+]
 InputsArgument = Annotated[
     list[str],
     typer.Argument(
@@ -102,6 +104,11 @@ def check_paths(source: Path, output: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output))
     if output.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, such as "1 clip" or "2 clips"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def report_written(output: Path, contents: str) -> None:

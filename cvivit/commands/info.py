@@ -37,12 +37,12 @@ def info(
     seconds: SecondsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what would be read of a video for these weights: the track, the frames and their times, the region
-    that is seen, and the colours. Nothing is encoded.
+    """Describe the weights or, with a video, what would be read of it.
 
-    Without a video, load weights, check them, and print their name, fingerprint, shapes and configuration as
-    JSON.
-    """  # noqa: D205 - it is the text of --help
+    Of a video these are the track, the frames and their times, the region that is seen, and the colours.
+    Nothing is encoded. Without a video, load the weights, check them, and print their name, fingerprint,
+    shapes and configuration as JSON.
+    """
     from cvivit.weights import load_weights
 
     if video is not None:

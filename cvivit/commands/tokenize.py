@@ -21,6 +21,7 @@ from cvivit.commands.common import (
     RevisionOption,
     SecondsOption,
     StartOption,
+    counted,
     load_tokenizer,
     report_written,
 )
@@ -45,7 +46,7 @@ def tokenize(
             help="Folders, globs, files, lists, tables and URLs of videos, and webdataset shards of videos.",
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="The folder of the token dataset.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder of the token dataset.")],
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",
@@ -104,6 +105,7 @@ def tokenize(
     finished.
     """
     from cvivit.tokenizing.settings import TokenizeSettings
+    from cvivit.tokens.datasets.manifest import MANIFEST_NAME
 
     settings = TokenizeSettings(
         form=form,
@@ -116,6 +118,7 @@ def tokenize(
         deduplicate=deduplicate,
         sources_per_shard=per_shard,
     )
+    was_finished = (output / MANIFEST_NAME).exists()
     with _progress() as progress:
         if ray is None:
             from cvivit.tokenizing.run import tokenize as run
@@ -146,11 +149,15 @@ def tokenize(
     if as_json:
         print(json.dumps({"output": str(output), **summary(manifest)}))
     counts = manifest.counts
-    report_written(
-        output,
-        f"{counts['samples']} samples of {counts['used']} sources: {counts['windows']} windows, "
-        f"{counts['tokens']} tokens, in {len(manifest.shards)} shards",
+    contents = (
+        f"{counted(counts['samples'], 'sample')} of {counted(counts['used'], 'source')}: "
+        f"{counted(counts['windows'], 'window')}, {counts['tokens']} tokens, "
+        f"in {counted(len(manifest.shards), 'shard')}"
     )
+    if was_finished:
+        print(f"kept {output}, which was made before: {contents}", file=sys.stderr)
+    else:
+        report_written(output, contents)
     if manifest.skipped:
         _list_skipped(manifest, output)
         raise typer.Exit(SOME_SKIPPED)

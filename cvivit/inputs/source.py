@@ -55,6 +55,8 @@ class Source:
     def caption(self) -> str | None:
         """Return the text that describes it: that of tables (a line for each row), or of the file beside it.
 
+        The text of a file is given as it is, with the line break that editors end files with.
+
         Raises:
             SidecarError: the file beside it is not text in UTF-8, too large, or gone.
             InputUnavailableError: the server does not give it.

@@ -34,11 +34,11 @@ def bench(
     published: Annotated[bool, typer.Option(help="Also time the network as it was published.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Time encode and decode of the released network's size, in each precision and batch size.
+    """Time encode and decode of a network, in each precision and batch size.
 
-    Beside each time is its share of the rate at which this machine multiplies large matrices. The weights
-    are random, because their values do not change the speed, so nothing is downloaded. `--size demo` times
-    the smaller network that comes with this package.
+    Beside each time is its share of the rate at which this machine multiplies large matrices. The network has
+    the size of the released one, or with `--size demo` that of the smaller one that comes with this package.
+    The weights are random, because their values do not change the speed, so nothing is downloaded.
     """
     import torch
 

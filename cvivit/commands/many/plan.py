@@ -129,9 +129,9 @@ def find_tokens(inputs: Iterable[str]) -> list[Source]:
     return sorted(found.values(), key=lambda source: source.location)
 
 
-def nearest(word: str, words: Collection[str]) -> str:
+def nearest(word: str, words: Collection[str], *, cutoff: float = 0.5) -> str:
     """Return ". Did you mean W?" for the most similar of some words, or nothing if none is similar."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=cutoff)
     return f". Did you mean {close[0]}?" if close else ""
 
 
@@ -168,7 +168,7 @@ def _single(
     if (output != PIPE and not os.path.exists(output)) or os.path.isfile(output):
         if own not in suffixes:
             names = " or ".join((", ".join(list(suffixes)[:-1]), list(suffixes)[-1]))
-            hint = nearest(own, suffixes) if own else ""
+            hint = nearest(own, suffixes, cutoff=0.6) if own else ""
             raise typer.BadParameter(f"{what} are written as {names}{hint}", param_hint="OUTPUT")
         if suffix not in (None, own):
             raise typer.BadParameter(

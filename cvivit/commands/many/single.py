@@ -17,6 +17,7 @@ from cvivit.commands.many.plan import PIPE, Plan
 from cvivit.commands.many.report import Report
 from cvivit.commands.many.storing import store_tokens, store_video
 from cvivit.commands.many.writing import admit
+from cvivit.errors import CViViTError
 from cvivit.files import is_special
 from cvivit.inputs import Source, open_source
 from cvivit.inputs.locations import is_url
@@ -83,6 +84,13 @@ class Single:
             OSError: it cannot be opened.
             InputError: a server does not give it.
         """
+        try:
+            yield from self._open()
+        except CViViTError as error:
+            error.add_note(str(self._plan.single))
+            raise
+
+    def _open(self) -> Iterator[str | BinaryIO]:
         if self._plan.single == PIPE:
             yield sys.stdin.buffer
         elif is_url(self._source.location):

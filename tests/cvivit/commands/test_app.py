@@ -32,7 +32,7 @@ def test_a_video_may_come_through_a_pipe(cvivit: Command, place: Path, command: 
         (("encode", "absent.mp4", "t.json"), "absent.mp4"),
         (("encode", "clip.mp4", "absent/t.json"), "absent"),
         (("decode", "clip.mp4", "folder.mp4"), "folder.mp4"),
-        (("encode", "clip.mp4", "clip.mp4/t.json"), "Not a directory: 'clip.mp4/t.json'"),
+        (("encode", "clip.mp4", "clip.mp4/t.json"), "clip.mp4/t.json: not a directory"),
     ],
 )
 def test_paths_are_checked_before_anything_is_loaded(

@@ -38,7 +38,7 @@ def test_there_and_back(cvivit: Command, place: Path, films: Path) -> None:
         ("three.mp4", "unsupported_media")
     ]
     lines = done.err.splitlines()
-    assert lines[0].startswith("wrote tokens: 2 samples of 2 sources: 4 windows, 192 tokens, in 1 shards")
+    assert lines[0].startswith("wrote tokens: 2 samples of 2 sources: 4 windows, 192 tokens, in 1 shard")
     assert lines[1].startswith(f"skipped {films / 'three.mp4'}: ")
     assert len(lines) == 2
 
