@@ -44,7 +44,11 @@ def encode(
         stream.height, stream.width = planes[0].shape
         stream.pix_fmt = pixel_format
         more = f":{parameters}" if parameters else ""
-        options = {"x265-params": f"lossless=1:log-level=none{more}"} if codec == "libx265" else {"qp": "0"}
+        options = (
+            {"x265-params": f"lossless=1:bframes=0:log-level=none{more}"}
+            if codec == "libx265"
+            else {"qp": "0"}
+        )
         stream.codec_context.options = options
         frame = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], pixel_format)
         for target in (stream.codec_context, frame):
