@@ -43,6 +43,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(PATIENCE_SECONDS)
 def test_a_cluster_makes_the_same_files_and_says_what_limits_it(
     videos: Path, tmp_path: Path, tiny_weights: Path
