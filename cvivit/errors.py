@@ -37,6 +37,7 @@
     │   ├── OutputMismatchError     the output folder holds data of other inputs or settings
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     ├── ReaderError                 the processes that read videos cannot be started
+    ├── ClusterError                the Ray cluster cannot be reached, lacks what is needed, or failed
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process

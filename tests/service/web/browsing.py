@@ -104,7 +104,7 @@ PLAYING = """
 """
 
 
-def wait_until(page: Any, expression: str, seconds: float = 60) -> None:
+def wait_until(page: Any, expression: str, seconds: float = 120) -> None:
     """Wait until a JavaScript expression is true.
 
     Playwright's own `wait_for_function` compiles its text in the page, which the page's policy forbids.
@@ -115,7 +115,7 @@ def wait_until(page: Any, expression: str, seconds: float = 60) -> None:
         page.wait_for_timeout(30)
 
 
-def wait_until_playing(page: Any, seconds: float = 60) -> None:
+def wait_until_playing(page: Any, seconds: float = 120) -> None:
     """Wait until both videos show moving pictures."""
     wait_until(page, PLAYING, seconds)
 

@@ -19,4 +19,4 @@ def test_the_size_that_is_timed_is_named(cvivit: Command) -> None:
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("The network of the demo size, with random weights\n")
     assert json.loads(cvivit("bench", *options, "--json").out)["size"] == "demo"
-    assert "released network's size" in cvivit("bench", "--help").out
+    assert "size of the released one" in cvivit("bench", "--help").out
