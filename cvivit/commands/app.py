@@ -25,7 +25,6 @@ from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError
 
 app = typer.Typer(
-    help="Turn videos into tokens and back, with C-ViViT.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph

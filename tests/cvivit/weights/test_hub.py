@@ -97,7 +97,7 @@ def test_the_release_must_have_its_sha256(
 
 
 def test_of_the_release_nothing_but_its_known_file_is_taken(hub: Hub, files: dict[str, bytes]) -> None:
-    """A file added later has no known sha256, so it must not be loaded in place of the one that has."""
+    """A file added later has no known sha256, so it must not replace the file whose sha256 is known."""
     hub.add(release.REPOSITORY, files)
     with pytest.raises(WeightsNotFoundError):
         load_weights(release.REPOSITORY)

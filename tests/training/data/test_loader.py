@@ -37,7 +37,7 @@ def greys(batches: list[Batch]) -> list[int]:
 
 
 def first_epoch(loader: ClipLoader) -> list[Batch]:
-    """Return the batches of an epoch. A reader has finished one when its first clip of the next one comes."""
+    """Return the batches of an epoch. For a reader it is over when its first clip of the next one comes."""
     batches: list[Batch] = []
     for batch in loader:
         if loader.epoch > 0:

@@ -38,6 +38,14 @@ def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess
     )
 
 
+def linked(videos: Path, folder: Path, count: int) -> Path:
+    """Fill a folder with so many links to the seven videos."""
+    folder.mkdir()
+    for number in range(count):
+        os.link(sorted(videos.rglob("*.mp4"))[number % 7], folder / f"{number:03d}.mp4")
+    return folder
+
+
 def digests(folder: Path) -> dict[str, str]:
     files = [path for path in folder.rglob("*") if path.name != ".lock"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -82,10 +90,7 @@ def test_a_cluster_that_cannot_be_used_is_an_error_in_words(
 def test_a_run_on_ray_that_was_killed_makes_the_same_files(
     videos: Path, tmp_path: Path, tiny_weights: Path
 ) -> None:
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for number in range(300):
-        os.link(sorted(videos.rglob("*.mp4"))[number % 7], clips / f"{number:03d}.mp4")
+    clips = linked(videos, tmp_path / "clips", 300)
     plain = run(command(clips, tmp_path / "plain", tiny_weights))
     assert plain.returncode == 0, plain.stderr
     moments = random.Random(0)
@@ -116,10 +121,7 @@ def test_a_run_on_ray_that_was_killed_makes_the_same_files(
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_actors_that_are_killed_are_replaced(videos: Path, tmp_path: Path, tiny_weights: Path) -> None:
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for number in range(200):
-        os.link(sorted(videos.rglob("*.mp4"))[number % 7], clips / f"{number:03d}.mp4")
+    clips = linked(videos, tmp_path / "clips", 200)
     plain = run(command(clips, tmp_path / "plain", tiny_weights))
     assert plain.returncode == 0, plain.stderr
     arguments = command(clips, tmp_path / "clustered", tiny_weights, "--ray", "local")
