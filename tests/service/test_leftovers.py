@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,9 @@ from service.engine.pipeline import ClipFrames
 from service.errors import ClientGoneError, StageTimeoutError
 from service.record import RequestRecord
 from service.settings import Settings
+from tests.open_files import open_files
 
 CLIP: ClipFrames = np.zeros((5, 32, 32, 3), np.uint8)
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 class Threads:
@@ -46,11 +42,11 @@ class Threads:
 def threads() -> Iterator[Threads]:
     """A pool of threads, and a check that the work on them leaves nothing open."""
     threads = Threads()
-    before = descriptors()
+    before = open_files()
     yield threads
     threads.join()
     gc.collect()  # a file left to the garbage collector gives a warning, which fails this test
-    assert descriptors() == before
+    assert not open_files() - before
 
 
 async def clips(count: int, then: Exception | None = None) -> AsyncGenerator[ClipFrames, None]:

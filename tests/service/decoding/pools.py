@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any, BinaryIO
 
@@ -16,6 +15,7 @@ from service.decoding import (
     DecodingLimits,
     DecodingPool,
 )
+from tests.open_files import open_files
 from tests.processes import started
 
 SMALL = ClipFormat(image_size=(32, 32), clip_frames=5)
@@ -31,14 +31,11 @@ def run(scenario: Callable[[DecodingPool], Coroutine[Any, Any, None]], **limits:
             await asyncio.wait_for(scenario(pool), PATIENT)
             await settled(lambda: pool.snapshot().busy == pool.snapshot().waiting == 0)
 
-    before = descriptors()
+    before = open_files()
     asyncio.run(main())
     assert not started()
-    assert descriptors() == before
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    left = open_files() - before
+    assert not left, left
 
 
 async def settled(condition: Callable[[], bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cvivit.video import ClipFormat, read_clips
 from cvivit.weights import save_pretrained
 from service.decoding import DecodingLimits
 from service.decoding.blocking import IsolatedReader
+from tests.open_files import open_files
 from tests.videos import container_video
 
 SMALL = ClipFormat(image_size=(32, 32), clip_frames=5)
@@ -41,12 +41,12 @@ def test_paths_bytes_and_files(reader: IsolatedReader, tmp_path: Path) -> None:
 def test_errors_and_descriptors(reader: IsolatedReader, tmp_path: Path) -> None:
     path = tmp_path / "video"
     path.write_bytes(b"text")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     with pytest.raises(UnsupportedMediaError), reader.read_clips(path, SMALL) as clips:
         list(clips)
     with pytest.raises(FileNotFoundError):
         reader.read_clips(tmp_path / "none")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not open_files() - before
 
 
 def test_a_tokenizer_takes_it(reader: IsolatedReader, tiny: CViViTConfig, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Clients that are slow, broken or suddenly gone, with the real server behind a real socket."""
 
-import os
 import signal
 import socket
 import time
@@ -11,6 +10,7 @@ from typing import IO, Any
 import pytest
 
 from cvivit.errors import DeviceLostError
+from tests.open_files import open_files
 
 Serve = Callable[..., Any]
 Eventually = Callable[[Callable[[], bool]], None]
@@ -30,10 +30,6 @@ def send_without_end(connection: socket.socket) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         connection.sendall(b"x" * 65536)
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST", PART])
@@ -122,13 +118,13 @@ def test_a_chunked_video_is_read(serve: Serve, video: bytes) -> None:
 def test_a_client_that_leaves_midway_frees_all(serve: Serve, eventually: Eventually) -> None:
     server = serve(spool_bytes=1000)
     lifecycle = server.app_state.lifecycle
-    before = open_descriptors()
+    before = open_files()
     connections = [server.post(b"x" * 200_000, announced=10**6) for _ in range(5)]
     eventually(lambda: lifecycle.in_flight == 5)
     for connection in connections:
         connection.close()
     eventually(lambda: lifecycle.in_flight == 0)
-    eventually(lambda: open_descriptors() <= before)
+    eventually(lambda: open_files() <= before)
     assert server.get("/livez")[0] == 200
 
 
@@ -310,13 +306,13 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
         return open("/dev/full", "wb", buffering=0)
 
     server = serve(spool_bytes=1000)
-    before = open_descriptors()
+    before = open_files()
     monkeypatch.setattr("service.bodies.body_spool.tempfile.TemporaryFile", full)
     for _ in range(3):
         with closing(server.post(b"x" * 100_000)) as connection:
             status, problem = answer_on(connection)
             assert (status, problem["code"]) == (503, "storage_full")
-    eventually(lambda: open_descriptors() <= before)
+    eventually(lambda: open_files() <= before)
     assert server.app_state.lifecycle.in_flight == 0
 
 

@@ -79,18 +79,28 @@ def test_an_autoscaler_sees_the_queue_grow(
     eventually: Callable[[Callable[[], bool]], None],
 ) -> None:
     server = serve_gated()
-    sample = server.app_state.metrics.registry.get_sample_value
+    registry = server.app_state.metrics.registry
+
+    def gauges() -> dict[str, float]:
+        """Return the gauges of `encode` from one collection, so that they belong to one moment."""
+        return {
+            sample.name: sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.labels == {"operation": "encode"}
+        }
+
     gate.free = 1
     assert server.talk_through(make(5))[0] == 200  # now the rate is known
     sending = [threading.Thread(target=server.talk_through, args=(make(40),)) for _ in range(2)]
     for thread in sending:
         thread.start()
-    eventually(lambda: (sample("cvivit_queue_depth", {"operation": "encode"}) or 0) > 4)
-    depth = sample("cvivit_queue_depth", {"operation": "encode"})
-    rate = sample("cvivit_clips_per_second", {"operation": "encode"})
-    assert sample("cvivit_queue_depth_seconds", {"operation": "encode"}) == pytest.approx(depth / rate)
-    assert sample("cvivit_queue_depth_seconds", {"operation": "decode"}) == 0
+    eventually(lambda: gauges()["cvivit_queue_depth"] > 4)
+    seen = gauges()
+    expected = seen["cvivit_queue_depth"] / seen["cvivit_clips_per_second"]
+    assert seen["cvivit_queue_depth_seconds"] == pytest.approx(expected)
+    assert registry.get_sample_value("cvivit_queue_depth_seconds", {"operation": "decode"}) == 0
     gate.opened.set()
     for thread in sending:
         thread.join()
-    assert sample("cvivit_queue_depth_seconds", {"operation": "encode"}) == 0
+    assert gauges()["cvivit_queue_depth_seconds"] == 0
