@@ -54,7 +54,7 @@ class VideoTokenizer:
         """Fingerprints of other weights whose tokens this model decodes too. Their exporter states that they
         have the same encoder and codebook, to the bit."""
         self.name: str = weights.name
-        self.model = CViViT(weights.config).eval().requires_grad_(False)
+        self.model = CViViT(weights.config, inference=True).eval().requires_grad_(False)
         self.model.load_state_dict(weights.state_dict)
         self._kernels: KernelsChoice = kernels
         self.runner: Runner = make_runner(self.model, device=device, precision=precision, kernels=kernels)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cvivit.config import CViViTConfig
 from cvivit.network import quantizer
+from cvivit.network.inference_quantizer import InferenceQuantizer
 from cvivit.network.patches import cut, paste, patch_embedding, pixel_projection, pixels_per_patch
 from cvivit.network.position import SpatialBias, alibi
 from cvivit.network.transformer import Transformer
@@ -33,9 +34,11 @@ class CViViT(nn.Module):
 
     Args:
         config: the sizes and variants.
+        inference: build a network that encodes, decodes and reconstructs, and cannot be trained. It has
+            the same weights, and does without vector-quantize-pytorch, which takes seconds to import.
     """
 
-    def __init__(self, config: CViViTConfig) -> None:
+    def __init__(self, config: CViViTConfig, *, inference: bool = False) -> None:
         super().__init__()
         self.config = config
         first, rest = pixels_per_patch(config)
@@ -44,7 +47,7 @@ class CViViT(nn.Module):
         self.to_patch_emb = patch_embedding(rest, config.dim, config.patch_norm)
         self.enc_spatial_transformer = Transformer(config, "spatial")
         self.enc_temporal_transformer = Transformer(config, "temporal")
-        self.vq = quantizer.make_quantizer(config)
+        self.vq = InferenceQuantizer(config) if inference else quantizer.make_quantizer(config)
         self.dec_spatial_transformer = Transformer(config, "spatial")
         self.dec_temporal_transformer = Transformer(config, "temporal")
         self.to_pixels_first_frame = pixel_projection(config.dim, first)
@@ -103,8 +106,21 @@ class CViViT(nn.Module):
         return self.decode_features(quantizer.features_of(self.vq, indices, self.config))
 
     def forward(self, video: Tensor) -> Reconstruction:
-        """Return the reconstruction of `b c t h w`. In training mode this also updates the codebook."""
+        """Return the reconstruction of `b c t h w`. In training mode this also updates the codebook.
+
+        Raises:
+            RuntimeError: a network that was built for inference is in training mode.
+        """
         features = self.features(video)
+        if isinstance(self.vq, InferenceQuantizer):
+            if self.training:
+                raise RuntimeError(
+                    "a network built with inference=True cannot be trained: use CViViT(config)"
+                )
+            with torch.no_grad():  # the choice of a code has no gradient
+                indices = quantizer.indices_of(self.vq, features, self.config)
+            quantized = quantizer.features_of(self.vq, indices, self.config)
+            return Reconstruction(self.decode_features(quantized), indices, features.new_zeros(()))
         grid = features.shape[1:4]
         quantized, indices, commitment = self.vq(rearrange(features, "b T H W d -> b (T H W) d"))[:3]
         quantized = quantized.unflatten(1, grid)

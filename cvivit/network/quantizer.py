@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from vector_quantize_pytorch import LFQ, VectorQuantize
 
 from cvivit.config import CViViTConfig
 
@@ -29,6 +28,8 @@ def make_quantizer(config: CViViTConfig) -> nn.Module:
     The rotation trick is off, although newer versions of vector-quantize-pytorch turn it on by default. The
     released weights were trained with the straight-through gradient.
     """
+    from vector_quantize_pytorch import LFQ, VectorQuantize  # takes as long to import as torch
+
     if config.quantizer == "lfq":
         return LFQ(dim=config.dim, codebook_size=config.codebook_size)
     return VectorQuantize(

@@ -81,7 +81,7 @@ def _expected(config: CViViTConfig, *, keys: int) -> dict[str, Tensor]:
         raise WeightsMismatchError(f"the configuration has {layers} layers, the file only {keys} tensors")
     try:
         with torch.device("meta"):
-            return dict(CViViT(config).state_dict())
+            return dict(CViViT(config, inference=True).state_dict())
     except (ArithmeticError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         # Each of these may come out of sizes that overflow somewhere in torch.
         raise ConfigError("the configuration describes a network too large to build") from error

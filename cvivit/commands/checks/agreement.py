@@ -32,7 +32,7 @@ def agreement(
     from cvivit.weights import load_weights
 
     weights = load_weights(model, revision=revision)
-    network = CViViT(weights.config).eval()
+    network = CViViT(weights.config, inference=True).eval()
     network.load_state_dict(weights.state_dict)
     found = read_some_clips(sources, ClipFormat.of(weights.config), most=clips)
     with progress_bar("encoding random batches") as progress:
