@@ -6,7 +6,7 @@ FFmpeg's programs are installed, the times are also compared with those that ffp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,14 @@ from tests.barcodes import (
 
 THREADS = (0, 16)
 COUNT = 48
+OFTEN_SEEN = {"mp4 h264", "mp4 h264 in fragments", "mp4 hevc", "mp4 av1", "mkv h264", "webm vp9", "ts h264"}
 VARIABLE = sorted(name for name, kind in KINDS.items() if kind.variable and name != "gif")
 MILLISECONDS = Fraction(1, 1000)
+
+
+def rare_ones_slow(names: Iterable[str]) -> list[Any]:
+    """Mark the kinds that are seen less often as slow. Other tests read all of them, at other times."""
+    return [name if name in OFTEN_SEEN else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def read(data: bytes, *, fps: float = 8, start: float = 0.0, seconds: float | None = None) -> list[int]:
@@ -141,7 +147,7 @@ def test_a_variable_rate_with_frames_that_refer_to_later_ones(name: str, tmp_pat
     check_up_to_the_last(in_milliseconds(name, times, options=B_FRAMES[name]), times, tmp_path)
 
 
-@pytest.mark.parametrize("name", VARIABLE)
+@pytest.mark.parametrize("name", rare_ones_slow(VARIABLE))
 def test_times_that_begin_late(name: str, tmp_path: Path) -> None:
     times = [5000 + 40 * index for index in range(COUNT)]
     check_up_to_the_last(in_milliseconds(name, times), times, tmp_path)
@@ -155,13 +161,13 @@ def test_times_below_zero(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gap", [700, 9000])
-@pytest.mark.parametrize("name", VARIABLE)
+@pytest.mark.parametrize("name", rare_ones_slow(VARIABLE))
 def test_a_gap(name: str, gap: int, tmp_path: Path) -> None:
     times = [40 * index + gap * (index >= 20) for index in range(COUNT)]
     check_up_to_the_last(in_milliseconds(name, times), times, tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIABLE if not name.startswith("ts")])
+@pytest.mark.parametrize("name", rare_ones_slow(name for name in VARIABLE if not name.startswith("ts")))
 def test_a_slide_show(name: str, tmp_path: Path) -> None:
     times = [0, 15_000, 30_000, 31_000, 90_000]
     check_up_to_the_last(in_milliseconds(name, times), times, tmp_path)
@@ -273,7 +279,7 @@ def test_an_edit_list_that_begins_later(name: str, frames: int, tmp_path: Path) 
 # Parts of a file
 
 
-@pytest.mark.parametrize("name", sorted(KINDS))
+@pytest.mark.parametrize("name", rare_ones_slow(sorted(KINDS)))
 @pytest.mark.parametrize(("start", "seconds"), [(0.0, 0.5), (0.25, None), (1.3, 0.3), (1.9, 5.0)])
 def test_a_part(name: str, start: float, seconds: float | None) -> None:
     fps = 25 if name == "gif" else 24

@@ -99,7 +99,9 @@ def line_with(process: subprocess.Popen[str], part: str) -> str:
     raise AssertionError(seen)
 
 
-@pytest.mark.parametrize(("workers", "cached"), [(0, False), (1, False), (1, True)])
+@pytest.mark.parametrize(
+    ("workers", "cached"), [(0, False), pytest.param(1, False, marks=pytest.mark.slow), (1, True)]
+)
 def test_a_server_that_is_silent_is_named_and_a_signal_stops_the_run(
     server: str, clips: Path, tmp_path: Path, workers: int, cached: bool
 ) -> None:

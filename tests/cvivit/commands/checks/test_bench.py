@@ -14,7 +14,7 @@ def test_a_batch_has_a_clip(cvivit: Command) -> None:
 
 
 def test_the_size_that_is_timed_is_named(cvivit: Command) -> None:
-    options = ("--size", "demo", "--precision", "fast", "--batch", "1", "--repeats", "1", "--device", "cpu")
+    options = ("--size", "demo", "--precision", "exact", "--batch", "1", "--repeats", "1", "--device", "cpu")
     done = cvivit("bench", *options)
     assert (done.status, done.err) == (0, "")
     assert done.out.startswith("The network of the demo size, with random weights\n")

@@ -29,7 +29,9 @@ def compile_in_a_process(*arguments: str, cache: Path) -> list[dict[str, object]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize(
+    "capability", [pytest.param(80, marks=pytest.mark.slow), 90, pytest.param(100, marks=pytest.mark.slow)]
+)
 def test_every_kernel_compiles_without_spills(capability: int, tmp_path: Path) -> None:
     compiled = compile_in_a_process("--capability", str(capability), cache=tmp_path)
     assert {line["kernel"] for line in compiled} == KERNELS
