@@ -9,8 +9,7 @@ PORT ?= 8000
 MODEL ?= demo
 # Most tests wait for processes that they started, so two run at once even on few cores.
 WORKERS ?= 2
-# pip would compile every file of torch and Ray to bytecode, which takes minutes. Python compiles what is imported.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help serve dev test test-slow test-gpu check lint types format docs clean
 

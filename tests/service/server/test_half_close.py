@@ -77,3 +77,4 @@ def test_a_client_that_resets_is_gone_all_the_same(
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     connection.close()
     eventually(lambda: server.app_state.lifecycle.in_flight == 0)
+    gate.opened.set()

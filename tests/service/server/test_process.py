@@ -95,7 +95,10 @@ def test_an_interrupt_during_the_start_is_quiet(tiny_weights: Path, tmp_path: Pa
     assert code == (0 if any('"serving"' in line for line in lines) else 130)
 
 
-@pytest.mark.parametrize("closed", [(0, 1), (2,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "closed",
+    [pytest.param((0, 1), marks=pytest.mark.slow), pytest.param((2,), marks=pytest.mark.slow), (0, 1, 2)],
+)
 def test_closed_standard_streams_do_no_harm(
     tiny_weights: Path, tmp_path: Path, closed: tuple[int, ...]
 ) -> None:

@@ -120,7 +120,11 @@ def test_frozen_parts_have_neither_gradients_nor_optimizer_state(tmp_path: Path,
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, REQUEUE_EXIT_CODE), (signal.SIGKILL, -signal.SIGKILL)]
+    ("number", "status"),
+    [
+        pytest.param(signal.SIGTERM, REQUEUE_EXIT_CODE, marks=pytest.mark.slow),
+        (signal.SIGKILL, -signal.SIGKILL),
+    ],
 )
 def test_a_killed_and_resumed_run_keeps_frozen_parts(
     tmp_path: Path, weights: Path, number: signal.Signals, status: int

@@ -100,7 +100,12 @@ def line_with(process: subprocess.Popen[str], part: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("workers", "cached"), [(0, False), pytest.param(1, False, marks=pytest.mark.slow), (1, True)]
+    ("workers", "cached"),
+    [
+        (1, True),
+        pytest.param(1, False, marks=pytest.mark.slow),
+        pytest.param(0, False, marks=pytest.mark.slow),
+    ],
 )
 def test_a_server_that_is_silent_is_named_and_a_signal_stops_the_run(
     server: str, clips: Path, tmp_path: Path, workers: int, cached: bool
