@@ -31,6 +31,12 @@ class ControlGroup:
         name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
         return int((self.folder / name).read_text())
 
+    def anonymous_memory(self) -> int:
+        """Return the used memory without cached files, which the kernel would give up first."""
+        name = "rss" if self.version == 1 else "anon"
+        fields = dict(line.split() for line in (self.folder / "memory.stat").read_text().splitlines())
+        return int(fields[name])
+
     def limit_cores(self, count: float) -> None:
         quota = f"{count * 100_000:.0f}"
         if self.version == 1:

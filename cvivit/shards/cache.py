@@ -4,7 +4,7 @@
 
     FOLDER/NAME-SIZE.tar          a whole shard; its time of change is when it was last used
     FOLDER/NAME-SIZE.tar.part     one that somebody fetches, or fetched when they were killed
-    FOLDER/.lock                  held for a moment by whoever makes room
+    FOLDER/.lock                  held for a moment by whoever makes room or puts a shard in its place
 
 NAME is a digest of the URL and of what the store says of the shard's state, such as its ETag. So a shard
 that was replaced is fetched again. A shard gets its name when it is whole and on the disk. Whoever fetches it
@@ -100,7 +100,8 @@ class ShardCache:
                     os.fsync(whole.fileno())
                 os.utime(part)
                 file = open(part, "rb")  # noqa: SIM115 - before others can remove it
-                os.replace(part, path)
+                with self._folder_lock():  # a listing could otherwise miss the file under both of its names
+                    os.replace(part, path)
             except BaseException as error:
                 with contextlib.suppress(OSError):
                     part.unlink()
@@ -122,10 +123,15 @@ class ShardCache:
             # Another process has it, or has just finished and moved it, or given it up and removed it.
             time.sleep(_POLL_SECONDS)
 
-    def _make_room(self, path: Path, size: int) -> bool:
-        """Remove the shards that were used longest ago until `size` bytes fit, and return whether they do."""
+    @contextlib.contextmanager
+    def _folder_lock(self) -> Iterator[None]:
         with open(self.folder / LOCK_NAME, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _make_room(self, path: Path, size: int) -> bool:
+        """Remove the shards that were used longest ago until `size` bytes fit, and return whether they do."""
+        with self._folder_lock():
             used, kept = 0, []
             for entry in self.folder.iterdir():
                 if entry.suffix == ".tar":

@@ -54,6 +54,7 @@ def told(response: Any) -> tuple[int, str | None]:
     return response.status_code, response.json()["code"]
 
 
+@pytest.mark.slow
 def test_every_hostile_file(
     app: TestClient, hostile_files: list[Hostile], visitors: CountingServer, canary: Path
 ) -> None:

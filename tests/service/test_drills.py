@@ -36,7 +36,7 @@ def test_an_idle_decoder_that_dies_is_not_missed(serve: Serve, video: bytes, sen
     assert server.talk_through(video)[0] == 200
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("sent", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGSEGV])
 def test_decoders_that_die_under_load_cost_their_own_videos_at_most(
     serve: Serve, eventually: Eventually, make: Callable[..., bytes], sent: signal.Signals
 ) -> None:

@@ -67,6 +67,7 @@ for _ in range(12):
 """
 
 
+@pytest.mark.slow
 def test_a_fork_waits_for_a_thread_that_has_ended_to_be_gone() -> None:
     """When forks did not wait, 3 of 8 found MKL's lock held by such a thread and hung."""
     command = [sys.executable, "-W", "ignore", "-c", LEAVING]

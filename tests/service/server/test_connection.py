@@ -316,6 +316,7 @@ def test_a_full_disk_is_a_503_that_leaks_nothing(
     assert server.app_state.lifecycle.in_flight == 0
 
 
+@pytest.mark.slow
 def test_a_drain_waits_for_a_client_that_reads_slowly(serve: Serve) -> None:
     """Its request is over, but most of its answer is still in this process and would be lost with it."""
     server = serve(grace_seconds=60)

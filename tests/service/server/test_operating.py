@@ -168,6 +168,7 @@ def slow_reader(server: Running) -> socket.socket:
 @pytest.mark.parametrize(
     "rate", [pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]), 100_000]
 )
+@pytest.mark.slow
 def test_a_slow_reader_gets_all_of_its_answer(server: Running, rate: int) -> None:
     """It takes longer than the setting allows, but only time without progress counts."""
     with slow_reader(server) as connection:

@@ -166,6 +166,7 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
     assert said.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_an_exit_code(start: Callable[..., Running], tiny_weights: Path) -> None:
     port = start().url.rpartition(":")[2]
     done = run("--model", str(tiny_weights), "--port", port)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,10 +46,12 @@ def served(*flags: str) -> Iterator[str]:
                 if said["event"] == "ready" or url:
                     break
             assert url, "the server did not start"
+            # Somebody has to read the log. When a pipe is full, whoever writes to it waits.
+            threading.Thread(target=process.stderr.read, daemon=True).start()
             yield url
         finally:
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=START_SECONDS)
+            process.wait(timeout=START_SECONDS)
 
 
 def phone_clip(folder: Path, seconds: float = 3.0) -> Path:

@@ -76,6 +76,7 @@ def test_every_error_is_told_in_words(open_page: OpenPage) -> None:
         check_words(alert.inner_text(), kind)
 
 
+@pytest.mark.slow
 def test_a_request_is_made_again_when_the_server_has_time(open_page: OpenPage) -> None:
     page = open_page(expected_failures=True)
     busy = problem(next(kind for kind in KINDS if kind.code == "busy"))
@@ -89,6 +90,7 @@ def test_a_request_is_made_again_when_the_server_has_time(open_page: OpenPage) -
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+@pytest.mark.slow
 def test_an_answer_that_breaks_off_is_told(open_page: OpenPage, kept: float) -> None:
     page = open_page(expected_failures=True)
 

@@ -95,6 +95,7 @@ def test_tokens_are_edited_and_decoded(open_page: OpenPage, tmp_path: Path) -> N
     assert page.get_by_role("button", name="Undo").is_disabled()
 
 
+@pytest.mark.slow
 def test_a_region_is_copied_from_one_video_to_another(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page()
     page.locator("input[type=file]").set_input_files(CITY)

@@ -94,6 +94,7 @@ def test_hovering_tells_the_code_and_where_else_it_is(open_page: OpenPage) -> No
     assert page.locator("#token-info").inner_text() != first
 
 
+@pytest.mark.slow
 def test_figures_say_that_they_are_older_than_an_edit(open_page: OpenPage) -> None:
     page = open_page()
     page.get_by_role("button", name="Use the sample").click()

@@ -40,7 +40,7 @@ TRAINER = """
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow)])
 def test_a_signal_to_the_whole_group_leaves_them_reading(
     shards: list[str], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -157,6 +157,7 @@ def test_unreadable_videos_are_named(tokenizer: VideoTokenizer, videos: Path, tm
         evaluate(tokenizer, [str(videos)], tmp_path / "other", QUICK)
 
 
+@pytest.mark.slow
 def test_other_codecs_stand_beside_the_tokens_clip_by_clip(
     tokenizer: VideoTokenizer, videos: Path, tmp_path: Path
 ) -> None:

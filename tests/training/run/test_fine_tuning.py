@@ -57,6 +57,7 @@ def test_larger_and_longer_clips_train_and_export(
     assert tokenizer.decode_clips(tokens).shape == clips.shape
 
 
+@pytest.mark.slow
 def test_the_service_loads_the_result(tmp_path: Path, weights: Path) -> None:
     settings = ("model.image_size=256", "model.clip_frames=17", "loop.steps=1", "data.batch_size=1")
     run(tiny_config(tmp_path / "run", f"checkpoint.weights={weights}", *settings))

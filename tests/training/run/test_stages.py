@@ -107,6 +107,7 @@ def test_a_run_that_stops_after_any_step_goes_on_the_same(undisturbed: Path, tmp
         assert_same(final(tmp_path, steps), final(undisturbed, steps))
 
 
+@pytest.mark.slow
 def test_stages_may_be_added_to_a_run(undisturbed: Path, tmp_path: Path) -> None:
     run(tiny_config(tmp_path, "loop.ema_decay=0", "loop.steps=2"))
     run(tiny_config(tmp_path, *STAGED))
@@ -121,6 +122,7 @@ def test_a_stage_that_should_have_begun_before_is_refused(tmp_path: Path) -> Non
         run(tiny_config(tmp_path, "loop.ema_decay=0", stages("{from = 2, loop.ema_decay = 0.9}")))
 
 
+@pytest.mark.slow
 def test_a_discriminator_begins_anew_at_another_size(tmp_path: Path) -> None:
     settings = ("losses.adversarial=0.1", "losses.discriminator_width=2", stages(LARGER), "loop.steps=4")
     run(tiny_config(tmp_path / "whole", *settings))
@@ -178,6 +180,7 @@ def test_a_stage_begins_its_schedule_only_if_it_sets_one(tmp_path: Path) -> None
     assert rates["kept"] == pytest.approx([1] * 5)
 
 
+@pytest.mark.slow
 def test_a_validation_cut_off_at_the_end_of_a_stage_is_made_up_for_in_it(
     undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +217,7 @@ class Stopping:
         yield self.batch
 
 
+@pytest.mark.slow
 def test_other_shards_and_batches_begin_at_a_new_epoch(tmp_path: Path) -> None:
     """Each stage reads its own real shards, and the first one crops its clips.
 

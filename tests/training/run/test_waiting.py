@@ -132,6 +132,7 @@ def test_a_server_that_is_silent_is_named_and_a_signal_stops_the_run(
     assert CheckpointStore(run, keep=2).newest_sound() == (2, [])
 
 
+@pytest.mark.slow
 def test_a_signal_during_validation_saves_and_the_validation_is_made_up_for(
     server: str, clips: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_signal_before_the_first_step_ends_the_run_at_once(clips: Path, tmp_pa
         assert "stopped before the first step" in said
 
 
+@pytest.mark.slow
 def test_the_log_says_which_share_of_a_step_was_a_wait(clips: Path, tmp_path: Path) -> None:
     slow = f"pipe:sleep 3; cat {clips}"
     with training(tmp_path / "run", f"data.train={slow}", "data.shuffle=1", "loop.steps=3") as process:

@@ -67,6 +67,7 @@ print(len(calls))
 """
 
 
+@pytest.mark.slow
 def test_what_was_compiled_ahead_is_what_batches_launch(tmp_path: Path) -> None:
     """Triton finds the kernels of a batch in the cache, by their source, device and arguments.
 

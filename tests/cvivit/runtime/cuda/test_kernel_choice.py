@@ -101,6 +101,7 @@ def test_whatever_fails_the_plain_modules_go_on(
     assert type(error).__name__ in str(made.kernels.reason)
 
 
+@pytest.mark.slow
 def test_kernels_that_fail_later_are_given_up(
     model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_device_that_the_kernels_lose_is_lost(
         runner(model).encode_clips(clips)
 
 
+@pytest.mark.slow
 def test_clips_that_are_too_large_for_the_kernels(
     model: CViViT, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

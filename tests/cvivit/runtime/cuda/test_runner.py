@@ -217,7 +217,15 @@ def test_warm_up_captures_every_size(tiny_model: CViViT) -> None:
         assert ("decode", (size, 3, 4, 4)) in runner._graphs
 
 
-@pytest.mark.parametrize(("room", "sizes"), [(63, ()), (64, (64,)), (127.9, (64,)), (128, (64, 128))])
+@pytest.mark.parametrize(
+    ("room", "sizes"),
+    [
+        pytest.param(63, (), marks=pytest.mark.slow),
+        (64, (64,)),
+        pytest.param(127.9, (64,), marks=pytest.mark.slow),
+        (128, (64, 128)),
+    ],
+)
 def test_warm_up_adds_larger_sizes_where_there_is_much_memory(
     tiny_model: CViViT, room: float, sizes: tuple[int, ...]
 ) -> None:

@@ -94,6 +94,7 @@ def test_an_original_goes_through_networks_once_for_all_codecs() -> None:
     assert first.curve[0].lpips == second.curve[0].lpips == anew.lpips
 
 
+@pytest.mark.slow
 def test_rfvd_is_of_the_clips_of_the_bench() -> None:
     torch.manual_seed(0)
     networks = PerceptualNetworks(i3d=I3D().eval())
