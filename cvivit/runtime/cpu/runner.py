@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from cvivit.network import CViViT
 from cvivit.runtime.base import BaseRunner, Operation
+from cvivit.runtime.cpu.lane_check import lanes_agree
 from cvivit.runtime.cpu.lanes import Lanes
 from cvivit.runtime.cpu.packed import pack, packing_is_available
 from cvivit.runtime.memory import keep_freed_memory
@@ -16,9 +19,10 @@ from cvivit.runtime.precision import PrecisionChoice
 class CPURunner(BaseRunner):
     """Runs clips through the network on the CPU.
 
-    A batch runs one clip at a time, because the activations of one clip fit in the cache. With "fast", each
-    core computes a clip of its own (`cvivit.runtime.cpu.lanes`). With "exact", all cores share each clip,
-    because with another number of threads a product may add its terms in another order.
+    A batch runs one clip at a time, because the activations of one clip fit in the cache. If there are enough
+    clips, each core computes one of its own (`cvivit.runtime.cpu.lanes`). With "exact" it does so only where
+    that has been found to give the same bits (`cvivit.runtime.cpu.lane_check`). This is tried with the first
+    clips of each shape that come together, and takes as long as two more clips.
 
     The runner also works in a forked child, where torch on its own would wait forever for threads that exist
     only in the parent.
@@ -36,8 +40,10 @@ class CPURunner(BaseRunner):
         keep_freed_memory()
         super().__init__(model, device=torch.device("cpu"), precision=precision)
         self._lanes: Lanes | None = None
-        if self.precision == "fast" and torch.get_num_threads() > 1:
+        if torch.get_num_threads() > 1:
             self._lanes = Lanes()
+        self._agreed: dict[tuple[bool, torch.Size], bool] = {}
+        """Whether the lanes agree with all cores, for each shape that was encoded or decoded in "exact"."""
         self.batch_sizes = (1, self._lanes.count) if self._lanes else (1,)
         self._was_forked = False
         self._child_lane: Lanes | None = None
@@ -78,11 +84,32 @@ class CPURunner(BaseRunner):
         return next((size for size in self.batch_sizes if size >= waiting), self.batch_sizes[-1])
 
     def _compute(self, operation: Operation, piece: Tensor, size: int, out: Tensor) -> None:
-        if self._lanes and size > 1:
-            pairs = zip(piece.split(1), out.split(1), strict=True)
+        if not self._lanes or size == 1:
+            _compute_here(operation, piece, size, out)
+            return
+        pairs = list(zip(piece.split(1), out.split(1), strict=True))
+        if self._may_use_lanes(self._lanes, operation, piece):
             self._lanes.map(lambda pair: _compute_here(operation, pair[0], 1, pair[1]), pairs)
         else:
-            _compute_here(operation, piece, size, out)
+            for clip, result in pairs:
+                _compute_here(operation, clip, 1, result)
+
+    def _may_use_lanes(self, lanes: Lanes, operation: Operation, piece: Tensor) -> bool:
+        """Return whether lanes may compute clips like these: in "exact" only if they give the same bits."""
+        if self.precision == "fast":
+            return True
+        key = operation == self._decode, piece.shape[1:]
+        if key not in self._agreed:
+            self._agreed[key] = lanes_agree(lanes, partial(self._in_detail, operation, piece[:1].cpu()))
+        return self._agreed[key]
+
+    @torch.inference_mode()
+    def _in_detail(self, operation: Operation, clip: Tensor) -> tuple[Tensor, ...]:
+        """Return results that differ if anything was added in another order."""
+        if operation == self._decode:
+            return (self._network.decode(clip, check=False),)
+        video = clip.permute(0, 4, 1, 2, 3).float() / 255
+        return self._network.features(video), operation(clip)
 
 
 @torch.inference_mode()

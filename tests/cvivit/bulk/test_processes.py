@@ -74,6 +74,7 @@ def test_a_reader_that_hangs_is_replaced(tokenizer: VideoTokenizer, films: Path,
     assert all(isinstance(result, EncodedSource) for result in rest)
 
 
+@pytest.mark.slow
 def test_a_pause_of_the_caller_is_no_hang(tokenizer: VideoTokenizer, films: Path) -> None:
     options = ReadOptions(limits=ReaderLimits(clip_seconds=1.0))
     found = find_sources([str(films / "*.mp4")]) * 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from types import ModuleType
 from typing import Any
@@ -19,8 +20,12 @@ from cvivit.runtime.precision import arithmetic, choose_device, choose_precision
 
 
 @pytest.fixture
-def runner(tiny_model: CViViT) -> CPURunner:
-    return CPURunner(tiny_model, precision="exact")
+def runner(tiny_model: CViViT) -> Iterator[CPURunner]:
+    """A runner without lanes, so that a batch goes through the network as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield CPURunner(tiny_model, precision="exact")
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

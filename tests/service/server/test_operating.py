@@ -182,6 +182,7 @@ def test_a_slow_reader_gets_all_of_its_answer(server: Running, rate: int) -> Non
     assert taken > SEND_SECONDS * 2
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_is_cut_after_the_time_of_the_setting(server: Running) -> None:
     with slow_reader(server) as connection:
         connection.sendall(get(BIG) * 8)  # more than the system's buffers take

@@ -152,6 +152,7 @@ def test_the_kernel_kills_a_decoder_and_the_server_lives(tiny_weights: Path, vid
     assert any("killed from outside" in line["event"] for line in server.lines)
 
 
+@pytest.mark.slow
 def test_a_small_container_needs_no_settings(tiny_weights: Path, video: bytes) -> None:
     with control_group("memory") as memory, control_group("cpu") as cpu:
         memory.limit_memory(GIBIBYTE)

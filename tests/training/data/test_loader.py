@@ -214,6 +214,7 @@ def test_bad_samples_alone_stop_in_the_end(write_shard: Write) -> None:
         next(iter(ClipLoader(settings([str(shard)], max_bad_samples=3))))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_one_line(shards: list[str]) -> None:
     batches = iter(ClipLoader(settings(shards), workers=1))
     next(batches)

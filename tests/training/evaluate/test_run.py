@@ -309,6 +309,7 @@ def test_the_command(tiny_weights: Path, videos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_the_command_compares_and_says_which_checkpoint_it_took(videos: Path, tmp_path: Path) -> None:
     config = tiny_config(
         tmp_path / "run", "loop.steps=3", "validation.every_steps=2", "validation.lpips=false"

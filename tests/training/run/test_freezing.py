@@ -70,8 +70,8 @@ def moved(directory: Path, weights: Path, module: str = "model") -> set[str]:
     ("precision", "parts"),
     [
         ("float32", ("encoder", "quantizer")),
-        ("float32", ("encoder",)),
-        ("float32", ("quantizer",)),
+        pytest.param("float32", ("encoder",), marks=pytest.mark.slow),
+        pytest.param("float32", ("quantizer",), marks=pytest.mark.slow),
         ("float32", ("decoder",)),
         ("bfloat16", ("encoder", "quantizer")),
         pytest.param("bfloat16", ("encoder",), marks=pytest.mark.slow),

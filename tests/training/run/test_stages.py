@@ -75,6 +75,7 @@ def test_each_stage_has_what_it_begins(undisturbed: Path) -> None:
     assert load_weights(undisturbed.parent / "out").config.image_size == (64, 64)
 
 
+@pytest.mark.slow
 def test_killed_in_each_stage_and_resumed_it_ends_with_the_same_weights(
     undisturbed: Path, tmp_path: Path
 ) -> None:

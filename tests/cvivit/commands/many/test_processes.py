@@ -42,6 +42,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_through_pipes(tiny_weights: Path, films: Path) -> None:
     model = ("-m", tiny_weights, "--device", "cpu", "--precision", "exact")
     video = (films / "1" / "5.mp4").read_bytes()

@@ -151,7 +151,3 @@ def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViVi
     pictures = runner.decode_clips(alone)
     expected = np.concatenate([runner.decode_clips(tokens[None]) for tokens in alone])
     assert np.abs(pictures.astype(int) - expected).max() <= 2
-
-
-def test_exact_clips_share_the_cores(threads: int, tiny_model: CViViT) -> None:
-    assert CPURunner(tiny_model, precision="exact").batch_sizes == (1,)

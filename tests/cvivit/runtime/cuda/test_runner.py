@@ -221,7 +221,7 @@ def test_warm_up_captures_every_size(tiny_model: CViViT) -> None:
     ("room", "sizes"),
     [
         pytest.param(63, (), marks=pytest.mark.slow),
-        (64, (64,)),
+        pytest.param(64, (64,), marks=pytest.mark.slow),
         pytest.param(127.9, (64,), marks=pytest.mark.slow),
         (128, (64, 128)),
     ],
