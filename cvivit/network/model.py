@@ -112,15 +112,6 @@ class CViViT(nn.Module):
             RuntimeError: a network that was built for inference is in training mode.
         """
         features = self.features(video)
-        if isinstance(self.vq, InferenceQuantizer):
-            if self.training:
-                raise RuntimeError(
-                    "a network built with inference=True cannot be trained: use CViViT(config)"
-                )
-            with torch.no_grad():  # the choice of a code has no gradient
-                indices = quantizer.indices_of(self.vq, features, self.config)
-            quantized = quantizer.features_of(self.vq, indices, self.config)
-            return Reconstruction(self.decode_features(quantized), indices, features.new_zeros(()))
         grid = features.shape[1:4]
         quantized, indices, commitment = self.vq(rearrange(features, "b T H W d -> b (T H W) d"))[:3]
         quantized = quantized.unflatten(1, grid)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cvivit.network import CViViT
+from cvivit.network.quantizer import indices_of
 from cvivit.runtime.base import BaseRunner, Operation
 from cvivit.runtime.cpu.lane_check import lanes_agree
 from cvivit.runtime.cpu.lanes import Lanes
@@ -108,8 +109,8 @@ class CPURunner(BaseRunner):
         """Return results that differ if anything was added in another order."""
         if operation == self._decode:
             return (self._network.decode(clip, check=False),)
-        video = clip.permute(0, 4, 1, 2, 3).float() / 255
-        return self._network.features(video), operation(clip)
+        features = self._network.features(clip.permute(0, 4, 1, 2, 3).float() / 255)
+        return features, indices_of(self._network.vq, features, self.config)
 
 
 @torch.inference_mode()

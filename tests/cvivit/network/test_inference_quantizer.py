@@ -13,30 +13,20 @@ import torch
 from cvivit import CViViTConfig
 from cvivit.network import CViViT
 
-SMALL: dict[str, Any] = {
-    "dim": 32,
-    "heads": 2,
-    "dim_head": 16,
-    "spatial_depth": 1,
-    "temporal_depth": 1,
-    "codebook_size": 64,
-    "image_size": 32,
-}
-CONFIGS = {
-    "released": CViViTConfig.released(**SMALL),
-    "paper": CViViTConfig.paper(**SMALL),
-    "stored codes": CViViTConfig.released(**SMALL | {"codebook_matching": "stored"}),
-    "no projection": CViViTConfig.released(**SMALL | {"codebook_dim": 32}),
-    "lookup-free": CViViTConfig.released(**SMALL | {"quantizer": "lfq", "codebook_dim": 6}),
-    "lookup-free, no projection": CViViTConfig.released(
-        **SMALL | {"dim": 6, "heads": 1, "quantizer": "lfq", "codebook_dim": 6}
-    ),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "stored codes": {"codebook_matching": "stored"},
+    "normalized codes": {"codebook_matching": "normalized"},
+    "no projection": {"codebook_dim": 32},
+    "lookup-free": {"quantizer": "lfq", "codebook_dim": 6},
+    "lookup-free, no projection": {"quantizer": "lfq", "codebook_dim": 6, "dim": 6, "heads": 1},
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_the_weights_and_results_are_those_of_a_trainable_network(name: str, recipe: ModuleType) -> None:
-    config = CONFIGS[name]
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_weights_and_results_are_those_of_a_trainable_network(
+    variant: str, tiny: CViViTConfig, recipe: ModuleType
+) -> None:
+    config = CViViTConfig(**tiny.model_dump() | VARIANTS[variant])
     trainable = CViViT(config).eval()
     trainable.load_state_dict(recipe.fill(trainable.state_dict(), 1))
     state = trainable.state_dict()
@@ -55,15 +45,15 @@ def test_the_weights_and_results_are_those_of_a_trainable_network(name: str, rec
     assert result.commitment == 0
 
 
-def test_gradients_reach_the_decoder() -> None:
-    model = CViViT(CONFIGS["released"], inference=True).eval()
+def test_gradients_reach_the_decoder(tiny: CViViTConfig) -> None:
+    model = CViViT(tiny, inference=True).eval()
     model(torch.rand(1, 3, 5, 32, 32)).video.sum().backward()
     assert model.to_pixels.get_parameter("0.weight").grad is not None
     assert model.to_patch_emb.get_parameter("2.weight").grad is None
 
 
-def test_it_cannot_be_trained() -> None:
-    model = CViViT(CONFIGS["released"], inference=True).train()
+def test_it_cannot_be_trained(tiny: CViViTConfig) -> None:
+    model = CViViT(tiny, inference=True).train()
     with pytest.raises(RuntimeError, match="inference=True"):
         model(torch.zeros(1, 3, 5, 32, 32))
 

@@ -17,15 +17,14 @@ from cvivit.errors import DeviceLostError, DeviceMemoryError, TokenRangeError
 from cvivit.network import CViViT
 from cvivit.runtime.cpu.runner import CPURunner
 from cvivit.runtime.precision import arithmetic, choose_device, choose_precision
+from tests.torch_threads import torch_threads
 
 
 @pytest.fixture
 def runner(tiny_model: CViViT) -> Iterator[CPURunner]:
     """A runner without lanes, so that a batch goes through the network as one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield CPURunner(tiny_model, precision="exact")
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield CPURunner(tiny_model, precision="exact")
 
 
 @pytest.mark.parametrize(

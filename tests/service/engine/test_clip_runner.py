@@ -14,6 +14,7 @@ from cvivit.network import CViViT
 from cvivit.runtime.cpu.runner import CPURunner
 from service.engine import EngineFailedError
 from tests.service.engine.sessions import StartEngine
+from tests.torch_threads import torch_threads
 
 pytestmark = pytest.mark.anyio
 
@@ -21,12 +22,8 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def clip_runner(tiny_model: CViViT) -> CPURunner:
     """Return a runner without lanes, so that a batch goes through the network as one, as on a GPU."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with torch_threads(1):
         runner = CPURunner(tiny_model, precision="exact")
-    finally:
-        torch.set_num_threads(before)
     runner.batch_sizes = (1, 2, 4, 8)
     return runner
 

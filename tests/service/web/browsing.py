@@ -46,7 +46,7 @@ def served(*flags: str) -> Iterator[str]:
                 if said["event"] == "ready" or url:
                     break
             assert url, "the server did not start"
-            # Somebody has to read the log. When a pipe is full, whoever writes to it waits.
+            # Read the rest of the log. Otherwise its pipe fills up, and the server waits to write more.
             threading.Thread(target=process.stderr.read, daemon=True).start()
             yield url
         finally:
@@ -107,7 +107,7 @@ PLAYING = """
 """
 
 
-def wait_until(page: Any, expression: str, seconds: float = 120) -> None:
+def wait_until(page: Any, expression: str, seconds: float = 60) -> None:
     """Wait until a JavaScript expression is true.
 
     Playwright's own `wait_for_function` compiles its text in the page, which the page's policy forbids.
@@ -118,7 +118,7 @@ def wait_until(page: Any, expression: str, seconds: float = 120) -> None:
         page.wait_for_timeout(30)
 
 
-def wait_until_playing(page: Any, seconds: float = 120) -> None:
+def wait_until_playing(page: Any, seconds: float = 60) -> None:
     """Wait until both videos show moving pictures."""
     wait_until(page, PLAYING, seconds)
 

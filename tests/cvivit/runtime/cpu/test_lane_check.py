@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import numpy as np
-import pytest
 import torch
 
 from cvivit.network import CViViT
 from cvivit.runtime.cpu.lane_check import lanes_agree
 from cvivit.runtime.cpu.lanes import Lanes
 from cvivit.runtime.cpu.runner import CPURunner
-
-
-@pytest.fixture
-def threads() -> Iterator[int]:
-    """Let torch compute with three threads, whatever the machine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
 
 
 class Watched(CPURunner):
@@ -37,6 +26,8 @@ class Watched(CPURunner):
         return super()._encode(clips)
 
     def _in_detail(self, operation: object, clip: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if operation == self._encode:
+            self.computed_by.append(threading.current_thread().name)
         bits = super()._in_detail(operation, clip)  # type: ignore[arg-type]
         on_a_lane = threading.current_thread().name.startswith("lane-")
         return (bits[0] + self.error * on_a_lane, *bits[1:])

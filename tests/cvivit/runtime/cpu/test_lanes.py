@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,15 +17,6 @@ import torch
 from cvivit.network import CViViT
 from cvivit.runtime.cpu.lanes import MOST_LANES, Lanes
 from cvivit.runtime.cpu.runner import CPURunner
-
-
-@pytest.fixture
-def threads() -> Iterator[int]:
-    """Let torch compute with three threads, whatever the machine has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield 3
-    torch.set_num_threads(before)
 
 
 def test_each_lane_has_its_share_of_the_threads(threads: int) -> None:

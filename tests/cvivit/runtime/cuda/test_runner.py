@@ -220,10 +220,12 @@ def test_warm_up_captures_every_size(tiny_model: CViViT) -> None:
 @pytest.mark.parametrize(
     ("room", "sizes"),
     [
+        pytest.param(0, (), marks=pytest.mark.slow),
         pytest.param(63, (), marks=pytest.mark.slow),
         pytest.param(64, (64,), marks=pytest.mark.slow),
         pytest.param(127.9, (64,), marks=pytest.mark.slow),
         (128, (64, 128)),
+        pytest.param(4096, (64, 128), marks=pytest.mark.slow),
     ],
 )
 def test_warm_up_adds_larger_sizes_where_there_is_much_memory(
