@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cvivit.network.model import CViViT
+from training.run.compiling import compiler_options
 from training.run.optimization.codebook_update import CodebookTraining
 
 
@@ -36,9 +37,7 @@ class Autoencoder(nn.Module):
         self.model = model
         self.codebook = codebook
         freeze_unused(model)
-        # A run has only few sizes: crops, whole clips and stills. With dynamic shapes, torch would compile
-        # slower code for any size as soon as it sees a second one.
-        compiled = functools.partial(torch.compile, dynamic=False)
+        compiled = functools.partial(torch.compile, **compiler_options())
         self._encode = compiled(model.features) if compile else model.features
         self._decode = compiled(model.decode_features) if compile else model.decode_features
 

@@ -20,6 +20,7 @@ from training.losses.discriminator import Discriminator
 from training.losses.generator import GeneratorLosses
 from training.run import distributed
 from training.run.autoencoder import Autoencoder, freeze_unused, trainable
+from training.run.compiling import compiler_options
 from training.run.optimization.codebook_update import CodebookTraining
 from training.run.optimization.ema import AveragedWeights
 from training.run.optimization.freezing import QUANTIZER, freeze
@@ -124,7 +125,7 @@ class Learner:
             self.model.load_state_dict(weights)
         autoencoder = Autoencoder(self.model, self.codebook, compile=config.loop.compile)
         if config.loop.compile:
-            self.losses.compile()
+            self.losses.compile(**compiler_options())
         self.optimizer = make_optimizer(
             trainable(autoencoder), config.optimizer, learning_rate=config.optimizer.learning_rate
         )
