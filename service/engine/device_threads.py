@@ -182,7 +182,14 @@ class DeviceThreads:
                     # The host thread may now plan the next batch, and watches for a stall.
                     shared.changed.notify_all()
                     return given
+            self._forget_assembled()
         return None
+
+    def _forget_assembled(self) -> None:
+        """Forget the batch that waits for a device which is given nothing more. The caller holds the lock."""
+        if self._assembled is not None:
+            self._shared.batcher.done(self._assembled.batch, None)
+            self._assembled = None
 
     @property
     def _may_take(self) -> bool:
@@ -233,6 +240,7 @@ class DeviceThreads:
         except BaseException:
             with self._shared.lock:
                 self._lost = True
+                self._forget_assembled()
                 for batch in self._in_flight.clear():
                     self._shared.batcher.done(batch, None)
                 while (self._computed is not None or self._sending) and not self._shared.stopping:
@@ -325,5 +333,9 @@ class DeviceThreads:
         assembled = assemble(batch)
         with self._shared.lock:
             self._shared.batcher.assembly_times.add(len(batch.clips), assembled.assembly_seconds)
-            self._assembled, self._assembling = assembled, False
+            self._assembling = False
+            if self._lost or self._shared.stopping:  # the compute thread takes nothing more
+                self._shared.batcher.done(batch, None)
+            else:
+                self._assembled = assembled
             self._handed.notify_all()

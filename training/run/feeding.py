@@ -90,9 +90,11 @@ class Feeder(Generic[T]):
                 if stop_by is not None and now >= stop_by:
                     self._stopped = True
                     raise StoppedWaiting
-                if now - began >= next_notice:
-                    self._notice(f"waiting for data since {now - began:.0f} s: {self._waiting_for()}")
-                    next_notice += min(next_notice, NOTICE_EVERY_SECONDS)
+                waited = now - began
+                if waited >= next_notice:
+                    self._notice(f"waiting for data since {waited:.0f} s: {self._waiting_for()}")
+                    # From now on, because a process that was suspended has missed several notices.
+                    next_notice = waited + min(next_notice, NOTICE_EVERY_SECONDS)
         finally:
             self.seconds_waited += time.monotonic() - began
         if error is not None:

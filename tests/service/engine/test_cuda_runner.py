@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
 import torch
 
+from cvivit.errors import DeviceLostError
 from cvivit.network import CViViT
 from cvivit.runtime.cuda.runner import CUDARunner
 from service.engine import ClipFailedError, EngineFailedError
+from service.engine.batches.assembly import AssembledBatch, assemble
 from service.engine.computing import SubmittingRunner
+from service.engine.request import ClipBatch
 from tests.cvivit.runtime.cuda.simulated_device import SimulatedDevice
 from tests.service.engine.sessions import StartEngine
 
@@ -98,5 +102,27 @@ async def test_a_lost_device_fails_the_engine(
     answers = await asyncio.gather(*(engine.run("encode", clips) for _ in range(4)), return_exceptions=True)
     assert all(isinstance(answer, EngineFailedError) for answer in answers)
     async with asyncio.timeout(10):  # the thread of the device counts its clips after it has answered
+        while engine.snapshot().computing:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_batch_that_is_assembled_for_a_lost_device_is_forgotten(
+    start_engine: StartEngine, cuda_runner: CUDARunner, clips: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await start_engine(cuda_runner)
+
+    def assemble_slowly(batch: ClipBatch) -> AssembledBatch:
+        time.sleep(0.2)
+        return assemble(batch)
+
+    def refuse(_: np.ndarray) -> None:
+        time.sleep(0.1)  # the host thread begins with the next batch
+        raise DeviceLostError("an illegal memory access was encountered")
+
+    monkeypatch.setattr("service.engine.device_threads.assemble", assemble_slowly)
+    monkeypatch.setattr(cuda_runner, "submit_encode", refuse)
+    answers = await asyncio.gather(*(engine.run("encode", clips) for _ in range(8)), return_exceptions=True)
+    assert all(isinstance(answer, EngineFailedError) for answer in answers)
+    async with asyncio.timeout(10):
         while engine.snapshot().computing:
             await asyncio.sleep(0.01)
