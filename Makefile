@@ -9,6 +9,8 @@ PORT ?= 8000
 MODEL ?= demo
 # Most tests wait for processes that they started, so two run at once even on few cores.
 WORKERS ?= 2
+# What "make dev" installs. "make dev EXTRAS=dev,cuda,ray" adds Triton and Ray, which some tests need.
+EXTRAS ?= dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help serve dev test test-slow test-gpu check lint types format docs clean
@@ -33,7 +35,7 @@ $(VENV)/service.installed: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.installed: $(BIN)/python pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) --editable '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/service.installed
 
 serve: $(VENV)/service.installed

@@ -12,12 +12,13 @@ import torch
 
 from cvivit import CViViTConfig
 from cvivit.network import CViViT
+from tests.marks import slow
 
 CASES = [
     "released_image",
-    "released_5_frames_batch_2",
+    slow("released_5_frames_batch_2"),
     "released_11_frames",
-    "released_21_frames",
+    slow("released_21_frames"),
     "small_rectangular_batch_3",
     "lucidrains_cosine_vq",
     "lucidrains_lfq",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import slow
 from tests.places import ROOT
 
 SCRIPT = """
@@ -74,7 +75,7 @@ def test_a_fork_waits_for_a_thread_that_has_ended_to_be_gone() -> None:
     subprocess.run(command, cwd=ROOT, check=True, timeout=200)
 
 
-@pytest.mark.parametrize("precision", ["exact", "fast"])
+@pytest.mark.parametrize("precision", ["exact", slow("fast")])
 def test_a_fork_goes_on_where_its_parent_was(tiny_weights: Path, precision: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tiny_weights), precision]
     subprocess.run(command, cwd=ROOT, check=True, timeout=200)

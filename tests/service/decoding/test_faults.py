@@ -22,6 +22,7 @@ from service.decoding import (
     DecodingStorageError,
     DecodingTimeoutError,
 )
+from tests.marks import slow
 from tests.service.decoding.pools import PATIENT, SMALL, clips_of, only_child, run
 from tests.videos import container_video, make_video, staircase
 
@@ -76,7 +77,7 @@ def test_an_index_bomb_costs_one_request() -> None:
     run(scenario, memory_bytes=768 * 2**20)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("signal_number", [slow(signal.SIGKILL), signal.SIGSEGV])
 def test_a_process_that_dies_at_work_costs_one_request(slow: bytes, signal_number: int) -> None:
     async def scenario(pool: DecodingPool) -> None:
         child = await only_child(pool)
@@ -92,7 +93,7 @@ def test_a_process_that_dies_at_work_costs_one_request(slow: bytes, signal_numbe
     run(scenario)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, slow(signal.SIGSEGV)])
 def test_a_process_that_dies_idle_costs_nothing(signal_number: int) -> None:
     async def scenario(pool: DecodingPool) -> None:
         for _ in range(2):
@@ -130,6 +131,7 @@ def test_a_process_that_hangs_at_work(slow: bytes) -> None:
     run(scenario, deadline_seconds=1.0)
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_idle_is_passed_over() -> None:
     async def scenario(pool: DecodingPool) -> None:
         (await only_child(pool)).suspend()
@@ -139,6 +141,7 @@ def test_a_process_that_hangs_idle_is_passed_over() -> None:
     run(scenario, start_seconds=5.0)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_core(slow: bytes) -> None:
     async def scenario(pool: DecodingPool) -> None:
         with pytest.raises(DecodingTimeoutError):

@@ -24,12 +24,13 @@ from service.decoding import (
     DecodingStorageError,
     DecodingTimeoutError,
 )
+from tests.marks import slow
 from tests.processes import started
 from tests.service.decoding.pools import SMALL, clips_of, only_child, run, settled
 from tests.videos import CONTAINERS, container_video
 
 
-@pytest.mark.parametrize("name", sorted(CONTAINERS))
+@pytest.mark.parametrize("name", ["mp4", *map(slow, sorted(CONTAINERS.keys() - {"mp4"}))])
 def test_the_clips_are_those_of_the_library(name: str) -> None:
     data = container_video(name)
 

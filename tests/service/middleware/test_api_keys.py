@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 
 from service.errors import KeyLimitError
 from service.middleware.api_keys import ApiKeys
+from tests.marks import slow
 
 Opened = Callable[..., TestClient]
 Eventually = Callable[[Callable[[], bool]], None]
@@ -64,7 +65,15 @@ def test_a_file_that_changes_is_read_again(
     assert status(client, "first") == 401
 
 
-@pytest.mark.parametrize("content", ["", "# nothing\n", "first in_flight=none\n", None])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        slow("# nothing\n"),
+        slow("first in_flight=none\n"),
+        None,
+    ],
+)
 def test_a_reload_that_finds_no_key_keeps_the_old_ones_and_says_so(
     open_app: Opened, path: Path, eventually: Eventually, content: str | None
 ) -> None:

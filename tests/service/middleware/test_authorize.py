@@ -25,6 +25,7 @@ def call_info(page: Any) -> str:
     return status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.slow), "/video"])
 def test_authorize_works_in_a_browser(serve: Callable[..., Any], tmp_path: Path, prefix: str) -> None:
     keys = tmp_path / "keys"

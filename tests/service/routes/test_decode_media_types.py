@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cvivit import TokenGrid, VideoTokenizer
+from tests.marks import slow
 
 ZIP = {"accept": "application/zip"}
 PIXELS = {"accept": "application/x-npy"}
@@ -113,7 +114,7 @@ def test_a_request_that_fails_at_once_has_a_status(
     assert (response.status_code, response.json()["code"]) == (500, "clip_failed")
 
 
-@pytest.mark.parametrize("accept", ["application/zip", "application/x-npy"])
+@pytest.mark.parametrize("accept", ["application/zip", slow("application/x-npy")])
 def test_a_stream_that_fails_midway_is_cut(
     serve_gated: Callable[..., Any], gate: Any, tokenizer: VideoTokenizer, accept: str
 ) -> None:

@@ -57,6 +57,7 @@ def check_words(alert: str, kind: Any) -> None:
     assert meaning.rstrip(".") != title_of(kind), f"{kind.code} has no words in service/web/words.js"
 
 
+@pytest.mark.slow
 def test_every_error_is_told_in_words(open_page: OpenPage) -> None:
     page = open_page(expected_failures=True)
     page.get_by_role("button", name="Use the sample").click()

@@ -189,6 +189,7 @@ def test_axe_finds_nothing_serious(open_page: OpenPage, scheme: str) -> None:
         wait_until_playing(page)
 
 
+@pytest.mark.slow
 def test_keys_are_asked_for_and_kept(browser: Any, tmp_path: Path, open_page: OpenPage) -> None:
     keys = tmp_path / "keys"
     keys.write_text("open-sesame\n")

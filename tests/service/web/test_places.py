@@ -67,6 +67,7 @@ def test_a_recording_of_the_camera_is_encoded(open_page: OpenPage, url: str) -> 
     assert page.evaluate('document.querySelector("#camera").srcObject') is None  # the camera was released
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_refused_is_told(open_page: OpenPage) -> None:
     page = open_page(expected_failures=True)
     page.evaluate(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.marks import slow
 from training.demonstration.compare import differences
 
 LOG: list[dict[str, Any]] = [
@@ -54,7 +55,7 @@ def test_logs_that_cannot_be_compared_are_refused() -> None:
         differences(LOG, changed(2, i3d=1.0), 3)
 
 
-@pytest.mark.parametrize(("loss", "status"), [(0.5, 0), (0.9, 1)])
+@pytest.mark.parametrize(("loss", "status"), [slow(0.5, 0), (0.9, 1)])
 def test_the_command_says_by_its_status_whether_they_agree(tmp_path: Path, loss: float, status: int) -> None:
     paths = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     for path, log in zip(paths, (LOG, changed(3, loss=loss)), strict=True):

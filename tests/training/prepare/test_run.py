@@ -19,6 +19,7 @@ from pebble import ProcessExpired
 from cvivit.inputs import find_sources, stamp_of
 from cvivit.shards.reading import STILL_SUFFIXES, RawSample, read_shard
 from cvivit.video import ClipFormat, read_clips, write_video
+from tests.marks import slow
 from training.data.decode import decode_clip, decode_still
 from training.errors import DataWriteError, NoDataError, OutputMismatchError
 from training.prepare import PrepareSettings, cutting, prepare, run
@@ -205,7 +206,7 @@ def command(footage: Path, output: Path) -> list[str]:
     return [sys.executable, "-m", "training", "prepare", str(footage), str(output), *flags]
 
 
-@pytest.mark.parametrize("after", [1, 4])
+@pytest.mark.parametrize("after", [slow(1), 4])
 def test_goes_on_after_a_kill(footage: Path, tmp_path: Path, after: int) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     (footage / "take 0.txt").write_text("a caption")

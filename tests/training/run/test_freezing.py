@@ -17,6 +17,7 @@ import torch
 from cvivit import TokenGrid, VideoTokenizer
 from cvivit.errors import ConfigError, ModelMismatchError, WeightsMismatchError
 from cvivit.weights import encoder_fingerprint, load_weights, save_pretrained, write_weights
+from tests.marks import slow
 from tests.places import ROOT
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
@@ -69,14 +70,14 @@ def moved(directory: Path, weights: Path, module: str = "model") -> set[str]:
 @pytest.mark.parametrize(
     ("precision", "parts"),
     [
-        ("float32", ("encoder", "quantizer")),
-        pytest.param("float32", ("encoder",), marks=pytest.mark.slow),
-        pytest.param("float32", ("quantizer",), marks=pytest.mark.slow),
+        slow("float32", ("encoder", "quantizer")),
+        slow("float32", ("encoder",)),
+        slow("float32", ("quantizer",)),
         ("float32", ("decoder",)),
         ("bfloat16", ("encoder", "quantizer")),
-        pytest.param("bfloat16", ("encoder",), marks=pytest.mark.slow),
-        pytest.param("bfloat16", ("quantizer",), marks=pytest.mark.slow),
-        pytest.param("bfloat16", ("decoder",), marks=pytest.mark.slow),
+        slow("bfloat16", ("encoder",)),
+        slow("bfloat16", ("quantizer",)),
+        slow("bfloat16", ("decoder",)),
     ],
 )
 def test_frozen_parts_are_the_same_to_the_bit_and_others_learn(
@@ -122,7 +123,7 @@ def test_frozen_parts_have_neither_gradients_nor_optimizer_state(tmp_path: Path,
 @pytest.mark.parametrize(
     ("number", "status"),
     [
-        pytest.param(signal.SIGTERM, REQUEUE_EXIT_CODE, marks=pytest.mark.slow),
+        slow(signal.SIGTERM, REQUEUE_EXIT_CODE),
         (signal.SIGKILL, -signal.SIGKILL),
     ],
 )
@@ -186,8 +187,8 @@ def test_frozen_random_weights_are_noticed(tmp_path: Path, capsys: pytest.Captur
 # Exports
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize("averaged", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", slow("float16"), "bfloat16"])
+@pytest.mark.parametrize("averaged", [True, slow(False)])
 def test_tokens_of_the_older_weights_stay_valid(
     tmp_path: Path, weights: Path, dtype: Any, averaged: bool
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cvivit.errors import ConfigError
+from tests.marks import slow
 from tests.training.tiny_run import Noise, tiny_config
 from tests.training.whole_runs import assert_same, final, run
 from training.errors import CheckpointCorruptError, CheckpointMismatchError, TrainingInterrupted
@@ -34,7 +35,10 @@ class Stopping(Noise):
 FULL = ("losses.adversarial=0.1", "losses.discriminator_width=2", "quantizer.dead_code_threshold=1")
 
 
-@pytest.mark.parametrize("settings", [(), FULL, ("quantizer.kmeans=true", "quantizer.bypass_steps=2")])
+@pytest.mark.parametrize(
+    "settings",
+    [slow(()), FULL, ("quantizer.kmeans=true", "quantizer.bypass_steps=2")],
+)
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path: Path, settings: tuple[str, ...]
 ) -> None:

@@ -168,6 +168,7 @@ def test_a_stage_has_a_best_checkpoint_of_its_own(tmp_path: Path) -> None:
     assert best.step in (3, 4)
 
 
+@pytest.mark.slow
 def test_a_stage_begins_its_schedule_only_if_it_sets_one(tmp_path: Path) -> None:
     own = "{from = 2, schedule.warmup_steps = 2, schedule.warmup_from = 0.25}"
     settings = ("schedule.warmup_steps=0", "schedule.kind=constant", "loop.steps=5")

@@ -43,6 +43,7 @@ def test_stills_cost_what_they_hold() -> None:
     assert video > 5 * still
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_clips_costs_its_share() -> None:
     without, sample, all_clips = config(), config(i3d=1, i3d_clips=1), config(i3d=1)
     costs = [clip_flops(run, step=10) for run in (without, sample, all_clips)]

@@ -14,6 +14,7 @@ from cvivit import TokenGrid
 from cvivit.video import read_frames
 from cvivit.video.settings import ClipFormat
 from tests.cvivit.commands.command import Command
+from tests.marks import slow
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ OPTIONS = ("-m", "weights", "--precision", "exact", "--readers", "2")
 TOKENS = ["a/b/film.safetensors", "a/two.safetensors", "one.safetensors"]
 
 
-@pytest.mark.parametrize("form", ["safetensors", "json"])
+@pytest.mark.parametrize("form", ["safetensors", slow("json")])
 def test_a_folder_keeps_its_names_and_a_repeat_does_nothing(
     cvivit: Command, place: Path, films: Path, form: str
 ) -> None:

@@ -70,6 +70,7 @@ def test_kernels_that_agree_compute(model: CViViT, clips: np.ndarray) -> None:
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_kernels_that_disagree_do_not(
     model: CViViT, clips: np.ndarray, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from cvivit import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.runtime.cuda.plain import PlainNetwork, token_type
 from tests.cvivit.runtime.cuda.fake_device import DEVICE, Launches, fake_device
+from tests.marks import slow
 
 pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
 from cvivit.runtime.cuda.network import PackedNetwork
@@ -21,14 +22,14 @@ MOST_LAUNCHES = 90
 PRESETS = [
     pytest.param(CViViTConfig.released(), id="released"),
     pytest.param(CViViTConfig.demo(), id="demo"),
-    pytest.param(CViViTConfig.paper(), id="paper"),
+    slow(CViViTConfig.paper(), id="paper"),
     pytest.param(CViViTConfig.lucidrains(), id="lucidrains"),
-    pytest.param(CViViTConfig.lucidrains(lookup_free=False), id="lucidrains with a codebook"),
+    slow(CViViTConfig.lucidrains(lookup_free=False), id="lucidrains with a codebook"),
 ]
 
 
 @pytest.mark.parametrize("config", PRESETS)
-@pytest.mark.parametrize("batch", [1, 32])
+@pytest.mark.parametrize("batch", [slow(1), 32])
 def test_no_clip_waits_or_leaves_the_device(config: CViViTConfig, batch: int) -> None:
     with fake_device():
         network = PackedNetwork(CViViT(config).eval(), DEVICE)

@@ -11,6 +11,7 @@ from tests.cvivit.runtime.cuda.conftest import VARIANTS, make
 
 pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
 from cvivit.runtime.cuda.network import PackedNetwork, why_unsupported
+from tests.marks import slow
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 
@@ -36,14 +37,24 @@ def assert_same(model: CViViT, packed: PackedNetwork, clips: Tensor) -> None:
     assert (decoded.float() - video).abs().max() <= 1
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+COMMON = {"released", "demo", "lucidrains"}
+
+
+@pytest.mark.parametrize("variant", [name if name in COMMON else slow(name) for name in VARIANTS])
 def test_every_variant(variant: str) -> None:
     model = make(VARIANTS[variant])
     packed = PackedNetwork(model, CPU, FLOAT32)
     assert_same(model, packed, clips_of(model, (2, *model.config.clip_shape)))
 
 
-@pytest.mark.parametrize(("frames", "height", "width"), [(1, 16, 24), (5, 8, 8), (9, 24, 16)])
+@pytest.mark.parametrize(
+    ("frames", "height", "width"),
+    [
+        (1, 16, 24),
+        slow(5, 8, 8),
+        slow(9, 24, 16),
+    ],
+)
 def test_other_sizes(frames: int, height: int, width: int) -> None:
     model = make(VARIANTS["paper"])
     packed = PackedNetwork(model, CPU, FLOAT32)

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("ray", reason="Ray is not installed: it is an extra, [ray]")
 
 from cvivit.tokens.datasets import Manifest
+from tests.marks import slow
 from tests.places import ROOT
 
 PATIENCE_SECONDS = 400
@@ -71,7 +72,7 @@ def test_a_cluster_makes_the_same_files_and_says_what_limits_it(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1: Ray cannot be reached"),
+        slow(("--ray", "127.0.0.1:1"), "--ray 127.0.0.1:1: Ray cannot be reached"),
         (("--ray", "nowhere"), "--ray nowhere: this is neither HOST:PORT, auto nor local"),
     ],
 )

@@ -25,6 +25,7 @@ def _put_back() -> Iterator[None]:
     set_convolution("cpu", None)
 
 
+@pytest.mark.slow
 def test_kernels_that_agree_are_used() -> None:
     assert use_kernels_where_they_agree(CPU)
     assert depthwise._convolutions["cpu"] is position_gradient.convolve

@@ -12,9 +12,16 @@ from cvivit.network.position import PEG
 
 pytest.importorskip("triton", reason="Triton is not installed: it is an extra, [cuda]")
 from cvivit.runtime.cuda.kernels.position_gradient import convolve, use_in_training
+from tests.marks import slow
 
 
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 2, 3, 1)], ids=["over space", "over time"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        slow((0, 1, 2, 3), id="over space"),
+        pytest.param((0, 2, 3, 1), id="over time"),
+    ],
+)
 def test_gradients(order: tuple[int, int, int, int]) -> None:
     grid, dim = (3, 3, 5), 16
     x = torch.randn(2, *grid, dim).permute(*order, 4).contiguous()
@@ -42,7 +49,7 @@ def _kernels_on_the_cpu() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_kernels_on_the_cpu")
-@pytest.mark.parametrize("layout", ["scrambled", "aligned"])
+@pytest.mark.parametrize("layout", [slow("scrambled"), "aligned"])
 def test_the_networks_own_module_uses_them(layout: str) -> None:
     peg = PEG(16, layout)  # type: ignore[arg-type]
     x = torch.randn(4 * 2, 3, 16, requires_grad=True)
