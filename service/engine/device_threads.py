@@ -39,6 +39,7 @@ from service.engine.batches.shared_batcher import SharedBatcher
 from service.engine.computing import BatchRunner, Outcome, SubmittingRunner, run_batch, submit_batch
 from service.engine.observer import EngineObserver
 from service.engine.request import ClipBatch
+from service.guarded_threads import GuardedThreads
 
 BATCHES_IN_FLIGHT: Final = 2
 """Batches that a device has at once if it takes them while it computes: one that it computes and the next."""
@@ -75,7 +76,6 @@ class DeviceThreads:
         self._shared = shared
         self._observer = observer
         self._on_warm = on_warm
-        self._on_failure = on_failure
         self._stall_seconds = stall_seconds
         self._warm = False
         self._assembled: AssembledBatch | None = None
@@ -92,13 +92,10 @@ class DeviceThreads:
         self._handed = threading.Condition(shared.lock)
         """Wakes this device's threads: `_assembled` was filled, `_computed` emptied or sent, or a batch was
         submitted or is done."""
-        work: dict[str, Callable[[], None]] = {"compute": self._compute_all, "host": self._host_all}
+        work = {f"engine-{index}-compute": self._compute_all, f"engine-{index}-host": self._host_all}
         if self._submits:
-            work["collect"] = self._collect_all
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(each,), name=f"engine-{index}-{name}", daemon=True)
-            for name, each in work.items()
-        ]
+            work[f"engine-{index}-collect"] = self._collect_all
+        self._threads = GuardedThreads(work, on_failure)
 
     @property
     def largest_batch(self) -> int:
@@ -107,8 +104,7 @@ class DeviceThreads:
 
     def start(self) -> None:
         """Start the threads. The device is warmed up first."""
-        for thread in self._threads:
-            thread.start()
+        self._threads.start()
 
     def wake(self) -> None:
         """Let the threads see that the engine stops. The caller holds the lock."""
@@ -116,16 +112,7 @@ class DeviceThreads:
 
     def join(self, timeout_seconds: float) -> bool:
         """Wait until the threads have ended, and return whether they have."""
-        give_up_at = monotonic() + timeout_seconds
-        for thread in self._threads:
-            thread.join(max(0.0, give_up_at - monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            self._on_failure(error)
+        return self._threads.join(timeout_seconds)
 
     # The compute thread
 
@@ -333,9 +320,7 @@ class DeviceThreads:
         assembled = assemble(batch)
         with self._shared.lock:
             self._shared.batcher.assembly_times.add(len(batch.clips), assembled.assembly_seconds)
-            self._assembling = False
+            self._assembled, self._assembling = assembled, False
             if self._lost or self._shared.stopping:  # the compute thread takes nothing more
-                self._shared.batcher.done(batch, None)
-            else:
-                self._assembled = assembled
+                self._forget_assembled()
             self._handed.notify_all()

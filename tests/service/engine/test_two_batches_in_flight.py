@@ -223,9 +223,7 @@ async def test_a_stop_waits_for_both(start_engine: StartEngine, device: Device, 
     assert await outcomes(requests) == [EngineDrainingError] * 8
     for sent in device.sent[2:]:
         assert not stopping.done()
-        assert any(
-            thread.name.endswith("collect") for thread in engine._devices[0]._threads if thread.is_alive()
-        )
+        assert any(thread.name == "engine-0-collect" for thread in threading.enumerate())
         sent.done.set()
     await stopping
     assert all(sent.collected for sent in device.sent)
