@@ -11,7 +11,7 @@ from training.run.compiling import compiler_options
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler warns of torch's own code
 def test_two_layers_over_time_give_the_same_in_compiled_code() -> None:
     """On a CPU with AVX-512, torch's default gave NaN here."""
     torch.manual_seed(0)
