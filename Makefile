@@ -9,7 +9,7 @@ PORT ?= 8000
 MODEL ?= demo
 # Most tests wait for processes that they started, so two run at once even on few cores.
 WORKERS ?= 2
-# What "make dev" installs. "make dev EXTRAS=dev,cuda,ray" adds Triton and Ray, which some tests need.
+# What "make dev" installs in a new environment. EXTRAS=dev,cuda,ray adds Triton and Ray, which some tests need.
 EXTRAS ?= dev
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 

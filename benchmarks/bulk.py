@@ -168,7 +168,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("film", type=Path)
-    parser.add_argument("--folder", type=Path, default=Path("films"))
+    parser.add_argument("--folder", type=Path, default=Path("build/films"))
     parser.add_argument("--heights", type=int, nargs="+", default=list(HEIGHTS))
     parser.add_argument("--copies", type=int, default=100, help="videos in a folder, of two clips each")
     parser.add_argument("--repeats", type=int, default=3, help="rounds, of which the median counts")

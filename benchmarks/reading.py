@@ -194,7 +194,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("film", type=Path, nargs="?")
-    parser.add_argument("--folder", type=Path, default=Path("films"))
+    parser.add_argument("--folder", type=Path, default=Path("build/films"))
     parser.add_argument("--as-is", type=Path, nargs="*", default=[])
     parser.add_argument("--before", type=Path)
     parser.add_argument("--torchcodec", type=Path)

@@ -20,7 +20,8 @@ from typing import Any
 import av
 import numpy as np
 
-from tests.videos import X265, make_video
+from tests.videos import make_video
+from training.evaluate.codecs.video import X265_OPTIONS
 
 SIDE = 64
 _DARK, _BRIGHT = 40, 215
@@ -57,7 +58,7 @@ class Kind:
 
 
 _X264 = {"preset": "veryfast", "qp": "12"}
-_X265 = {"preset": "ultrafast", "x265-params": f"{X265}:qp=12:bframes=0"}
+_X265 = {"preset": "ultrafast", "x265-params": f"{X265_OPTIONS}:qp=12:bframes=0"}
 _MPEG = {"qmin": "2", "qmax": "3"}
 _VPX = {"deadline": "realtime", "cpu-used": "8", "b": "1M", "lag-in-frames": "0"}
 _AV1 = {"preset": "12", "crf": "15", "svtav1-params": "lp=1"}
@@ -106,15 +107,15 @@ KINDS = {
 
 B_FRAMES = {
     "mp4 h264": {"bf": "3"},
-    "mp4 hevc": {"x265-params": f"{X265}:qp=12:bframes=3"},
+    "mp4 hevc": {"x265-params": f"{X265_OPTIONS}:qp=12:bframes=3"},
     "mp4 mpeg4": {"bf": "2"},
     "mkv h264": {"bf": "3"},
-    "mkv hevc": {"x265-params": f"{X265}:qp=12:bframes=3"},
+    "mkv hevc": {"x265-params": f"{X265_OPTIONS}:qp=12:bframes=3"},
     "mkv mpeg2": {"bf": "2"},
     "avi mpeg4": {"bf": "2"},
     "avi h264": {"bf": "3"},
     "ts h264": {"bf": "3"},
-    "ts hevc": {"x265-params": f"{X265}:qp=12:bframes=3"},
+    "ts hevc": {"x265-params": f"{X265_OPTIONS}:qp=12:bframes=3"},
     "ts mpeg2": {"bf": "2"},
     "ps mpeg2": {"bf": "2"},
 }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tests.videos import X265, make_video
+from tests.videos import make_video
+from training.evaluate.codecs.video import X265_OPTIONS
 
 
 def box(kind: bytes, *parts: bytes) -> bytes:
@@ -23,7 +24,7 @@ def full_box(kind: bytes, *parts: bytes, version: int = 0, flags: int = 0) -> by
 def coded(picture: np.ndarray) -> tuple[bytes, bytes]:
     """Return the decoder's configuration and the one sample of a picture."""
     # With B-frames, x265 computes the decoding time of a lone picture from memory that it has never written.
-    data = make_video([picture], codec="libx265", options={"x265-params": f"{X265}:crf=4:bframes=0"})
+    data = make_video([picture], codec="libx265", options={"x265-params": f"{X265_OPTIONS}:crf=4:bframes=0"})
     at = data.index(b"hvcC") - 4
     configuration = data[at : at + int.from_bytes(data[at : at + 4], "big")]
     at = data.index(b"mdat") - 4

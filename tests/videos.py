@@ -25,8 +25,6 @@ CONTAINERS = {
     "gif": ("gif", "gif", {}),
 }
 """Every container that is read: FFmpeg's muxer, an encoder that goes with it, and its finest quality."""
-X265 = "log-level=none:pools=none:frame-threads=1:wpp=0"
-"""Options that keep x265 quiet and on one thread. Small pictures gain nothing from its pool of threads."""
 
 
 def make_video(

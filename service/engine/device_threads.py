@@ -173,7 +173,7 @@ class DeviceThreads:
         return None
 
     def _forget_assembled(self) -> None:
-        """Forget the batch that waits for a device which is given nothing more. The caller holds the lock."""
+        """Forget the assembled batch, because the device gets no more work. The caller holds the lock."""
         if self._assembled is not None:
             self._shared.batcher.done(self._assembled.batch, None)
             self._assembled = None

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 SAFE_VECTOR_BITS = 256
+"""Width of the vectors for which torch compiles right code, in bits."""
 
 
 def compiler_options() -> dict[str, Any]:

@@ -26,7 +26,7 @@ def call_info(page: Any) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.slow), "/video"])
+@pytest.mark.parametrize("prefix", ["", "/video"])
 def test_authorize_works_in_a_browser(serve: Callable[..., Any], tmp_path: Path, prefix: str) -> None:
     keys = tmp_path / "keys"
     keys.write_text("the-key name=alice\n")

@@ -11,7 +11,8 @@ import cvivit.video.containers.opening as opening
 from cvivit.video import ClipFormat, read_frames
 from cvivit.video.containers.probing import probing_options
 from cvivit.video.decoding.nal_units import stated_reordering
-from tests.videos import X265, make_video, staircase
+from tests.videos import make_video, staircase
+from training.evaluate.codecs.video import X265_OPTIONS
 
 SKIPPED, WHOLE = {"skip_frame": "all"}, dict[str, str]()
 HRD = "nal-hrd=vbr:vbv-maxrate=500:vbv-bufsize=500"
@@ -43,7 +44,7 @@ def test_tracks_whose_header_states_the_reordering(options: dict[str, str], expe
 
 @pytest.mark.parametrize("codec", ["mpeg4", "libx265"])
 def test_other_codecs_are_probed_as_always(codec: str) -> None:
-    options = {"x265-params": X265} if codec == "libx265" else {}
+    options = {"x265-params": X265_OPTIONS} if codec == "libx265" else {}
     assert options_of(make_video(staircase(10), codec=codec, options=options)) == [WHOLE]
 
 

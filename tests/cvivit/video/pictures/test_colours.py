@@ -16,7 +16,7 @@ from cvivit.video.pictures.colours.light import SDR_WHITE
 from cvivit.video.pictures.colours.transfer import compression_table, display_table, light_table, signal_table
 from tests.cvivit.video.pictures.definition import Source, eetf, hlg_scene, picture, pq_light, pq_signal
 from tests.cvivit.video.pictures.test_definition import assert_alike, noise, samples_of
-from tests.videos import X265
+from training.evaluate.codecs.video import X265_OPTIONS
 
 CASES = Path(__file__).parents[3] / "data" / "cases"
 SIZE = (48, 48)
@@ -45,7 +45,11 @@ def encode(
         stream.height, stream.width = planes[0].shape
         stream.pix_fmt = pixel_format
         more = f":{parameters}" if parameters else ""
-        options = {"x265-params": f"{X265}:lossless=1:bframes=0{more}"} if codec == "libx265" else {"qp": "0"}
+        options = (
+            {"x265-params": f"{X265_OPTIONS}:lossless=1:bframes=0{more}"}
+            if codec == "libx265"
+            else {"qp": "0"}
+        )
         stream.codec_context.options = options
         frame = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], pixel_format)
         for target in (stream.codec_context, frame):
