@@ -101,7 +101,6 @@ class Converter:
             for channel in channels:
                 channel *= 255.0
         for index, channel in enumerate(channels):
-            np.maximum(channel, 0.0, out=channel)
-            np.minimum(channel, 255.0, out=channel)
+            np.clip(channel, 0.0, 255.0, out=channel)
             channel += 0.5
             picture[..., index] = channel  # drops the fraction, so a half is rounded up
