@@ -7,7 +7,7 @@ which saves passes over memory. PERFORMANCE.md says what each step gains.
 
 The arithmetic is that of `cvivit.network.transformer` in the same precision, for inference only. torch has
 these products only for its own compiler, under `torch.ops.mkldnn`, and does not document them.
-`packing_is_available` looks whether they exist. If not, the plain network is used.
+`packing_is_available` looks whether they exist for a type. If not, the plain network is used.
 """
 
 from __future__ import annotations
@@ -44,14 +44,27 @@ REGISTER_NUMBERS = 16
 """How many float32 numbers a vector register holds."""
 
 
-def packing_is_available() -> bool:
-    """Return whether this build of torch has the products of oneDNN that this module needs."""
+def packing_is_available(dtype: torch.dtype) -> bool:
+    """Return whether torch has the products of oneDNN that this module needs, and the CPU computes them.
+
+    Those in bfloat16 need AVX512 or AVX-NE-CONVERT.
+    """
     ops = torch.ops.mkldnn
     return (
         torch.backends.mkldnn.is_available()
         and hasattr(ops, "_linear_pointwise")
         and hasattr(ops, "_reorder_linear_weight")
+        and (dtype == torch.float32 or _multiplies(dtype))
     )
+
+
+def _multiplies(dtype: torch.dtype) -> bool:
+    # torch has a question for each type, with a name that its versions change. A small weight asks them all.
+    try:
+        PackedLinear(torch.zeros(WIDTH_MULTIPLE, WIDTH_MULTIPLE), 1, dtype)
+    except RuntimeError:
+        return False
+    return True
 
 
 class PackedLinear:

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from cvivit.network import CViViT
+from cvivit.runtime.cpu.packed import PackedLinear
 from cvivit.runtime.cpu.runner import CPURunner
 
 
 @pytest.fixture(params=[True, False], ids=["packed", "plain"])
 def runner(request: pytest.FixtureRequest, tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch) -> CPURunner:
     if not request.param:
-        monkeypatch.setattr("cvivit.runtime.cpu.runner.packing_is_available", lambda: False)
+        monkeypatch.setattr("cvivit.runtime.cpu.runner.packing_is_available", lambda _: False)
     return CPURunner(tiny_model, precision="fast")
 
 
@@ -32,3 +33,23 @@ def test_the_spatial_bias_is_rounded_once(runner: CPURunner, tiny_model: CViViT)
 
 def test_the_transformers_compute_in_bfloat16(runner: CPURunner) -> None:
     assert runner._network.dtype == torch.bfloat16
+
+
+def test_a_cpu_without_products_in_bfloat16_computes_with_plain_modules(
+    tiny_model: CViViT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """oneDNN refuses to pack bfloat16 for a CPU without AVX512."""
+    pack = PackedLinear.__init__
+
+    def refuse(self: PackedLinear, weight: torch.Tensor, rows: int, dtype: torch.dtype) -> None:
+        if dtype == torch.bfloat16:
+            raise RuntimeError("mkldnn_reorder_linear_weight: bf16 path needs the cpu support avx512bw")
+        pack(self, weight, rows, dtype)
+
+    monkeypatch.setattr(PackedLinear, "__init__", refuse)
+    runner = CPURunner(tiny_model, precision="fast")
+    assert runner._network.dtype == torch.bfloat16
+    frames, height, width, channels = tiny_model.config.clip_shape
+    clip = torch.zeros(1, frames, height, width, channels, dtype=torch.uint8)
+    assert runner.encode_clips(clip).shape == (1, *tiny_model.config.grid)
+    assert CPURunner(tiny_model, precision="exact")._network is not None
