@@ -15,6 +15,7 @@ from torch import Tensor
 from cvivit.config import CViViTConfig
 from cvivit.network import CViViT
 from cvivit.network.flops import decode_flops, encode_flops
+from cvivit.runtime.cpu.packed import product_dtype
 from cvivit.runtime.precision import Precision
 from cvivit.runtime.runner import Runner, make_runner
 
@@ -141,6 +142,8 @@ def moving_waves(n: int, shape: tuple[int, int, int, int]) -> np.ndarray:
 def _matrix_product(device: torch.device, precision: Precision) -> Callable[[], object]:
     size = MATRIX_SIZE[device.type]
     dtype = torch.float32 if precision == "exact" else torch.bfloat16
+    if device.type == "cpu":
+        dtype = product_dtype(dtype)
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def multiply() -> Tensor:

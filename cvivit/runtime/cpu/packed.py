@@ -7,13 +7,14 @@ which saves passes over memory. PERFORMANCE.md says what each step gains.
 
 The arithmetic is that of `cvivit.network.transformer` in the same precision, for inference only. torch has
 these products only for its own compiler, under `torch.ops.mkldnn`, and does not document them.
-`packing_is_available` looks whether they exist for a type. If not, the plain network is used.
+`packing_is_available` looks whether they exist. If not, the plain network is used.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -44,24 +45,23 @@ REGISTER_NUMBERS = 16
 """How many float32 numbers a vector register holds."""
 
 
-def packing_is_available(dtype: torch.dtype) -> bool:
-    """Return whether torch has the products of oneDNN that this module needs, and the CPU computes them.
-
-    Those in bfloat16 need AVX512 or AVX-NE-CONVERT.
-    """
+def packing_is_available() -> bool:
+    """Return whether this build of torch has the products of oneDNN that this module needs."""
     ops = torch.ops.mkldnn
     return (
         torch.backends.mkldnn.is_available()
         and hasattr(ops, "_linear_pointwise")
         and hasattr(ops, "_reorder_linear_weight")
-        and (dtype == torch.float32 or _multiplies(dtype))
     )
 
 
-def _multiplies(dtype: torch.dtype) -> bool:
-    # torch has a question for each type, with a name that its versions change. A small weight asks them all.
+@cache
+def multiplies_bfloat16() -> bool:
+    """Return whether oneDNN multiplies bfloat16 on this CPU, which takes AVX-512 or AVX-NE-CONVERT."""
+    # torch has a question for this, whose name differs by version. A small weight asks all of them.
+    weight = torch.zeros(WIDTH_MULTIPLE, WIDTH_MULTIPLE, dtype=torch.bfloat16)
     try:
-        PackedLinear(torch.zeros(WIDTH_MULTIPLE, WIDTH_MULTIPLE), 1, dtype)
+        torch.ops.mkldnn._reorder_linear_weight(weight, 1)
     except RuntimeError:
         return False
     return True
@@ -70,31 +70,50 @@ def _multiplies(dtype: torch.dtype) -> bool:
 class PackedLinear:
     """A linear map without a bias, whose weight has oneDNN's own layout.
 
+    Where the CPU cannot multiply bfloat16, the rounded numbers are multiplied in float32, and the results are
+    rounded. That is what its instructions for bfloat16 would do, but for the order of sums.
+
     Args:
         weight: `(out, in)`.
         rows: how many rows the input will usually have, by which oneDNN chooses the layout.
-        dtype: the type of the products.
+        dtype: the type of inputs and results.
     """
 
     def __init__(self, weight: Tensor, rows: int, dtype: torch.dtype) -> None:
         weight = weight.detach().to(dtype).contiguous()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+        self._dtype = dtype
+        self._product_dtype = product_dtype(dtype)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.to(self._product_dtype), rows)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return `x @ weight.T`."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+        return self._unary(x, "none", "")
 
     def gelu(self, x: Tensor) -> Tensor:
         """Return `gelu(x @ weight.T)`, the exact GELU."""
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "gelu", [], "none")
+        return self._unary(x, "gelu", "none")
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         """Return `x @ weight.T * other`."""
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, None, "mul")
+        return self._binary(x, other, "mul")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Return `x @ weight.T + other`."""
-        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, None, "add")
+        return self._binary(x, other, "add")
+
+    # `Tensor.to` returns the tensor itself where it has the type already.
+    def _unary(self, x: Tensor, step: str, variant: str) -> Tensor:
+        x = x.to(self._product_dtype)
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, step, [], variant).to(self._dtype)
+
+    def _binary(self, x: Tensor, other: Tensor, step: str) -> Tensor:
+        x, other = x.to(self._product_dtype), other.to(self._product_dtype)
+        return torch.ops.mkldnn._linear_pointwise.binary(x, other, self.weight, None, step).to(self._dtype)
+
+
+def product_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the type in which this CPU multiplies numbers of `dtype`."""
+    return torch.float32 if dtype == torch.bfloat16 and not multiplies_bfloat16() else dtype
 
 
 class PackedLayer(nn.Module):
@@ -138,10 +157,13 @@ class PackedLayer(nn.Module):
         qk[..., : self.heads, :].mul_(self.qk_scale)
         q, k, v = (part.transpose(1, 2) for part in (*qk.chunk(2, dim=-2), v))
         mask = _mask(x.shape[1], bias, self.causal, x)
-        if x.dtype == torch.bfloat16 and x.shape[1] <= _longest_batched():
+        wide = product_dtype(x.dtype)
+        if wide == torch.bfloat16 and x.shape[1] <= _longest_batched():
             out = _batched_attention(q, k, v, mask)
         else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+            q, k, v = (part.to(wide) for part in (q, k, v))
+            mask = None if mask is None else mask.to(wide)
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).to(x.dtype)
         return rearrange(out, "b heads n d -> b n (heads d)")
 
 

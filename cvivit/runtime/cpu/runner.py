@@ -51,7 +51,7 @@ class CPURunner(BaseRunner):
         """In a forked child, the one thread that computes for every caller."""
 
     def _prepare(self, model: CViViT) -> CViViT:
-        return pack(model, self._dtype) if packing_is_available(self._dtype) else super()._prepare(model)
+        return pack(model, self._dtype) if packing_is_available() else super()._prepare(model)
 
     def after_fork(self) -> None:
         """Note, in a forked child, that the lanes and OpenMP's threads are not here."""

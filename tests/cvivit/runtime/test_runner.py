@@ -42,7 +42,7 @@ def test_a_device_that_does_not_take_the_weights(
     def refuse(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("cvivit.runtime.cpu.runner.packing_is_available", lambda _: False)
+    monkeypatch.setattr("cvivit.runtime.cpu.runner.packing_is_available", lambda: False)
     monkeypatch.setattr(CViViT, "to", refuse)
     with pytest.raises(expected) as raised:
         CPURunner(tiny_model, precision="exact")
