@@ -19,9 +19,9 @@ from cvivit.files import replacing
 from cvivit.folders import typed_write_errors
 from cvivit.weights import LoadedWeights, encoder_fingerprint, load_weights, write_weights
 from cvivit.weights.card import LIBRARY, model_card, renewed
-from cvivit.weights.fingerprint import decides_tokens
+from cvivit.weights.description import read_config
+from cvivit.weights.fingerprints import decides_tokens
 from cvivit.weights.layout import CONFIG
-from cvivit.weights.load import read_config
 from cvivit.weights.source import DEMO
 from training.config.loading import preset_names
 from training.errors import CheckpointCorruptError, OutputMismatchError

@@ -7,7 +7,7 @@
 It does not import torch, because the reading processes import it too.
 """
 
-from cvivit.bulk.encoding import encode_sources
+from cvivit.bulk.encoding import ReadingAhead, encode_sources
 from cvivit.bulk.options import ReaderLimits, ReadOptions
 from cvivit.bulk.results import EncodedSource, FailedSource, Progress, Result
 
@@ -17,6 +17,7 @@ __all__ = [
     "Progress",
     "ReadOptions",
     "ReaderLimits",
+    "ReadingAhead",
     "Result",
     "encode_sources",
 ]

@@ -31,7 +31,7 @@ def main(settings: dict[str, Any]) -> None:
     with mmap.mmap(settings["memory"], int(np.prod(shape))) as memory:
         slots = np.frombuffer(memory, np.uint8).reshape(shape)
         channel = socket.socket(fileno=settings["channel"])
-        inbox = _Inbox(channel, slots=len(slots))
+        inbox = _Inbox(channel, ahead=settings["ahead"])
         size = tuple(settings["format"].pop("image_size"))
         reading = {
             "clip_format": ClipFormat(image_size=size, **settings["format"]),
@@ -77,9 +77,9 @@ class _Inbox:
     The thread also notices while FFmpeg computes or waits, because PyAV lets other threads run then.
     """
 
-    def __init__(self, channel: socket.socket, slots: int) -> None:
+    def __init__(self, channel: socket.socket, ahead: int) -> None:
         self._channel = channel
-        self._free = threading.Semaphore(slots)
+        self._free = threading.Semaphore(ahead)
         self._sources: queue.SimpleQueue[Source] = queue.SimpleQueue()
         threading.Thread(target=self._receive, name="inbox", daemon=True).start()
 

@@ -7,8 +7,8 @@ waits while the caller writes a file.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable, Sized
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
+from typing import TYPE_CHECKING, Protocol
 
 from cvivit.bulk.options import ReadOptions, reader_count
 from cvivit.bulk.pool import Pool
@@ -19,9 +19,6 @@ from cvivit.inputs import Source
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
     from cvivit.runtime.runner import Runner
-
-SLOTS: Final = 4
-"""Clips that a reader may be ahead where the device has cores of its own."""
 
 
 class Tokenizer(Protocol):
@@ -66,21 +63,65 @@ def encode_sources(
         DeviceError: the device failed.
     """
     options = options or ReadOptions()
-    clip_format = options.clip_format(tokenizer.config)
-    count = reader_count(readers)
+    options.clip_format(tokenizer.config)
+    reader_count(readers)
 
     def results() -> Generator[Result, None, None]:
-        at_once = hasattr(tokenizer.runner, "submit_encode")
-        slots = SLOTS if at_once else 1
-        pool = Pool(iter(sources), clip_format, options, readers=count, slots=slots)
-        step = clip_format.clip_frames - options.overlap
-        work = Work(pool, tokenizer.runner, step, total=len(sources) if isinstance(sources, Sized) else None)
-        thread = threading.Thread(target=work.run, name="bulk-encoding", daemon=True)
-        thread.start()
-        try:
-            yield from work.results(progress)
-        finally:
-            work.stop()
-            thread.join()
+        with ReadingAhead(tokenizer.config, sources, options, readers=readers) as reading:
+            yield from reading.encode(tokenizer.runner, progress)
 
     return results()
+
+
+class ReadingAhead:
+    """Readers that run already, for a network that may still be loaded. It is used in a `with` block.
+
+    Loading torch and weights takes seconds, in which other cores have nothing to do. So readers start first,
+    and up to `AHEAD_BYTES` of clips are there when the network is. Leaving the block ends the readers.
+
+    Args:
+        config: the configuration of the network.
+        sources: as for `encode_sources`, and so are the others.
+        options: what is read of each source.
+        readers: how many processes read.
+
+    Raises:
+        ConfigError: (a ValueError) an option is out of range.
+    """
+
+    def __init__(
+        self,
+        config: CViViTConfig,
+        sources: Iterable[Source],
+        options: ReadOptions | None = None,
+        *,
+        readers: int | None = None,
+    ) -> None:
+        options = options or ReadOptions()
+        clip_format = options.clip_format(config)
+        pool = Pool(iter(sources), clip_format, options, readers=reader_count(readers))
+        step = clip_format.clip_frames - options.overlap
+        self._work = Work(pool, step, total=len(sources) if isinstance(sources, Sized) else None)
+        self._thread = threading.Thread(target=self._work.run, name="bulk-encoding", daemon=True)
+
+    def __enter__(self) -> ReadingAhead:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._work.stop()
+        self._thread.join()
+
+    def encode(self, runner: Runner, progress: Callable[[Progress], None] | None = None) -> Iterator[Result]:
+        """Yield results as `encode_sources` does. It is called once.
+
+        Args:
+            runner: the network on its device.
+            progress: as for `encode_sources`.
+
+        Raises:
+            ReaderError: the readers cannot be started.
+            DeviceError: the device failed.
+        """
+        self._work.use(runner)
+        return self._work.results(progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from cvivit.cgroup import usable_cores
 from cvivit.inputs import Source
 from cvivit.video.settings import ClipFormat
 
+SLOTS: Final = 4
+"""Clips that a reader may be ahead where the device has cores of its own. Else it may be one clip ahead."""
 FAILED_STARTS: Final = 3
 """Readers in a row that may die while they start. After that the reason is no accident."""
 
@@ -58,11 +61,10 @@ class Pool:
     If there are fewer sources than readers, each reader decodes with several threads.
 
     Args:
-        sources: what is read, numbered from 0. A source is taken from it when a reader is free.
+        sources: what is read, numbered from 0. `dispatch` takes a source from it when a reader is free.
         clip_format: the form of the clips.
         options: what is read of each source.
         readers: the most processes.
-        slots: how many clips each may be ahead of the caller.
     """
 
     def __init__(
@@ -72,15 +74,15 @@ class Pool:
         options: ReadOptions,
         *,
         readers: int,
-        slots: int,
     ) -> None:
-        first = list(islice(sources, readers))
         self._numbers = count()
-        self._sources: Iterator[Source] = chain(first, sources)
-        self._waiting = self._next()
-        self._format, self._options, self._slots = clip_format, options, slots
-        self._count = len(first)
-        self._threads = max(1, usable_cores() // max(1, self._count)) if self._count < readers else 1
+        self._sources = sources
+        self._waiting: tuple[int, Source] | None = None
+        self._begun = False
+        self._format, self._options = clip_format, options
+        self._ahead = 1
+        self._count = readers
+        self._threads = 1
         self._failed_starts = 0
         self._selector = selectors.DefaultSelector()
         self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -100,7 +102,7 @@ class Pool:
     @property
     def exhausted(self) -> bool:
         """Whether every source was given to a reader."""
-        return self._waiting is None
+        return self._begun and self._waiting is None
 
     def feed(self, source: Source) -> None:
         """Add one more source to a pool that is `exhausted`."""
@@ -108,14 +110,22 @@ class Pool:
         self._sources = iter([source])
         self._waiting = self._next()
 
+    def let_readers_run_ahead(self) -> None:
+        """Let each reader be several clips ahead, rather than one."""
+        self._ahead = SLOTS
+        for reader in self.readers:
+            reader.allow_ahead(SLOTS)
+
     def wake(self) -> None:
-        """Let a `poll` on another thread return."""
+        """Let a `poll` or `wait` on another thread return."""
         with self._waking:
             if not self._closed:  # its number may belong to another file by now
                 os.eventfd_write(self._waker, 1)
 
     def dispatch(self) -> list[Failure]:
         """Give sources to all readers that are free. Returns failures of sources that cannot be sent."""
+        if not self._begun:
+            self._begin()
         failures = []
         while self._waiting is not None:
             reader = next((reader for reader in self.readers if reader.job is None and reader.alive), None)
@@ -146,12 +156,16 @@ class Pool:
             if isinstance(reader, Reader):
                 yield from self._hear(reader)
             else:
-                with suppress(BlockingIOError):
-                    os.eventfd_read(self._waker)
+                self._sleep_again()
         for reader in list(self.readers):
             # Its time also passes while nobody listens, so it hangs only if it has nothing to say either.
             if self._is_timed(reader) and reader.seconds_allowed() < 0 and not reader.has_news():
                 yield from self._give_up(reader)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until `wake` is called."""
+        if select.select([self._waker], [], [], seconds)[0]:
+            self._sleep_again()
 
     def close(self) -> None:
         """Kill all readers."""
@@ -162,6 +176,20 @@ class Pool:
             self._closed = True
             os.close(self._waker)
 
+    def _begin(self) -> None:
+        """Take as many sources as there may be readers. Fewer sources leave cores for each reader."""
+        self._begun = True
+        first = list(islice(self._sources, self._count))
+        if len(first) < self._count:
+            self._count = len(first)
+            self._threads = max(1, usable_cores() // max(1, self._count))
+        self._sources = chain(first, self._sources)
+        self._waiting = self._next()
+
+    def _sleep_again(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._waker)
+
     def _next(self) -> tuple[int, Source] | None:
         source = next(self._sources, None)
         return None if source is None else (next(self._numbers), source)
@@ -170,7 +198,7 @@ class Pool:
         return reader.job is not None or not reader.ready
 
     def _start(self) -> Reader:
-        reader = Reader(self._format, self._options, threads=self._threads, slots=self._slots)
+        reader = Reader(self._format, self._options, threads=self._threads, slots=SLOTS, ahead=self._ahead)
         self.readers.append(reader)
         self._selector.register(reader, selectors.EVENT_READ)
         return reader

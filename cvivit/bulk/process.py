@@ -60,10 +60,13 @@ class Reader:
         clip_format: the form of the clips.
         options: what is read of each source.
         threads: how many threads decode.
-        slots: how many clips it may be ahead of the program.
+        slots: how many clips there is room for.
+        ahead: how many clips it may be ahead of the program, at most `slots`.
     """
 
-    def __init__(self, clip_format: ClipFormat, options: ReadOptions, *, threads: int, slots: int) -> None:
+    def __init__(
+        self, clip_format: ClipFormat, options: ReadOptions, *, threads: int, slots: int, ahead: int
+    ) -> None:
         self._limits = options.limits
         shape = (slots, clip_format.clip_frames, *clip_format.image_size, 3)
         memory = os.memfd_create("cvivit-clips")
@@ -78,6 +81,7 @@ class Reader:
                 "memory": memory,
                 "memory_bytes": self._limits.memory_bytes,
                 "slots": shape,
+                "ahead": ahead,
                 "format": asdict(clip_format),
                 "limits": asdict(options.video),
                 "reading": {
@@ -91,6 +95,7 @@ class Reader:
                 self._start(settings, (theirs.fileno(), memory))
         finally:
             os.close(memory)
+        self._ahead = ahead
         self.job: tuple[int, Source] | None = None
         """The number and the source that it reads."""
         self.jobs = 0
@@ -155,9 +160,18 @@ class Reader:
         """Return a copy of the next clip, uint8 `f h w 3`, and free its slot."""
         clip = self._slots[self._slot].copy()
         self._slot = (self._slot + 1) % len(self._slots)
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._channel.send(pack({"free": 1}))
+        self._free(1)
         return clip
+
+    def allow_ahead(self, clips: int) -> None:
+        """Let it be so many clips ahead, no fewer than before and at most as many as there is room for."""
+        if clips > self._ahead:
+            self._free(clips - self._ahead)
+            self._ahead = clips
+
+    def _free(self, slots: int) -> None:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._channel.send(pack({"free": slots}))
 
     def seconds_allowed(self) -> float:
         """Return how long it may still take for its next message. It is negative when that time is over."""

@@ -32,6 +32,8 @@ BATCHES_IN_FLIGHT: Final = 2
 """Batches that are on their way on a device that takes one while it computes another."""
 PATIENCE_SECONDS: Final = 1.0
 """How long the readers may be silent until the clips that are there are computed, few as they may be."""
+AHEAD_BYTES: Final = 64 << 20
+"""Pixels that are read before the network is there: 120 clips of the released model."""
 _PROGRESS_SECONDS: Final = 0.2
 """How often the caller hears of progress."""
 
@@ -60,12 +62,14 @@ _Key = tuple[_Parts, int]
 
 
 class Work:
-    """What the thread does, and what it shares with the caller."""
+    """What the thread does, and what it shares with the caller.
 
-    def __init__(self, pool: Pool, runner: Runner, step: int, total: int | None) -> None:
+    It begins without a network, and reads ahead until `use` brings one.
+    """
+
+    def __init__(self, pool: Pool, step: int, total: int | None) -> None:
         self._pool = pool
-        self._runner = runner
-        self._submit: Submit | None = getattr(runner, "submit_encode", None)
+        self._runner: Runner | None = None
         self._step = step
         self._parts: dict[int, _Parts] = {}
         self._next = 0
@@ -85,6 +89,12 @@ class Work:
         self._computing = 0.0
 
     # On the caller's thread
+
+    def use(self, runner: Runner) -> None:
+        """Let the thread encode with this network from now on."""
+        self._began = time.monotonic()
+        self._runner = runner
+        self._pool.wake()
 
     def results(self, progress: Callable[[Progress], None] | None) -> Iterator[Result]:
         """Yield results as they come."""
@@ -132,7 +142,12 @@ class Work:
         """Encode everything. An error is kept for the caller."""
         error: BaseException | None = None
         try:
-            while not self._stopped and self._advance():
+            while not self._stopped and self._runner is None:
+                self._read_ahead()
+            submit: Submit | None = getattr(self._runner, "submit_encode", None)
+            if submit is not None:
+                self._pool.let_readers_run_ahead()
+            while self._runner is not None and not self._stopped and self._advance(self._runner, submit):
                 pass
         except BaseException as raised:
             error = raised
@@ -142,19 +157,32 @@ class Work:
                 self._error, self._over = error, True
                 self._changed.notify_all()
 
-    def _advance(self) -> bool:
+    def _read_ahead(self) -> None:
+        """Take clips while the network is being loaded, or wait for it where enough clips are there."""
+        self._dispatch()
+        if sum(pixels.nbytes for _, pixels in self._clips) < AHEAD_BYTES:
+            self._listen(PATIENCE_SECONDS)
+        else:
+            self._pool.wait(PATIENCE_SECONDS)
+
+    def _advance(self, runner: Runner, submit: Submit | None) -> bool:
         """Do what can be done now, or wait until there is something to do. Returns False at the end."""
+        self._dispatch()
+        largest = max(runner.batch_sizes)
+        if submit is None:
+            return self._take_turns(runner.encode_clips, largest)
+        return self._work_at_once(submit, largest)
+
+    def _dispatch(self) -> None:
         if not self._is_full():
             for failure in self._pool.dispatch():
                 self._note(failure)
-        return self._take_turns() if self._submit is None else self._work_at_once(self._submit)
 
-    def _take_turns(self) -> bool:
+    def _take_turns(self, encode: Callable[[np.ndarray], np.ndarray], largest: int) -> bool:
         """Read some clips, and then compute them: on a CPU both need all cores.
 
         Each reader can finish the clip that it is at and must then wait, so it hardly disturbs the network.
         """
-        largest = max(self._runner.batch_sizes)
         last = self._nothing_comes()
         if last and self._pool.exhausted and not self._clips:
             return False
@@ -164,15 +192,14 @@ class Work:
                 return True
         while len(self._clips) >= (1 if last else largest) and not self._stopped:
             keys, clips = self._take(largest)
-            self._keep(keys, self._timed(partial(self._runner.encode_clips, clips)))
+            self._keep(keys, self._timed(partial(encode, clips)))
         return True
 
-    def _work_at_once(self, submit: Submit) -> bool:
+    def _work_at_once(self, submit: Submit, largest: int) -> bool:
         """Read and compute at the same time, on a device of its own.
 
         A batch is full if enough clips are there. A device that has nothing to do does not wait for that.
         """
-        largest = max(self._runner.batch_sizes)
         nothing = not self._flight and not self._clips
         if nothing and self._pool.exhausted and self._pool.idle:
             return False

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from cvivit.config import CViViTConfig
     from cvivit.runtime.precision import PrecisionChoice
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import VideoContainer
@@ -81,6 +83,26 @@ ForceOption = Annotated[
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")]
 
 VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """What the options say about weights, device and precision."""
+
+    model: str
+    revision: str | None
+    device: str
+    precision: PrecisionChoice
+
+    def load(self) -> VideoTokenizer:
+        """Load the tokenizer. It imports torch, which takes seconds."""
+        return load_tokenizer(self.model, self.revision, self.device, self.precision)
+
+    def local_config(self) -> CViViTConfig | None:
+        """Return the network, if that is known without the Hub and without torch."""
+        from cvivit.weights.source import local_config
+
+        return local_config(self.model, self.revision)
 
 
 def load_tokenizer(

@@ -82,6 +82,7 @@ def _decode_many(
     from cvivit.commands.many.storing import store_video
     from cvivit.commands.many.writing import Writers, ending_on_sigterm, is_wanted
     from cvivit.files import remove_abandoned
+    from cvivit.inputs import stamp_of
 
     report, outputs = Report(), Outputs(plan.output)
     plan.output.mkdir(parents=True, exist_ok=True)
@@ -102,9 +103,9 @@ def _decode_many(
             Writers(report, lambda: move(report.done, report.clips_per_second, "")) as writers,
         ):
             for source in plan.sources:
-                key = made_from(source, tokenizer.fingerprint, settings)
+                key = partial(made_from, stamp_of(source), tokenizer.fingerprint, settings)
                 if is_wanted(source, plan.output_of(source), outputs, key, report, force=force):
-                    writers.submit(source, partial(make, source, key))
+                    writers.submit(source, partial(make, source, key()))
     except OSError:
         report.show(plan.output, as_json=as_json)
         raise

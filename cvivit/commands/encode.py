@@ -11,6 +11,7 @@ from cvivit.commands.common import (
     FitOption,
     ForceOption,
     InputsArgument,
+    ModelChoice,
     ModelOption,
     OutputsArgument,
     PrecisionOption,
@@ -19,7 +20,6 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
     SummaryOption,
-    load_tokenizer,
 )
 from cvivit.commands.many.plan import TOKEN_SUFFIXES, make_plan
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cvivit.commands.many.made import Outputs
     from cvivit.commands.many.writing import Writers
     from cvivit.inputs import Source
+    from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens.grid import TokenGrid
 
 
@@ -67,10 +68,11 @@ def encode(
         inputs, output, suffixes=TOKEN_SUFFIXES, suffix=f".{form}" if form else None, what="tokens"
     )
     options = ReadOptions(fit=fit, start=start, seconds=seconds)
-    tokenizer = load_tokenizer(model, revision, device, precision)
-    settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds}
-    settings |= {"precision": tokenizer.precision, "form": plan.suffix}
+    choice = ModelChoice(model=model, revision=revision, device=device, precision=precision)
+    settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds, "form": plan.suffix}
     if plan.single is not None:
+        tokenizer = choice.load()
+        settings |= {"precision": tokenizer.precision}
         single = Single(plan, tokenizer.fingerprint, settings, force=force, as_json=as_json)
         if single.is_wanted:
             with single.opened() as video:
@@ -81,12 +83,14 @@ def encode(
             single.say(clips, f"{grid.frames} frames at {grid.fps:g} fps, as {tokens}")
         return
 
-    def make(source: Source, grid: TokenGrid, outputs: Outputs, key: str, _: Writers) -> None:
+    def make(
+        _: VideoTokenizer, source: Source, grid: TokenGrid, outputs: Outputs, key: str, __: Writers
+    ) -> None:
         store_tokens(grid, plan.output_of(source), plan.suffix, outputs, key)
 
     status = encode_many(
         plan,
-        tokenizer,
+        choice,
         options,
         settings,
         make,

@@ -13,6 +13,7 @@ from cvivit.commands.common import (
     FitOption,
     ForceOption,
     InputsArgument,
+    ModelChoice,
     ModelOption,
     OutputsArgument,
     PrecisionOption,
@@ -21,7 +22,6 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
     SummaryOption,
-    load_tokenizer,
 )
 from cvivit.commands.many.plan import make_plan
 
@@ -68,10 +68,12 @@ def reconstruct(
         inputs, output, suffixes=VIDEO_CONTAINERS, suffix=f".{form}" if form else None, what="videos"
     )
     options = ReadOptions(fit=fit, start=start, seconds=seconds)
-    tokenizer = load_tokenizer(model, revision, device, precision)
+    choice = ModelChoice(model=model, revision=revision, device=device, precision=precision)
     settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds, "command": "reconstruct"}
-    settings |= {"precision": tokenizer.precision, "form": plan.suffix}
+    settings |= {"form": plan.suffix}
     if plan.single is not None:
+        tokenizer = choice.load()
+        settings |= {"precision": tokenizer.precision}
         single = Single(plan, tokenizer.fingerprint, settings, force=force, as_json=as_json)
         if single.is_wanted:
             with single.opened() as opened:
@@ -86,7 +88,14 @@ def reconstruct(
             single.say(len(grid.indices), contents)
         return
 
-    def make(source: Source, grid: TokenGrid, outputs: Outputs, key: str, writers: Writers) -> None:
+    def make(
+        tokenizer: VideoTokenizer,
+        source: Source,
+        grid: TokenGrid,
+        outputs: Outputs,
+        key: str,
+        writers: Writers,
+    ) -> None:
         from cvivit.inputs import open_source
 
         with open_source(source) as video:
@@ -95,7 +104,7 @@ def reconstruct(
 
     status = encode_many(
         plan,
-        tokenizer,
+        choice,
         options,
         settings,
         make,

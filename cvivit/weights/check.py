@@ -12,7 +12,7 @@ from cvivit.config import CViViTConfig
 from cvivit.errors import ConfigError, WeightsCorruptError, WeightsMismatchError
 from cvivit.network import CViViT
 from cvivit.network.quantizer import adapt_codebook
-from cvivit.weights.fingerprint import CODEBOOK
+from cvivit.weights.fingerprints import CODEBOOK
 from cvivit.weights.read import SHOWN_CHARACTERS
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)

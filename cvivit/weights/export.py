@@ -21,9 +21,9 @@ from cvivit.network import CViViT
 from cvivit.weights import hub
 from cvivit.weights.card import model_card
 from cvivit.weights.check import FLOATS, check_tensors
-from cvivit.weights.fingerprint import decides_tokens, fingerprint
+from cvivit.weights.description import TOKENS_OF
+from cvivit.weights.fingerprints import decides_tokens, fingerprint
 from cvivit.weights.layout import CONFIG, SAFETENSORS
-from cvivit.weights.load import TOKENS_OF
 from cvivit.weights.read import FINGERPRINT
 
 CARD = "README.md"

@@ -8,8 +8,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from cvivit.config import CViViTConfig
 from cvivit.errors import WeightsNotFoundError, WeightsUnavailableError
-from cvivit.weights import hub, layout
+from cvivit.weights import layout
+from cvivit.weights.description import read_config
 
 DEMO = "demo"
 DEMO_FOLDER = Path(__file__).parents[1] / "demo"
@@ -45,6 +47,8 @@ def locate(source: str | os.PathLike[str], revision: str | None = None) -> Locat
         raise WeightsNotFoundError("the name of the weights is empty")
     if not _is_repository(source):
         return _local(Path(source), source, revision)
+    from cvivit.weights import hub  # its client takes long to import, and few sources need it
+
     try:
         files = hub.download(source, revision)
     except (WeightsNotFoundError, WeightsUnavailableError) as error:
@@ -63,7 +67,25 @@ def pinned(source: str, revision: str | None = None) -> str | None:
     Raises:
         WeightsNotFoundError, WeightsUnavailableError: as `locate` raises them for the Hub.
     """
-    return hub.commit_of(source, revision) if source != DEMO and _is_repository(source) else revision
+    if source == DEMO or not _is_repository(source):
+        return revision
+    from cvivit.weights import hub
+
+    return hub.commit_of(source, revision)
+
+
+def local_config(source: str, revision: str | None = None) -> CViViTConfig | None:
+    """Return the network of weights that are on this machine, or None if it is not known without more work.
+
+    It neither asks the Hub nor loads weights.
+
+    Raises:
+        WeightsNotFoundError, ConfigError: loading would raise the same.
+    """
+    if source and source != DEMO and _is_repository(source):
+        return None
+    located = locate(source, revision)
+    return read_config(located.config) if located.config is not None else None
 
 
 def _is_repository(source: str) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from cvivit.errors import CViViTError, OutputMismatchError
-from cvivit.inputs import Source, stamp_of
+from cvivit.inputs.source import Stamp
 
 LIST_NAME = ".cvivit-outputs.jsonl"
 """The file that lists outputs which cannot say themselves what they were made from."""
@@ -26,13 +26,8 @@ State: TypeAlias = Literal["absent", "same", "other", "unknown"]
 """There is no output, it is the one that would be made, it is another, or nothing says what it is."""
 
 
-def made_from(source: Source, model: str, settings: dict[str, Any]) -> str:
-    """Return a sha256 of a file's size and time of change, the fingerprint of the weights, and settings.
-
-    Raises:
-        InputError: a server cannot be asked.
-    """
-    stamp = stamp_of(source)
+def made_from(stamp: Stamp, model: str, settings: dict[str, Any]) -> str:
+    """Return a sha256 of a file's size and time of change, the fingerprint of the weights, and settings."""
     content = [stamp.size, stamp.changed, model, dict(sorted(settings.items()))]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 

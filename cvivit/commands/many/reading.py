@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cvivit.bulk import FailedSource, Progress, ReadOptions, encode_sources
+from cvivit.bulk import EncodedSource, FailedSource, Progress, ReadingAhead, ReadOptions
+from cvivit.commands.common import ModelChoice
 from cvivit.commands.many.made import Outputs, made_from
 from cvivit.commands.many.plan import Plan
 from cvivit.commands.many.report import Report, files_bar
 from cvivit.commands.many.writing import Writers, ending_on_sigterm, is_wanted
 from cvivit.errors import CViViTError
 from cvivit.files import remove_abandoned
-from cvivit.inputs import Source
+from cvivit.inputs import Source, stamp_of
+from cvivit.inputs.source import Stamp
 
 if TYPE_CHECKING:
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens.grid import TokenGrid
 
-Make: TypeAlias = "Callable[[Source, TokenGrid, Outputs, str, Writers], None]"
+Make: TypeAlias = "Callable[[VideoTokenizer, Source, TokenGrid, Outputs, str, Writers], None]"
 """Writes the output of a source with these tokens, which was made from the key."""
 
 
 def encode_many(
     plan: Plan,
-    tokenizer: VideoTokenizer,
+    choice: ModelChoice,
     options: ReadOptions,
     settings: dict[str, Any],
     make: Make,
@@ -38,11 +40,13 @@ def encode_many(
 ) -> int:
     """Make the outputs of a plan from the tokens of its sources, and return the exit status.
 
+    Sources are read while the tokenizer is being loaded, if its configuration is known before.
+
     Args:
         plan: sources and the folder of their outputs.
-        tokenizer: the network and its device.
+        choice: the tokenizer.
         options: what is read of each source.
-        settings: what decides the bytes of an output, besides the source and the model.
+        settings: what decides the bytes of an output, besides the source, the model and its precision.
         make: writes one output. It is called on other threads.
         description: stands before the progress bar.
         readers: how many processes read.
@@ -52,19 +56,27 @@ def encode_many(
     Raises:
         OSError: an output cannot be written, for example because the disk is full.
         ReaderError, DeviceError: as for `encode_sources`.
+        WeightsError: the tokenizer cannot be loaded.
     """
-    from cvivit.tokens.grid import TokenGrid
-
     report, outputs = Report(), Outputs(plan.output)
-    keys: dict[str, str] = {}
+    report.left_out = [source.name for source in plan.left_out]
+    loaded: Future[VideoTokenizer] = Future()
+    config = choice.local_config()
+    if config is None:
+        loaded.set_result(choice.load())
+        config = loaded.result().config
     plan.output.mkdir(parents=True, exist_ok=True)
     remove_abandoned(plan.output)
-    report.left_out = [source.name for source in plan.left_out]
+    keys: dict[str, Callable[[], str]] = {}
+
+    def key_of(stamp: Stamp) -> str:
+        tokenizer = loaded.result()
+        return made_from(stamp, tokenizer.fingerprint, settings | {"precision": tokenizer.precision})
 
     def wanted() -> Iterator[Source]:
         for source in plan.sources:
             try:
-                key = made_from(source, tokenizer.fingerprint, settings)
+                key = partial(key_of, stamp_of(source))
             except CViViTError as error:
                 report.fail(source.name, error.code, str(error))
                 continue
@@ -73,32 +85,54 @@ def encode_many(
                 yield source
 
     def write(source: Source, grid: TokenGrid) -> int:
-        make(source, grid, outputs, keys.pop(source.location), writers)
+        key = keys.pop(source.location)()
+        make(loaded.result(), source, grid, outputs, key, writers)
         return len(grid.indices)
+
+    def show(progress: Progress) -> None:
+        move(report.done, progress.clips_per_second, progress.limited_by if progress.clips else "")
 
     total = len(plan.sources)
     try:
-        with ending_on_sigterm(), files_bar(description, total) as move, Writers(report) as writers:
-
-            def show(progress: Progress) -> None:
-                move(report.done, progress.clips_per_second, progress.limited_by if progress.clips else "")
-
-            results = encode_sources(tokenizer, wanted(), options, readers=readers, progress=show)
-            with closing(results):
-                for result in results:
-                    if isinstance(result, FailedSource):
-                        report.fail(result.source.name, result.code, result.message)
-                        continue
-                    grid = TokenGrid(
-                        indices=result.indices,
-                        frames=result.frames,
-                        fps=tokenizer.config.fps,
-                        model=tokenizer.fingerprint,
-                    )
-                    plan.output_of(result.source).parent.mkdir(parents=True, exist_ok=True)
-                    writers.submit(result.source, partial(write, result.source, grid))
+        with (
+            ending_on_sigterm(),
+            files_bar(description, total) as move,
+            Writers(report) as writers,
+            ReadingAhead(config, wanted(), options, readers=readers) as reading,
+        ):
+            tokenizer = _load(choice, loaded)
+            report.start_clock()
+            for result in reading.encode(tokenizer.runner, show):
+                if isinstance(result, FailedSource):
+                    report.fail(result.source.name, result.code, result.message)
+                    continue
+                grid = _grid_of(result, tokenizer)
+                plan.output_of(result.source).parent.mkdir(parents=True, exist_ok=True)
+                writers.submit(result.source, partial(write, result.source, grid))
     except OSError:
         report.show(plan.output, as_json=as_json)
         raise
     report.show(plan.output, as_json=as_json)
     return report.status
+
+
+def _load(choice: ModelChoice, loaded: Future[VideoTokenizer]) -> VideoTokenizer:
+    """Load the tokenizer if that is not done, and let other threads have it too."""
+    if not loaded.done():
+        try:
+            loaded.set_result(choice.load())
+        except BaseException as error:
+            loaded.set_exception(error)  # else a thread that waits for it would wait for ever
+            raise
+    return loaded.result()
+
+
+def _grid_of(result: EncodedSource, tokenizer: VideoTokenizer) -> TokenGrid:
+    from cvivit.tokens.grid import TokenGrid
+
+    return TokenGrid(
+        indices=result.indices,
+        frames=result.frames,
+        fps=tokenizer.config.fps,
+        model=tokenizer.fingerprint,
+    )

@@ -51,6 +51,10 @@ class Report:
         """Clips that were computed in a second, on average."""
         return self.clips / max(time.monotonic() - self._began, 1e-9)
 
+    def start_clock(self) -> None:
+        """Let the time begin that the rate is made from, when what computes is there."""
+        self._began = time.monotonic()
+
     def write(self, clips: int) -> None:
         """Note that an output of so many clips was written."""
         with self._lock:

@@ -19,7 +19,7 @@ from cvivit.commands.many.storing import store_tokens, store_video
 from cvivit.commands.many.writing import admit
 from cvivit.errors import CViViTError
 from cvivit.files import is_special
-from cvivit.inputs import Source, open_source
+from cvivit.inputs import Source, open_source, stamp_of
 from cvivit.inputs.locations import is_url
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Single:
         location = plan.single if is_url(plan.single) else os.path.abspath(os.path.expanduser(plan.single))
         self._source = Source(location=location, name=os.path.basename(location), kind="video")
         is_file = plan.single != PIPE and (is_url(location) or os.path.isfile(location))
-        self._key = made_from(self._source, model, settings) if is_file else None
+        self._key = made_from(stamp_of(self._source), model, settings) if is_file else None
         """What the output is made from, or None for a pipe, which cannot be told from another."""
         self.is_wanted = True
         """Whether the output is not there yet."""

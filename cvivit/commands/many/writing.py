@@ -110,11 +110,15 @@ def admit(output: Path, state: State, *, force: bool) -> bool:
 
 
 def is_wanted(
-    source: Source, output: Path, outputs: Outputs, key: str | None, report: Report, *, force: bool
+    source: Source, output: Path, outputs: Outputs, key: Callable[[], str], report: Report, *, force: bool
 ) -> bool:
-    """Return whether the output of a source is to be written. If not, the report says why."""
+    """Return whether the output of a source is to be written. If not, the report says why.
+
+    `key` is called only where there is an output. It may have to wait for the weights.
+    """
     try:
-        wanted = admit(output, outputs.state(output, key), force=force)
+        state = outputs.state(output, key()) if output.exists() else "absent"
+        wanted = admit(output, state, force=force)
     except (CViViTError, OSError) as error:
         report.fail(source.name, getattr(error, "code", "unreadable"), str(error))
         return False

@@ -30,8 +30,6 @@ Rows = Mapping[str, Any]
 """
 ROWS_AT_ONCE: Final = 16
 """Clips that a reading actor gathers before it hands them on."""
-SLOTS: Final = 4
-"""Clips that its process may be ahead of the actor."""
 _PATIENCE_SECONDS: Final = 60.0
 
 
@@ -100,7 +98,8 @@ class ReadSources:
     def _events(self, source: Source) -> Iterator[Event]:
         """Yield what the process says of a source, up to its end."""
         if self._pool is None:
-            self._pool = Pool(iter([source]), self._format, self._options, readers=1, slots=SLOTS)
+            self._pool = Pool(iter([source]), self._format, self._options, readers=1)
+            self._pool.let_readers_run_ahead()
         else:
             self._pool.feed(source)
         while True:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cvivit import VideoTokenizer
-from cvivit.bulk import EncodedSource, FailedSource, Progress, ReadOptions, encode_sources
+from cvivit.bulk import EncodedSource, FailedSource, Progress, ReadingAhead, ReadOptions, encode_sources
 from cvivit.bulk import work as work_module
 from cvivit.errors import ConfigError, DeviceLostError
 from cvivit.inputs import Source, find_sources
@@ -153,3 +153,44 @@ def test_a_device_that_fails_ends_it(
     monkeypatch.setattr(device, "submit_encode", Mock(side_effect=DeviceLostError("lost")))
     with pytest.raises(DeviceLostError):
         list(encode_sources(device, find_sources([str(films)])))  # type: ignore[arg-type]
+
+
+def test_videos_are_read_before_the_network_is_there(
+    tokenizer: VideoTokenizer, films: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = [source(films / "5.mp4")] * 4
+    clip_bytes = int(np.prod(tokenizer.config.clip_shape))
+    monkeypatch.setattr(work_module, "AHEAD_BYTES", 3 * clip_bytes)
+    with ReadingAhead(tokenizer.config, sources, readers=2) as reading:
+        deadline = time.monotonic() + 30
+        while len(reading._work._clips) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        assert len(reading._work._clips) <= 4  # two readers may speak at the same moment
+        results = list(reading.encode(tokenizer.runner))
+    alone = tokenizer.encode(films / "5.mp4").indices
+    assert [result.source for result in results] == sources
+    for result in results:
+        assert isinstance(result, EncodedSource)
+        assert np.array_equal(result.indices, alone)
+
+
+def test_a_device_of_its_own_lets_the_readers_run_ahead(tokenizer: VideoTokenizer, films: Path) -> None:
+    device = Apart(tokenizer)
+    with ReadingAhead(tokenizer.config, [source(films / "5.mp4")] * 3, readers=1) as reading:
+        time.sleep(0.3)
+        results = list(reading.encode(device))  # type: ignore[arg-type]
+    assert max(device.sizes) == 4
+    assert all(isinstance(result, EncodedSource) for result in results)
+
+
+def test_readers_end_where_the_network_never_comes(tokenizer: VideoTokenizer, films: Path) -> None:
+    def endless() -> Iterator[Source]:
+        while True:
+            yield source(films / "3.mp4")
+
+    with ReadingAhead(tokenizer.config, endless(), readers=2) as reading:
+        time.sleep(0.5)
+    assert not reading._thread.is_alive()
+    assert not reading._work._pool.readers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from cvivit.errors import WeightsCorruptError, WeightsMismatchError, WeightsNotF
 from cvivit.network import CViViT
 from cvivit.weights import load_weights, save_pretrained
 from cvivit.weights.read import read
+from cvivit.weights.source import local_config
 from tests.cvivit.weights.written import write
 
 MakeModel = Callable[[CViViTConfig], CViViT]
@@ -197,3 +200,13 @@ def test_another_sha256_is_refused_before_the_file_is_parsed(export: Path) -> No
     weights.write_bytes(b"not even safetensors")
     with pytest.raises(WeightsCorruptError, match="sha256"):
         load_weights(export, sha256=digest)
+
+
+def test_a_configuration_is_known_without_torch() -> None:
+    program = (
+        "import sys; from cvivit.weights.source import local_config; print(local_config('demo').fps);"
+        "assert 'torch' not in sys.modules and 'huggingface_hub' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "8.0\n"
+    assert local_config("owner/name") is None

@@ -11,7 +11,7 @@ import pytest
 from cvivit import TokenGrid
 from cvivit.commands.many.made import LIST_NAME, Outputs, digest_of, made_from
 from cvivit.commands.many.storing import store_tokens
-from cvivit.inputs import Source
+from cvivit.inputs import Source, stamp_of
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def source(path: Path) -> Source:
 def test_the_key_follows_size_time_model_and_settings(tmp_path: Path) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(b"one")
-    first = made_from(source(video), "m", {"fit": "crop", "start": 0.0})
-    assert made_from(source(video), "m", {"start": 0.0, "fit": "crop"}) == first
-    assert made_from(source(video), "n", {"fit": "crop", "start": 0.0}) != first
-    assert made_from(source(video), "m", {"fit": "pad", "start": 0.0}) != first
+    first = made_from(stamp_of(source(video)), "m", {"fit": "crop", "start": 0.0})
+    assert made_from(stamp_of(source(video)), "m", {"start": 0.0, "fit": "crop"}) == first
+    assert made_from(stamp_of(source(video)), "n", {"fit": "crop", "start": 0.0}) != first
+    assert made_from(stamp_of(source(video)), "m", {"fit": "pad", "start": 0.0}) != first
     os.utime(video, ns=(5, 5))
-    assert made_from(source(video), "m", {"fit": "crop", "start": 0.0}) != first
+    assert made_from(stamp_of(source(video)), "m", {"fit": "crop", "start": 0.0}) != first
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".json"])

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -231,3 +232,27 @@ def test_mistakes_are_one_line_that_helps(
 
 def test_a_mistyped_model_is_named(cvivit: Command) -> None:
     assert "Did you mean demo?" in cvivit("encode", "clip.mp4", "never.json", "-m", "dmo").err
+
+
+def test_weights_that_turn_out_to_be_damaged_end_what_was_begun(
+    cvivit: Command, films: Path, place: Path
+) -> None:
+    """Videos are read before the weights are, and what is there already waits for their fingerprint."""
+    damaged = place / "damaged"
+    shutil.rmtree(damaged, ignore_errors=True)
+    shutil.copytree(place / "weights", damaged)
+    weights = damaged / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    options = ("-m", "damaged", *OPTIONS[2:])
+    assert cvivit("encode", "films", "OUT", *OPTIONS).status == 0
+    before = files(place / "OUT")
+    for output in ("OUT", "OUT2"):
+        done = cvivit("encode", "films", output, *options)
+        assert (done.status, done.out) == (1, "")
+        assert "damaged or changed" in done.err
+        assert done.err.count("\n") == 1
+    assert files(place / "OUT") == before
+    assert not files(place / "OUT2")
+    assert not [thread for thread in threading.enumerate() if thread.name == "bulk-encoding"]
