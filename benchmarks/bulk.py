@@ -49,7 +49,8 @@ def read_only(tokenizer: Any, sources: list[Any], readers: int | None) -> int:
 
     options = ReadOptions()
     count = reader_count(readers)
-    pool = Pool(iter(sources), options.clip_format(tokenizer.config), options, readers=count, slots=4)
+    pool = Pool(iter(sources), options.clip_format(tokenizer.config), options, readers=count)
+    pool.let_readers_run_ahead()
     clips = 0
     try:
         while not (pool.exhausted and pool.idle) or not pool.readers:
