@@ -88,6 +88,9 @@ def tokenize(
         str,
         typer.Option("--max-failed", help="Stop when more inputs cannot be used: 5% of them, or a number."),
     ] = "5%",
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try inputs again that could not be used before.")
+    ] = False,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -100,12 +103,14 @@ def tokenize(
 ) -> None:
     """Tokenize videos to a dataset that generators train on, with captions and times.
 
-    Started again after a kill, the same command goes on where it stopped, and makes the same files. The exit
+    Started again after a kill, the same command goes on where it stopped, and makes the same files. With
+    --retry-failed it also tries inputs again that could not be used, of a finished dataset too. The exit
     status is 0, or 3 where some inputs could not be used (they are listed), or 1 where the dataset was not
     finished.
     """
+    from cvivit.tokenizing.ceiling import most_failed
+    from cvivit.tokenizing.listing import list_inputs
     from cvivit.tokenizing.settings import TokenizeSettings
-    from cvivit.tokens.datasets.manifest import MANIFEST_NAME
 
     settings = TokenizeSettings(
         form=form,
@@ -118,23 +123,32 @@ def tokenize(
         deduplicate=deduplicate,
         sources_per_shard=per_shard,
     )
-    was_finished = (output / MANIFEST_NAME).exists()
+    most_failed(max_failed, 0)
+    if ray is not None and find_spec("ray") is None:
+        raise MissingPackageError("--ray needs the package ray: pip install 'phenaki-cvivit[ray]'")
+    listing = list_inputs(inputs, output)  # before torch is imported, so that wrong names are found at once
+    before = _manifest_bytes(output)
     with _progress() as progress:
         if ray is None:
             from cvivit.tokenizing.run import tokenize as run
 
             tokenizer = load_tokenizer(model, revision, device, precision)
             manifest = run(
-                inputs, output, tokenizer, settings, readers=readers, max_failed=max_failed, progress=progress
+                listing,
+                output,
+                tokenizer,
+                settings,
+                readers=readers,
+                max_failed=max_failed,
+                retry_failed=retry_failed,
+                progress=progress,
             )
         else:
-            if find_spec("ray") is None:
-                raise MissingPackageError("--ray needs the package ray: pip install 'phenaki-cvivit[ray]'")
             from cvivit.tokenizing.ray.run import tokenize_on_ray
             from cvivit.weights import load_weights
 
             manifest = tokenize_on_ray(
-                inputs,
+                listing,
                 output,
                 load_weights(model, revision=revision),
                 settings,
@@ -143,6 +157,7 @@ def tokenize(
                 precision=precision,
                 readers=readers,
                 max_failed=max_failed,
+                retry_failed=retry_failed,
                 progress=progress,
                 say=lambda text: print(text, file=sys.stderr),
             )
@@ -154,7 +169,7 @@ def tokenize(
         f"{counted(counts['windows'], 'window')}, {counts['tokens']} tokens, "
         f"in {counted(len(manifest.shards), 'shard')}"
     )
-    if was_finished:
+    if before == _manifest_bytes(output):
         print(f"kept {output}, which was made before: {contents}", file=sys.stderr)
     else:
         report_written(output, contents)
@@ -171,6 +186,15 @@ def summary(manifest: Manifest) -> dict[str, object]:
         "skipped": [one.model_dump() for one in manifest.skipped],
         "duplicates": [one.model_dump() for one in manifest.duplicates],
     }
+
+
+def _manifest_bytes(output: Path) -> bytes | None:
+    from cvivit.tokens.datasets.manifest import MANIFEST_NAME
+
+    try:
+        return (output / MANIFEST_NAME).read_bytes()
+    except OSError:
+        return None
 
 
 def _list_skipped(manifest: Manifest, output: Path) -> None:

@@ -37,7 +37,7 @@ class FailureCeiling:
             shown = f"; the latest: {latest}" if latest else ""
             raise TooManyFailedError(
                 f"{self._failed} of {self.total} inputs cannot be used, more than --max-failed {self.limit}"
-                f"{shown}",
+                f"{shown}. When the cause is gone, --retry-failed tries them again",
                 limit=self._most,
                 actual=self._failed,
             )

@@ -9,9 +9,6 @@ from cvivit.tokenizing.parts import Usable
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
 from cvivit.tokens.datasets.sample import TokenSample
 
-TOO_SHORT = "too_short"
-"""Reason for a source that has fewer windows than a sample."""
-
 
 def samples_of(
     source: Source, key: str, outcome: Usable, settings: TokenizeSettings, model: ModelFacts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from cvivit.inputs import Source
 from cvivit.tokenizing.ceiling import FailureCeiling
 from cvivit.tokenizing.plan import Plan
 from cvivit.tokenizing.settings import TokenizeSettings
-from cvivit.tokenizing.shards import ShardRecord, part_of, write_shard
+from cvivit.tokenizing.shards import ShardRecord, part_of, settled_places, write_shard
 
 ShowProgress = Callable[[Progress, int, int], None]
 """Called with the progress of this run, the inputs that are done (before it, too), and all inputs."""
@@ -58,11 +58,15 @@ class MakeInOrder:
         self, plan: Plan, missing: Sequence[int], ceiling: FailureCeiling, *, progress: ShowProgress | None
     ) -> Iterator[ShardRecord]:
         """Yield the record of each missing shard, in their order."""
-        begun = {number: part for number in missing if (part := part_of(plan.task(number))).done}
-        for part in begun.values():
-            ceiling.add(part.failed)
-        done = {number: part.done for number, part in begun.items()}
-        todo = ToEncode(plan, missing, done)
+        failed: dict[int, int] = {}
+        settled: dict[int, Container[int]] = {}
+        for number in missing:
+            task = plan.task(number)
+            if places := settled_places(task):
+                settled[number] = places
+                failed[number] = part_of(task).failed
+                ceiling.add(failed[number])
+        todo = ToEncode(plan, missing, settled)
         before = len(plan.sources) - len(todo)
 
         def show(now: Progress) -> None:
@@ -75,7 +79,7 @@ class MakeInOrder:
                 watched = _Watched(results, ceiling)
                 record = write_shard(plan.task(number), watched)
                 # Captions that cannot be used are found out after the results.
-                known = watched.failed + (begun[number].failed if number in begun else 0)
+                known = watched.failed + failed.get(number, 0)
                 ceiling.add(record.failed - known)
                 yield record
 
@@ -90,8 +94,8 @@ def read_options(settings: TokenizeSettings) -> ReadOptions:
 class ToEncode:
     """The sources of all missing shards that have no outcome yet, whose number is known without a list."""
 
-    def __init__(self, plan: Plan, missing: Sequence[int], done: dict[int, int]) -> None:
-        self._plan, self._missing, self._done = plan, missing, done
+    def __init__(self, plan: Plan, missing: Sequence[int], settled: Mapping[int, Container[int]]) -> None:
+        self._plan, self._missing, self._settled = plan, missing, settled
 
     def __len__(self) -> int:
         return sum(len(self._of(number)) for number in self._missing)
@@ -101,7 +105,7 @@ class ToEncode:
             yield from self._of(number)
 
     def _of(self, number: int) -> list[Source]:
-        return self._plan.to_encode(number, self._done.get(number, 0))
+        return self._plan.to_encode(number, self._settled.get(number, ()))
 
 
 class _Watched:

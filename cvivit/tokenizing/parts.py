@@ -20,6 +20,8 @@ from cvivit.tokens.datasets.sample import dump
 
 DUPLICATE: Final = "duplicate"
 """Reason for a source with the contents of an earlier one. Its message is the location of that."""
+TOO_SHORT: Final = "too_short"
+"""Reason for a source that has fewer windows than a sample."""
 _CHECKSUM_DIGITS: Final = 8
 
 
@@ -42,6 +44,11 @@ class Unusable:
     reason: str
     message: str
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether something was wrong with the source, so that it may be usable at another time."""
+        return self.reason not in (DUPLICATE, TOO_SHORT)
+
 
 Outcome = Usable | Unusable
 
@@ -58,7 +65,7 @@ class PartFile:
         self.done = 0
         """Sources whose outcome it holds."""
         self.failed = 0
-        """Those of them that cannot be used, without duplicates."""
+        """Those of them that cannot be used, without duplicates and those that are too short."""
         end = 0
         if path.exists():
             with path.open("rb") as file:
@@ -103,7 +110,7 @@ class PartFile:
 
     def _count(self, outcome: Outcome) -> None:
         self.done += 1
-        self.failed += isinstance(outcome, Unusable) and outcome.reason != DUPLICATE
+        self.failed += isinstance(outcome, Unusable) and outcome.is_failure
 
 
 def _read(file: BinaryIO) -> Outcome | None:

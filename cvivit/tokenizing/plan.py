@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,8 @@ class ShardTask:
     """Places in `sources` of those with the contents of an earlier source, and that one's location."""
     settings: TokenizeSettings
     model: ModelFacts
+    replaces: bool = False
+    """Whether a finished dataset is there, whose shards stay until all new ones are whole."""
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class Plan:
         settings: how they are cut.
         model: what makes the tokens.
         duplicates: from the place of a source to that of an earlier one with the same contents.
+        replaces: whether a finished dataset is in the folder, some of whose shards are made again.
     """
 
     def __init__(
@@ -62,11 +65,13 @@ class Plan:
         model: ModelFacts,
         *,
         duplicates: Mapping[int, int] | None = None,
+        replaces: bool = False,
     ) -> None:
         self.folder = folder
         self.sources = sources
         self.settings = settings
         self.model = model
+        self.replaces = replaces
         self._duplicates = duplicates or {}
         self._shared = shared_stems(source.name for source in sources)
 
@@ -74,11 +79,15 @@ class Plan:
         """Return the number of shards."""
         return -(-len(self.sources) // self.settings.sources_per_shard)
 
-    def to_encode(self, number: int, done: int) -> list[Source]:
-        """Return the sources of a shard to encode, if the outcomes of its first `done` are known."""
+    def to_encode(self, number: int, settled: Container[int] = ()) -> list[Source]:
+        """Return the sources of a shard to encode, if the outcomes at its places `settled` are known."""
         first = number * self.settings.sources_per_shard
         end = min(first + self.settings.sources_per_shard, len(self.sources))
-        return [self.sources[place] for place in range(first + done, end) if place not in self._duplicates]
+        return [
+            self.sources[place]
+            for place in range(first, end)
+            if place not in self._duplicates and place - first not in settled
+        ]
 
     def task(self, number: int) -> ShardTask:
         """Return what is needed to make shard `number`."""
@@ -96,6 +105,7 @@ class Plan:
             },
             settings=self.settings,
             model=self.model,
+            replaces=self.replaces,
         )
 
     def key_of(self, source: Source) -> str:

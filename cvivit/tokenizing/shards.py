@@ -14,8 +14,8 @@ from cvivit.bulk.results import FailedSource, Result
 from cvivit.errors import CViViTError
 from cvivit.files import replacing
 from cvivit.inputs import Source
-from cvivit.tokenizing.cutting import TOO_SHORT, samples_of
-from cvivit.tokenizing.parts import DUPLICATE, Outcome, PartFile, Unusable, Usable
+from cvivit.tokenizing.cutting import samples_of
+from cvivit.tokenizing.parts import DUPLICATE, TOO_SHORT, Outcome, PartFile, Unusable, Usable
 from cvivit.tokenizing.plan import ShardTask, duplicate_entry
 from cvivit.tokens.datasets import flat_form, parquet_form, webdataset_form
 from cvivit.tokens.datasets.manifest import WORK_NAME, Form, Shard, Skipped, sha256_of
@@ -54,8 +54,13 @@ def record_path(task: ShardTask) -> Path:
 
 
 def shard_path(task: ShardTask) -> Path:
-    """Return the path of a shard. That of the flat form waits in the work folder until all are joined."""
-    return (task.folder / WORK_NAME if task.settings.form == "flat" else task.folder) / task.name
+    """Return the path of a shard until the dataset is finished.
+
+    Those of the flat form wait in the work folder until all are joined, and those of a dataset that is
+    finished until all are whole, so that it can be read until then.
+    """
+    waits = task.settings.form == "flat" or task.replaces
+    return (task.folder / WORK_NAME if waits else task.folder) / task.name
 
 
 def part_of(task: ShardTask) -> PartFile:
@@ -63,10 +68,25 @@ def part_of(task: ShardTask) -> PartFile:
     return PartFile(task.folder / WORK_NAME / f"{task.number:06d}.part")
 
 
+def kept_of(task: ShardTask) -> PartFile:
+    """Return what is kept of an earlier try of a shard, in the form of a part file. It may hold failures."""
+    return PartFile(task.folder / WORK_NAME / f"{task.number:06d}.kept")
+
+
+def settled_places(task: ShardTask) -> frozenset[int]:
+    """Return the places in a shard of the sources whose outcome is known and stays."""
+    done = part_of(task).done
+    kept = (place for place, outcome in enumerate(kept_of(task).outcomes()) if _stays(outcome))
+    return frozenset(range(done)).union(kept)
+
+
 def to_encode(task: ShardTask, done: int) -> list[Source]:
     """Return the sources of a shard that are still to be encoded, if its part file holds the first `done`."""
+    settled = settled_places(task)
     return [
-        source for place, source in enumerate(task.sources) if place >= done and place not in task.duplicates
+        source
+        for place, source in enumerate(task.sources)
+        if place >= done and place not in settled and place not in task.duplicates
     ]
 
 
@@ -82,6 +102,8 @@ def read_record(task: ShardTask, *, look: bool = True) -> ShardRecord | None:
         if not look:
             return record
         path = shard_path(task)
+        if task.replaces and not path.exists():  # a shard of the finished dataset, which is not made again
+            path = task.folder / task.name
         size = (path / flat_form.TOKENS_NAME if task.settings.form == "flat" else path).stat().st_size
     except (FileNotFoundError, ValidationError):
         return None
@@ -98,18 +120,28 @@ def write_shard(task: ShardTask, results: Iterable[Result]) -> ShardRecord:
     Raises:
         OSError: it cannot be written. What was encoded so far stays in the part file.
     """
-    part = part_of(task)
+    part, earlier = part_of(task), kept_of(task)
     encoded = iter(results)
+    kept = itertools.islice(earlier.outcomes(), part.done, None)
     for place in range(part.done, len(task.sources)):
+        known = next(kept, None)
         if place in task.duplicates:
             part.add(Unusable(reason=DUPLICATE, message=task.duplicates[place]))
+        elif known is not None and _stays(known):
+            part.add(known)
         else:
             part.add(_outcome(next(encoded)))
     record = _pack(task, part)
     with replacing(record_path(task)) as file:
         file.write(record.model_dump_json().encode())
     part.remove()
+    earlier.remove()
     return record
+
+
+def _stays(outcome: Outcome) -> bool:
+    """Return whether an outcome holds when the sources that failed are tried again."""
+    return isinstance(outcome, Usable) or outcome.reason == TOO_SHORT
 
 
 def _outcome(result: Result) -> Outcome:

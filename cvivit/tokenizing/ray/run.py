@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED
+from cvivit.tokenizing.listing import Listing
 from cvivit.tokenizing.making import MakeInOrder, ShowProgress
 from cvivit.tokenizing.ray.cluster import connected, plan_actors, precision_there
 from cvivit.tokenizing.ray.encoding import EncodeOnRay
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def tokenize_on_ray(
-    inputs: Sequence[str],
+    inputs: Sequence[str] | Listing,
     output: Path,
     weights: LoadedWeights,
     settings: TokenizeSettings | None = None,
@@ -30,6 +31,7 @@ def tokenize_on_ray(
     precision: PrecisionChoice = "auto",
     readers: int | None = None,
     max_failed: str = DEFAULT_MAX_FAILED,
+    retry_failed: bool = False,
     progress: ShowProgress | None = None,
     say: Callable[[str], None] = print,
 ) -> Manifest:
@@ -49,6 +51,7 @@ def tokenize_on_ray(
         precision: "auto" is decided by a device of the cluster.
         readers: reading actors at most.
         max_failed: how many inputs may be unusable.
+        retry_failed: whether inputs that could not be used before are tried again.
         progress: called now and then.
         say: takes the sentence on how many reading actors keep a device busy.
 
@@ -61,4 +64,13 @@ def tokenize_on_ray(
         chosen = precision_there(precision, actors) if precision == "auto" else precision
         model = ModelFacts(fingerprint=weights.fingerprint, config=weights.config, precision=chosen)
         make = MakeInOrder(EncodeOnRay(weights, chosen, actors, say))
-        return make_dataset(inputs, output, model, make, settings, max_failed=max_failed, progress=progress)
+        return make_dataset(
+            inputs,
+            output,
+            model,
+            make,
+            settings,
+            max_failed=max_failed,
+            retry_failed=retry_failed,
+            progress=progress,
+        )

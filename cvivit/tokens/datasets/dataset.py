@@ -46,6 +46,16 @@ _READERS: Final[dict[Form, type[WebdatasetReader] | type[FlatReader] | type[Parq
 }
 
 
+def open_samples(folder: Path, manifest: Manifest) -> SampleReader:
+    """Return what reads the samples of the shards of a manifest, which are in a folder.
+
+    Raises:
+        ShardError: a file is missing or damaged.
+        MissingPackageError: pyarrow, which Parquet needs, is not installed.
+    """
+    return _READERS[manifest.form](folder, manifest)
+
+
 class TokenDataset:
     """The samples of a token dataset: `len` counts them, an index gives any of them, and iteration all.
 
@@ -77,7 +87,7 @@ class TokenDataset:
             verify(self.path, self.manifest)
         counts = np.array([shard.samples for shard in self.manifest.shards], np.int64)
         self._ends = np.cumsum(counts)
-        self._reader: SampleReader = _READERS[self.manifest.form](self.path, self.manifest)
+        self._reader: SampleReader = open_samples(self.path, self.manifest)
 
     def __len__(self) -> int:
         """Return the number of samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,33 @@ def test_too_many_failures_are_an_error(cvivit: Command, place: Path, films: Pat
     assert "1 of 3 inputs cannot be used, more than --max-failed 5%; the latest: " in done.err
     assert "three.mp4" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_inputs_that_failed_are_tried_again(cvivit: Command, place: Path) -> None:
+    folder = place / "mended"
+    folder.mkdir()
+    video = (place / "clip.mp4").read_bytes()
+    for number in range(3):
+        (folder / f"{number}.mp4").write_bytes(video)
+    status = (folder / "1.mp4").stat()
+
+    def write(data: bytes) -> None:
+        (folder / "1.mp4").write_bytes(data)
+        os.utime(folder / "1.mp4", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    assert cvivit("tokenize", "mended", "whole", *EXACT).wrote("whole")
+    write(bytes(len(video)))  # as a file system in trouble gives it, with the size and the time of the file
+    done = cvivit("tokenize", "mended", "again", *EXACT)
+    assert done.status == 1
+    assert done.err.endswith("When the cause is gone, --retry-failed tries them again\n")
+    assert cvivit("tokenize", "mended", "partly", *EXACT, "--max-failed", "1").status == 3
+    write(video)
+    for output in ("again", "partly"):
+        assert cvivit("tokenize", "mended", output, *EXACT, "--retry-failed").wrote(output)
+        for name in ("manifest.json", "tokens-000000.tar"):
+            assert (place / output / name).read_bytes() == (place / "whole" / name).read_bytes()
+    done = cvivit("tokenize", "mended", "again", *EXACT, "--retry-failed")
+    assert done.err.startswith("kept again, which was made before: ")
 
 
 @pytest.mark.parametrize(
