@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED
-from cvivit.tokenizing.listing import Listing
+from cvivit.folders import lock_folder, typed_write_errors
+from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED, most_failed
+from cvivit.tokenizing.listing import Listing, list_inputs
 from cvivit.tokenizing.making import MakeInOrder, ShowProgress
 from cvivit.tokenizing.ray.cluster import connected, plan_actors, precision_there
 from cvivit.tokenizing.ray.encoding import EncodeOnRay
-from cvivit.tokenizing.run import make_dataset
+from cvivit.tokenizing.run import compare, identity_of, is_complete, make_dataset
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
 from cvivit.tokens.datasets.manifest import Manifest
 
@@ -41,6 +42,9 @@ def tokenize_on_ray(
     dataset, so only the sources must be reachable from every machine, under the same names. This package must
     be installed on every machine.
 
+    Ray takes seconds to start, so wrong inputs, a finished dataset, and one that is another are found before
+    that. A finished dataset is kept in whichever precision it is, if `precision` is "auto".
+
     Args:
         inputs: as for `tokenize`, and so are the others that are not named here.
         output: the folder of the dataset.
@@ -59,13 +63,21 @@ def tokenize_on_ray(
         ClusterError: the cluster cannot be reached, lacks what is needed, or failed. What was written stays,
             and the run may be started again.
     """
+    settings = settings or TokenizeSettings()
+    most_failed(max_failed, 0)
+    listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
+    known = None if precision == "auto" else precision
+    if finished := _look_before(
+        output, identity_of(listing, settings, weights.fingerprint, known), retry_failed
+    ):
+        return finished
     with connected(address):
         actors = plan_actors(device, readers)
         chosen = precision_there(precision, actors) if precision == "auto" else precision
         model = ModelFacts(fingerprint=weights.fingerprint, config=weights.config, precision=chosen)
         make = MakeInOrder(EncodeOnRay(weights, chosen, actors, say))
         return make_dataset(
-            inputs,
+            listing,
             output,
             model,
             make,
@@ -74,3 +86,14 @@ def tokenize_on_ray(
             retry_failed=retry_failed,
             progress=progress,
         )
+
+
+def _look_before(output: Path, identity: dict[str, Any], retry_failed: bool) -> Manifest | None:
+    """Return the manifest of a dataset for which nothing is to be done, and find out what cannot be done."""
+    if not output.exists():
+        return None
+    with typed_write_errors(output), lock_folder(output):
+        manifest = compare(output, identity)
+        if manifest is not None and is_complete(output, manifest, retry_failed=retry_failed):
+            return manifest
+    return None

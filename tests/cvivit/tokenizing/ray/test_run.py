@@ -86,6 +86,39 @@ def test_a_cluster_that_cannot_be_used_is_an_error_in_words(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.timeout(PATIENCE_SECONDS)
+def test_what_needs_no_cluster_is_answered_before_one_is_joined(
+    videos: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    output = tmp_path / "out"
+    arguments = [
+        "--sources-per-shard",
+        "3",
+        "--precision",
+        "exact",
+        "--device",
+        "cpu",
+        "-m",
+        str(tiny_weights),
+    ]
+    assert (
+        run([sys.executable, "-m", "cvivit", "tokenize", str(videos), str(output), *arguments]).returncode
+        == 0
+    )
+    nowhere = ("--ray", "127.0.0.1:1")  # nothing listens there
+    done = run(command(videos, output, tiny_weights, *nowhere))
+    assert (done.returncode, done.stderr.partition(":")[0]) == (0, f"kept {output}, which was made before")
+    done = run(command(videos, output, tiny_weights, *nowhere, "--windows", "2"))
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"cvivit: {output} holds a dataset with another windows: choose another folder\n",
+    )
+    done = run(command(tmp_path / "gone", tmp_path / "new", tiny_weights, *nowhere))
+    assert done.returncode == 1
+    assert "gone: no such file" in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_run_on_ray_that_was_killed_makes_the_same_files(
