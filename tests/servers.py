@@ -20,7 +20,9 @@ class FileServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, files: dict[str, bytes], *, ranges: bool = True, hang_seconds: float = 30.0) -> None:
+    def __init__(
+        self, files: dict[str, bytes], *, ranges: bool | str = True, hang_seconds: float = 30.0
+    ) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files = files
         self.faults: list[Fault] = []
@@ -28,6 +30,8 @@ class FileServer(ThreadingHTTPServer):
         self.ranges = ranges
         self.hang_seconds = hang_seconds
         self.requests: list[str] = []
+        self.sent_bytes = 0
+        """Of all bodies."""
         self.released = threading.Event()
 
     @property
@@ -73,7 +77,9 @@ class _Handler(BaseHTTPRequestHandler):
                 200,
                 {"ETag": f'"{hash(self.server.files[path])}"'},
             )
-            if self.server.ranges:
+            if self.server.ranges == "none":  # a server says so if it gives no parts
+                headers["Accept-Ranges"] = "none"
+            elif self.server.ranges:
                 headers["Accept-Ranges"] = "bytes"
                 if spans := self.headers.get("Range"):
                     first, _, last = spans.removeprefix("bytes=").partition("-")
@@ -106,6 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if body:
+            self.server.sent_bytes += len(data)
             self.wfile.write(data[: len(data) // 2] if broken else data)
         if broken:
             self.wfile.flush()

@@ -36,7 +36,8 @@ def unpack(message: bytes) -> dict[str, Any]:
 
 def pack_source(source: Source) -> bytes:
     """Return the message that a source is to be read. Captions and metadata stay where they are."""
-    return pack({"source": {"location": source.location, "name": source.name, "kind": source.kind}})
+    told = {"location": source.location, "name": source.name, "kind": source.kind}
+    return pack({"source": told if source.place is None else told | {"place": source.place}})
 
 
 def pack_failure(error: BaseException) -> bytes:

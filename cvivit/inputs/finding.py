@@ -16,7 +16,9 @@ from cvivit.inputs.kinds import (
     kind_of,
 )
 from cvivit.inputs.locations import has_magic, is_url, local_path, name_below, parent_of, suffix_of
+from cvivit.inputs.matching import expand_braces, has_braces
 from cvivit.inputs.reading import local_copy
+from cvivit.inputs.shards import RemoteShard, list_shards
 from cvivit.inputs.source import Source
 from cvivit.inputs.tables import list_entries, table_rows
 
@@ -37,8 +39,9 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
         inputs: folders (searched to any depth, through links, without hidden files), globs, files, lists and
             tables; local, or behind URLs that fsspec reads. A list is a text file (`.txt`, `.list`, `.lst`)
             with a path, a glob or a URL in each line, relative to the list; `#` begins a comment. A table is
-            CSV, TSV or Parquet, with a column of paths or URLs, relative to the table. A local webdataset
-            shard (`.tar`) that is named or matched by a glob stands for the videos in it.
+            CSV, TSV or Parquet, with a column of paths or URLs, relative to the table. A webdataset shard
+            (`.tar`) that is named or matched by a glob stands for the videos in it. Names with braces, as
+            `a-{000..099}.tar`, stand for several, unless there is such a file.
 
     Raises:
         NoDataError: an input matches nothing, or all of them hold no video and no still.
@@ -48,14 +51,23 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
     """
     sources: dict[str, Source] = {}
     beside: list[str] = []
+    shards: dict[str, None] = {}
     names = list(inputs)
+
+    def add(source: Source) -> None:
+        known = sources.get(source.location)
+        sources[source.location] = known.merged(source) if known else source
+
     for name in names:
         for found in _find(name):
             if isinstance(found, str):
                 beside.append(found)
-                continue
-            known = sources.get(found.location)
-            sources[found.location] = known.merged(found) if known else found
+            elif isinstance(found, RemoteShard):
+                shards[found.url] = None
+            else:
+                add(found)
+    for source in list_shards(shards):
+        add(source)
     _check_beside(beside, sources)
     if not any(source.kind != "unknown" for source in sources.values()):
         more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
@@ -94,8 +106,8 @@ def _check_beside(beside: Iterable[str], sources: Iterable[str]) -> None:
             )
 
 
-def _find(name: str, base: str | None = None) -> Iterator[Source | str]:
-    """Yield the sources that a name means, and the locations of captions and metadata that it named.
+def _find(name: str, base: str | None = None) -> Iterator[Source | RemoteShard | str]:
+    """Yield the sources and shards that a name means, and locations of captions and metadata that it named.
 
     Args:
         name: what the user wrote.
@@ -104,6 +116,10 @@ def _find(name: str, base: str | None = None) -> Iterator[Source | str]:
     if not name:  # An unset variable of the shell leaves an empty name. It must not mean the current folder.
         raise NoDataError("an empty name is no file and no folder")
     name = _resolve(local_path(name), base)
+    if has_braces(name) and not os.path.exists(name):
+        for one in expand_braces(name):
+            yield from _find(one, base)
+        return
     suffix = suffix_of(name).lower()
     find, is_sidecar, is_file = (
         (servers.find, servers.is_beside_pictures, not has_magic(name))
@@ -131,7 +147,7 @@ def _resolve(name: str, base: str | None) -> str:
     return os.path.abspath(os.path.join(base or "", os.path.expanduser(name)))
 
 
-def _in_list(name: str, suffix: str) -> Iterator[Source | str]:
+def _in_list(name: str, suffix: str) -> Iterator[Source | RemoteShard | str]:
     base = parent_of(name)
     try:
         with local_copy(name) as path:

@@ -29,6 +29,9 @@ _WAITS_SECONDS = (0.5, 2.0)
 def open_source(source: Source) -> Iterator[str]:
     """Yield a local path of a source, which `cvivit.video` reads. A file behind a URL is downloaded first.
 
+    Of a shard behind a URL only the file itself is downloaded. If its server gives no parts, the whole shard
+    is, once for files that this process opens one after the other.
+
     The path holds inside the block and in this process, and its suffix is not that of the source.
 
     Raises:
@@ -42,7 +45,7 @@ def open_source(source: Source) -> Iterator[str]:
         return
     with tempfile.TemporaryFile(prefix="cvivit-") as file:
         copy = f"/dev/fd/{file.fileno()}"
-        copy_out(source.location, copy)
+        copy_out(source, copy)
         yield copy
 
 
@@ -82,8 +85,11 @@ def stamps_of(sources: Iterable[Source]) -> Iterator[tuple[Source, Stamp]]:
 def _stamp(location: str) -> Stamp:
     if is_url(location):
         try:
-            size, changed = state_of(describe(location, waits=_WAITS_SECONDS))
-        except (FileNotFoundError, InputUnavailableError):
+            if in_shard(location):
+                size, changed = state_of_member(location)
+            else:
+                size, changed = state_of(describe(location, waits=_WAITS_SECONDS))
+        except (FileNotFoundError, InputTableError, InputUnavailableError):
             return MISSING
         return Stamp(size=size, changed=changed)
     try:

@@ -59,7 +59,7 @@ def local_copy(location: str) -> Iterator[str]:
         return
     with tempfile.TemporaryFile(prefix="cvivit-") as file:
         copy = f"/dev/fd/{file.fileno()}"
-        _fill(copy, location)
+        fill(copy, location)
         yield copy
 
 
@@ -90,7 +90,12 @@ def fetch(
     with_tries(location, attempt, waits)
 
 
-def _fill(copy: str, location: str) -> None:
+def fill(copy: str, location: str) -> None:
+    """Write a file behind a URL to a temporary file, whose folder is named if it is full.
+
+    Raises:
+        FileNotFoundError, InputUnavailableError: as for `fetch`.
+    """
     try:
         fetch(location, copy)
     except InputUnavailableError as error:

@@ -19,11 +19,12 @@ from cvivit.inputs.locations import (
 )
 from cvivit.inputs.matching import GlobPattern
 from cvivit.inputs.remote import describe, state_of, walk
+from cvivit.inputs.shards import RemoteShard, is_shard
 from cvivit.inputs.source import Source, Stamp
 
 
-def find(url: str, base: str | None) -> Iterator[Source | str]:
-    """Yield what a URL means: sources, and the locations of captions and metadata that a glob matched.
+def find(url: str, base: str | None) -> Iterator[Source | RemoteShard | str]:
+    """Yield what a URL means: sources, shards, and locations of captions and metadata that a glob matched.
 
     A URL of HTTP is a folder if it ends with "/". The server has to list it as a page with links. A URL that
     ends otherwise is looked for if the user named it. In a list, which may hold a million, it is a file.
@@ -43,6 +44,9 @@ def find(url: str, base: str | None) -> Iterator[Source | str]:
         found = list(_below(start, base or start, matches, depth=matches.depth))
     elif url.endswith("/") or (base is None and _is_folder(url)):
         found = list(_below(url, base or url.rstrip("/"), None, depth=None))
+    elif is_shard(url):
+        yield RemoteShard(url)
+        return
     else:
         yield _named(url, base or parent_of(url))
         return
@@ -83,7 +87,7 @@ def _named(url: str, base: str) -> Source:
 
 def _below(
     start: str, base: str, matches: Callable[[str], bool] | None, *, depth: int | None
-) -> Iterator[Source | str]:
+) -> Iterator[Source | RemoteShard | str]:
     for folder, files in walk(start, depth=depth):
         sidecars = sidecars_of(files)
         taken = {file for pair in sidecars.values() for file in pair if file}
@@ -91,6 +95,9 @@ def _below(
         for file, info in sorted(files.items()):
             location = f"{folder}/{file}"
             if matches is not None and not matches(below + file):
+                continue
+            if matches is not None and is_shard(location):
+                yield RemoteShard(location)
                 continue
             if file in taken:
                 if matches is not None:

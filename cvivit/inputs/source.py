@@ -36,7 +36,8 @@ class Source:
     """One file to read. There may be a million of them, so the files beside it are read when asked for."""
 
     location: str
-    """Absolute local path, or an fsspec URL (`s3://`, `gs://`, `hf://`, `http(s)://`, `memory://`)."""
+    """Absolute local path, or an fsspec URL (`s3://`, `gs://`, `hf://`, `http(s)://`, `memory://`); that of a
+    shard, `#` and a name for a file in a shard."""
     name: str
     """Path below the folder, glob, list or table that the user named, with "/" and the suffix. Names of
     outputs and keys of samples are made from it."""
@@ -51,6 +52,8 @@ class Source:
     """What the rows of tables say: each the JSON of a caption and of an object with the other columns."""
     listed: Stamp | None = field(default=None, compare=False, repr=False)
     """Size and time as the listing of a server stated them."""
+    place: tuple[int, int] | None = field(default=None, compare=False, repr=False)
+    """Offset and size, for a file of a shard whose server gives parts of it."""
 
     def caption(self) -> str | None:
         """Return the text that describes it: that of tables (a line for each row), or of the file beside it.

@@ -16,6 +16,8 @@ from cvivit.errors import InputNameError, NoDataError
 from cvivit.inputs import Source, check_outputs, find_sources
 from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
 from cvivit.inputs.locations import has_magic, is_url, suffix_of
+from cvivit.inputs.matching import has_braces
+from cvivit.inputs.shards.naming import SHARD_SUFFIX
 
 PIPE = "-"
 """An input that is stdin, or an output that is stdout."""
@@ -150,13 +152,14 @@ def _may_move(source: Source) -> bool:
 
 def _is_one_file(name: str, find: Callable[[Iterable[str]], list[Source]]) -> bool:
     """Return whether a name means one file, whether it exists or not."""
-    is_list = find is find_sources and suffix_of(name).lower() in _LISTS
-    if is_url(name):
-        return not has_magic(name) and not is_list and bool(suffix_of(name))
+    holds_more = find is find_sources and suffix_of(name).lower() in _LISTS | {SHARD_SUFFIX}
     path = os.path.expanduser(name)
-    if os.path.exists(path):
-        return not os.path.isdir(path) and not is_list
-    return not has_magic(name)
+    if not is_url(name) and os.path.exists(path):
+        return not os.path.isdir(path) and not holds_more
+    means_more = has_magic(name) or (find is find_sources and has_braces(name))
+    if is_url(name):
+        return not means_more and not holds_more and bool(suffix_of(name))
+    return not means_more
 
 
 def _single(

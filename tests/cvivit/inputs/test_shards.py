@@ -37,6 +37,17 @@ def test_videos_come_with_the_texts_of_their_key(tmp_path: Path) -> None:
         assert stamp_of(source).size == len(FILES[name])
 
 
+def test_braces_and_capitals_name_shards_too(tmp_path: Path) -> None:
+    for name in ("a-09.tar", "a-10.tar", "b{1,2}.TAR"):
+        write_tar(tmp_path / name, {f"{name}.mp4": name.encode()})
+    sources = find_sources([f"{tmp_path}/a-{{10..9}}.tar".replace("..9", "..09"), f"{tmp_path}/b{{1,2}}.TAR"])
+    found = []
+    for source in sources:
+        with open_source(source) as path:
+            found.append(Path(path).read_bytes())
+    assert found == [b"a-09.tar", b"a-10.tar", b"b{1,2}.TAR"]
+
+
 def test_a_shard_that_changed_is_noticed(tmp_path: Path) -> None:
     shard = write_tar(tmp_path / "a.tar", {"a.mp4": b"1"})
     (source,) = find_sources([str(shard)])

@@ -34,6 +34,7 @@ from cvivit.tokenizing.settings import TokenizeSettings
 from cvivit.tokenizing.shards import ShardRecord, part_of, to_encode, write_shard
 from cvivit.tokens import TokenDataset
 from cvivit.tokens.datasets.manifest import Form
+from tests.servers import serving
 from tests.shard_files import write_tar
 
 FORMS: tuple[Form, ...] = ("webdataset", "flat", "parquet")
@@ -264,6 +265,25 @@ def test_videos_in_shards_are_sources(videos: Path, tmp_path: Path, tiny_tokeniz
     assert [one.source for one in dataset] == [f"{shard}#x.mp4", f"{shard}#y.mp4"]
     for sample, video in zip(dataset, (first, second), strict=True):
         np.testing.assert_array_equal(sample.tokens, tiny_tokenizer.encode(video).indices)
+
+
+def test_videos_in_shards_behind_urls_are_sources(
+    videos: Path, tmp_path: Path, tiny_tokenizer: VideoTokenizer
+) -> None:
+    films = {f"{number}.mp4": (videos / f"clip.{number}.mp4").read_bytes() for number in (0, 2, 4)}
+    shard = write_tar(tmp_path / "a-0.tar", films | {"2.txt": b"two"})
+    whole = made(shard, tmp_path / "whole", tiny_tokenizer, readers=1)
+    for ranges in (True, False):
+        output = tmp_path / str(ranges)
+        with serving(
+            {"/s/a-0.tar": shard.read_bytes(), "/s/a-1.tar": shard.read_bytes()}, ranges=ranges
+        ) as server:
+            settings = TokenizeSettings()
+            tokenize([f"{server.url}/s/a-{{0..1}}.tar"], output, tiny_tokenizer, settings, readers=2)
+        dataset = TokenDataset(output, check=True)
+        assert [sample.caption for sample in dataset] == [None, "two", None] * 2
+        for sample, expected in zip(dataset, [*whole, *whole], strict=True):
+            np.testing.assert_array_equal(sample.tokens, expected.tokens)
 
 
 def test_the_output_may_lie_in_an_input(videos: Path, tmp_path: Path, tiny_tokenizer: VideoTokenizer) -> None:
