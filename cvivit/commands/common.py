@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,17 @@ ModelOption = Annotated[
 RevisionOption = Annotated[
     str | None, typer.Option("--revision", help="The branch, tag or commit of a Hub repository.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+
+
+def _device(name: str) -> str:
+    """Refuse what cannot be a device. Whether it is here, torch knows."""
+    if not _DEVICE.fullmatch(name):
+        raise ValueError(f"{name!r} is not a device: try auto, cpu, cuda or cuda:1")
+    return name
+
+
+_DEVICE = re.compile(r"auto|(cpu|cuda)(:\d+)?")
+DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Literal["auto", "exact", "fast"],
     typer.Option(
@@ -126,6 +137,17 @@ def check_paths(source: Path, output: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output))
     if output.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+
+
+def check_folder(output: Path) -> None:
+    """Check that a folder is there, or may be made.
+
+    Raises:
+        OSError: something that is no folder is in its place or above it.
+    """
+    found = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not found.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(found))
 
 
 def counted(number: int, noun: str) -> str:

@@ -46,8 +46,6 @@ def decode(
     Only the indices are required, so a generator may save just the tokens that it sampled. Several inputs go
     to a folder, as for `encode`.
     """
-    from cvivit.commands.many.single import Single
-
     plan = make_plan(
         inputs,
         output,
@@ -56,6 +54,8 @@ def decode(
         what="videos",
         find=find_tokens,
     )
+    from cvivit.commands.many.single import Single
+
     tokenizer = load_tokenizer(model, revision, device, precision)
     settings = {"precision": tokenizer.precision, "form": plan.suffix, "command": "decode"}
     if plan.single is None:

@@ -14,6 +14,7 @@ from cvivit.commands.common import (
     ModelOption,
     PrecisionOption,
     RevisionOption,
+    check_folder,
     load_tokenizer,
     progress_bar,
     report_written,
@@ -47,10 +48,14 @@ def detokenize(
     ] = None,
 ) -> None:
     """Decode the samples of a token dataset to videos: KEY.mp4, with KEY.txt where a sample has a caption."""
+    check_folder(output)
     from cvivit.tokens import TokenDataset
+
+    found = TokenDataset(dataset)  # whether it can be read is found out before torch is imported
+    if keys and not any(_chosen(sample.key, keys) for sample in found):
+        raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys)}")
     from cvivit.video import write_video
 
-    TokenDataset(dataset)  # whether it can be read is found out before the weights are loaded
     tokenizer = load_tokenizer(model, revision, device, precision)
     tokens = TokenDataset(dataset, model=tokenizer)
     written = frames = 0
@@ -65,8 +70,6 @@ def detokenize(
                         file.write(sample.caption.encode(errors="replace"))
                 written, frames = written + 1, frames + sample.frames
             show(number, len(tokens))
-    if not written:
-        raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys or ())}")
     report_written(output, f"{written} videos of {frames} frames at {tokens.fps:g} fps")
 
 

@@ -59,14 +59,14 @@ def encode(
 
     The exit status is 0 if all is done, 3 if some inputs failed, and 1 if nothing could be done.
     """
+    plan = make_plan(
+        inputs, output, suffixes=TOKEN_SUFFIXES, suffix=f".{form}" if form else None, what="tokens"
+    )
     from cvivit.bulk import ReadOptions
     from cvivit.commands.many.reading import encode_many
     from cvivit.commands.many.single import Single
     from cvivit.commands.many.storing import store_tokens
 
-    plan = make_plan(
-        inputs, output, suffixes=TOKEN_SUFFIXES, suffix=f".{form}" if form else None, what="tokens"
-    )
     options = ReadOptions(fit=fit, start=start, seconds=seconds)
     choice = ModelChoice(model=model, revision=revision, device=device, precision=precision)
     settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds, "form": plan.suffix}

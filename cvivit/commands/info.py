@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,10 +45,15 @@ def info(
     Nothing is encoded. Without a video, load the weights, check them, and print their name, fingerprint,
     shapes and configuration as JSON.
     """
+    if video is not None:  # what is wrong is reported before torch is imported and weights are fetched
+        from cvivit.video.settings import check_span
+
+        check_span(start, seconds)
+        video.stat()
+        if video.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(video))
     from cvivit.weights import load_weights
 
-    if video is not None:
-        video.stat()  # a wrong path is reported before weights are fetched
     weights = load_weights(model, revision=revision)
     if video is None:
         print(json.dumps(_described(weights), indent=2))

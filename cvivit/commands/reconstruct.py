@@ -59,14 +59,14 @@ def reconstruct(
 
     Outputs are .mp4, .webm or .gif videos. Several inputs go to a folder, as for `encode`.
     """
+    plan = make_plan(
+        inputs, output, suffixes=VIDEO_CONTAINERS, suffix=f".{form}" if form else None, what="videos"
+    )
     from cvivit.bulk import ReadOptions
     from cvivit.commands.many.reading import encode_many
     from cvivit.commands.many.single import Single
     from cvivit.commands.many.storing import store_video
 
-    plan = make_plan(
-        inputs, output, suffixes=VIDEO_CONTAINERS, suffix=f".{form}" if form else None, what="videos"
-    )
     options = ReadOptions(fit=fit, start=start, seconds=seconds)
     choice = ModelChoice(model=model, revision=revision, device=device, precision=precision)
     settings: dict[str, Any] = {"fit": fit, "start": start, "seconds": seconds, "command": "reconstruct"}

@@ -21,6 +21,7 @@ from cvivit.commands.common import (
     RevisionOption,
     SecondsOption,
     StartOption,
+    check_folder,
     counted,
     load_tokenizer,
     report_written,
@@ -124,6 +125,7 @@ def tokenize(
         sources_per_shard=per_shard,
     )
     most_failed(max_failed, 0)
+    check_folder(output)
     if ray is not None and find_spec("ray") is None:
         raise MissingPackageError("--ray needs the package ray: pip install 'phenaki-cvivit[ray]'")
     listing = list_inputs(inputs, output)  # before torch is imported, so that wrong names are found at once

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cvivit.commands.common import JsonOption, report_written
+from cvivit.commands.common import JsonOption, check_paths, report_written
 
 if TYPE_CHECKING:
     from cvivit.tokens.datasets.stats import TokenStats
@@ -29,11 +29,13 @@ def stats(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a token dataset: codes used, perplexity, entropy per place and time, and duplicates."""
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise typer.BadParameter("plots are written as .png", param_hint="--plot")
+        check_paths(dataset, plot)
     from cvivit.tokens import TokenDataset
     from cvivit.tokens.datasets.stats import measure
 
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise typer.BadParameter("plots are written as .png", param_hint="--plot")
     found = measure(TokenDataset(dataset, check=check))
     print(json.dumps(found.as_dict()) if as_json else _as_text(found))
     if plot is not None:

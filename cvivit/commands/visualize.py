@@ -112,6 +112,7 @@ def visualize(
     from cvivit.visualizing.colours import THEMES
     from cvivit.visualizing.windows import Reading, is_token_file, sources_of
 
+    reading = Reading(fit=fit, start=start, seconds=seconds)
     sources = sources_of(inputs)
     tokens = []
     for path in (Path(source.location) for source in sources if not is_url(source.location)):
@@ -131,7 +132,7 @@ def visualize(
             kind=chosen,
             sources=sources,
             output=output,
-            reading=Reading(fit=fit, start=start, seconds=seconds),
+            reading=reading,
             theme=THEMES[theme],
             scale=scale or max(1, -(-PANEL // max(tokenizer.config.image_size))),
             codes=codes,

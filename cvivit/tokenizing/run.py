@@ -18,7 +18,7 @@ from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED, FailureCeiling, most_f
 from cvivit.tokenizing.duplicates import find_duplicates
 from cvivit.tokenizing.finishing import JOINING_NAME, finish, is_joining
 from cvivit.tokenizing.listing import Listing, list_inputs
-from cvivit.tokenizing.making import MakeInOrder, MakeShards, ShowProgress
+from cvivit.tokenizing.making import MakeInOrder, MakeShards, ShowProgress, read_options
 from cvivit.tokenizing.plan import Plan
 from cvivit.tokenizing.retrying import AGAIN_NAME, has_failed, reopen, round_of_tries
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
@@ -111,7 +111,8 @@ def make_dataset(
         progress: called a few times a second.
     """
     settings = settings or TokenizeSettings()
-    most_failed(max_failed, 0)  # a mistyped limit is found before anything is listed
+    most_failed(max_failed, 0)  # a mistyped limit is found before anything is listed or written
+    read_options(settings).clip_format(model.config)  # and so is an overlap that is too large
     listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
     identity = identity_of(listing, settings, model.fingerprint, model.precision)
     with typed_write_errors(output), lock_folder(output):

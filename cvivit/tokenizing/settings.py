@@ -10,7 +10,7 @@ import numpy as np
 from cvivit.errors import ConfigError
 from cvivit.tokens.datasets.manifest import Form
 from cvivit.tokens.grid import token_dtype
-from cvivit.video.settings import Fit
+from cvivit.video.settings import Fit, check_span
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -46,6 +46,9 @@ class TokenizeSettings:
             raise ConfigError(f"windows: {self.windows} is not a number of 1 or more")
         if self.sources_per_shard < 1:
             raise ConfigError(f"sources_per_shard: {self.sources_per_shard} is not a number of 1 or more")
+        check_span(self.start, self.seconds)
+        if self.overlap < 0:
+            raise ConfigError(f"overlap: {self.overlap} is not a number of frames of 0 or more")
         if self.drop_last and self.windows is None:
             raise ConfigError("drop_last: it needs windows, the number of windows of a sample")
 

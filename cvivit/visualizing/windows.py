@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +14,16 @@ from cvivit.config import CViViTConfig
 from cvivit.errors import NoDataError
 from cvivit.inputs import Source, find_sources, open_source
 from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
-from cvivit.tokenizer import CLIPS_AT_ONCE, VideoTokenizer
 from cvivit.tokens.any_form import HEAD_BYTES, holds_tokens, load_tokens
 from cvivit.video import ClipFormat, Fit, read_clips
 from cvivit.video.containers.kinds import sniff
+from cvivit.video.settings import check_span
 
+if TYPE_CHECKING:
+    from cvivit.tokenizer import VideoTokenizer
+
+WINDOWS_AT_ONCE = 32
+"""Windows that are computed together. This bounds the memory that a long input takes."""
 TOKEN_SUFFIXES = (".safetensors", ".json")
 _OF_MANY = LIST_SUFFIXES | CSV_SUFFIXES | PARQUET_SUFFIXES
 """Suffixes of files that name others."""
@@ -55,11 +61,18 @@ def latent_frame_of(frame: int, config: CViViTConfig) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is read of each input. Token files have no `fit`, `start` and `seconds`."""
+    """What is read of each input. Token files have no `fit`, `start` and `seconds`.
+
+    Raises:
+        ConfigError: (a ValueError) `start` or `seconds` is out of range.
+    """
 
     fit: Fit = "crop"
     start: float = 0.0
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        check_span(self.start, self.seconds)
 
 
 def is_token_file(path: Path) -> bool:
@@ -134,7 +147,7 @@ def _of_video(tokenizer: VideoTokenizer, path: Path, name: str, reading: Reading
             for clip in reader:
                 clips.append(clip)
                 ends.append(reader.frames)
-                if len(clips) == CLIPS_AT_ONCE:
+                if len(clips) == WINDOWS_AT_ONCE:
                     break
             if not clips:
                 return
@@ -159,7 +172,7 @@ def _of_tokens(tokenizer: VideoTokenizer, path: Path, name: str) -> Iterator[lis
         path, config=tokenizer.config, model=tokenizer.fingerprint, tokens_of=tokenizer.tokens_of
     )
     frames = tokenizer.config.clip_frames
-    for first in range(0, len(grid.indices), CLIPS_AT_ONCE):
+    for first in range(0, len(grid.indices), WINDOWS_AT_ONCE):
         yield [
             Window(
                 name=name,
@@ -169,7 +182,7 @@ def _of_tokens(tokenizer: VideoTokenizer, path: Path, name: str) -> Iterator[lis
                 frames=min(frames, grid.frames - (first + index) * frames),
                 tokens=tokens,
             )
-            for index, tokens in enumerate(grid.indices[first : first + CLIPS_AT_ONCE])
+            for index, tokens in enumerate(grid.indices[first : first + WINDOWS_AT_ONCE])
         ]
 
 

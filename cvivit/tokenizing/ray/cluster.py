@@ -89,6 +89,16 @@ class Actors:
     encoder_resources: dict[str, float]
 
 
+def check_device(device: str) -> None:
+    """Check the name of a device, before a cluster is joined.
+
+    Raises:
+        ConfigError: (a ValueError) it is not one that Ray can choose.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: with --ray it is auto, cpu or cuda, because Ray chooses which")
+
+
 def plan_actors(device: str, readers: int | None) -> Actors:
     """Return the actors for the cluster that this program is connected to.
 
@@ -100,13 +110,10 @@ def plan_actors(device: str, readers: int | None) -> Actors:
         readers: reading actors at most; by default what the cores allow.
 
     Raises:
-        ConfigError: (a ValueError) the device is another.
         ClusterError: the cluster has no such device.
     """
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {device}: with --ray it is auto, cpu or cuda, because Ray chooses which")
     if device == "cuda" and not gpus:
         raise ClusterError("--device cuda: the Ray cluster has no GPU")
     if not cpus:

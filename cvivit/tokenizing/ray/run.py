@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cvivit.folders import lock_folder, typed_write_errors
 from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED, most_failed
 from cvivit.tokenizing.listing import Listing, list_inputs
-from cvivit.tokenizing.making import MakeInOrder, ShowProgress
-from cvivit.tokenizing.ray.cluster import connected, plan_actors, precision_there
+from cvivit.tokenizing.making import MakeInOrder, ShowProgress, read_options
+from cvivit.tokenizing.ray.cluster import check_device, connected, plan_actors, precision_there
 from cvivit.tokenizing.ray.encoding import EncodeOnRay
 from cvivit.tokenizing.run import compare, identity_of, is_complete, make_dataset
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
@@ -65,6 +65,8 @@ def tokenize_on_ray(
     """
     settings = settings or TokenizeSettings()
     most_failed(max_failed, 0)
+    read_options(settings).clip_format(weights.config)
+    check_device(device)
     listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
     known = None if precision == "auto" else precision
     if finished := _look_before(

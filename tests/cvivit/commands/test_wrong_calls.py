@@ -1,0 +1,85 @@
+"""What is wrong with a call by its names and options alone is said before torch is imported, in a second."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cvivit.commands.command import Command
+from tests.places import ROOT
+
+CALLS = {
+    "encode clip.mp4 out.xyz": "tokens are written as .safetensors or .json",
+    "encode gone.mp4 out.json": "gone.mp4: no such file or directory",
+    "encode clip.mp4 nodir/out.json": "nodir: no such file or directory",
+    "encode clip.mp4 out.json --format safetensors": "safetensors does not go with out.json",
+    "encode clip.mp4 out.json --seconds 0": "seconds: 0.0 is not a positive number of seconds",
+    "encode clip.mp4 out.json --device gpu": "'gpu' is not a device: try auto, cpu, cuda or cuda:1",
+    "decode tokens.json out.avi": "videos are written as .mp4, .webm or .gif",
+    "decode gone.json out.mp4": "gone.json: no such file or directory",
+    "reconstruct clip.mp4 out.xyz": "videos are written as .mp4, .webm or .gif",
+    "visualize clip.mp4 out.xyz": "pair is written as .mp4, .webm, .gif or .webp",
+    "visualize clip.mp4 out.mp4 --kind usage": "usage is written as .png or .webp",
+    "visualize tokens.json out.mp4 --kind pair": "tokens.json holds tokens: it has no original to show",
+    "visualize gone.mp4 out.png": "gone.mp4: no such file",
+    "visualize clip.mp4 out.png --seconds 0": "seconds: 0.0 is not a positive number of seconds",
+    "detokenize gone out": "gone: no such folder",
+    "detokenize dataset clip.mp4": "clip.mp4: not a directory",
+    "detokenize dataset clip.mp4/out": "clip.mp4: not a directory",
+    "detokenize dataset out --keys none": "dataset: no sample has a key like none",
+    "tokens stats gone": "gone: no such folder",
+    "tokens stats dataset --plot out.pdf": "plots are written as .png",
+    "tokens stats dataset --plot nodir/out.png": "nodir: no such file or directory",
+    "info gone.mp4": "gone.mp4: no such file or directory",
+    "info .": ".: is a directory",
+    "info clip.mp4 --seconds 0": "seconds: 0.0 is not a positive number of seconds",
+    "tokenize gone out": "gone: no such file or folder",
+    "tokenize clip.mp4 clip.mp4": "clip.mp4: not a directory",
+    "tokenize clip.mp4 out --seconds 0": "seconds: 0.0 is not a positive number of seconds",
+    "tokenize clip.mp4 out --drop-last": "drop_last: it needs windows",
+    "tokenize clip.mp4 out --max-failed some": "--max-failed: 'some' is neither a share",
+    "bench --device gpu": "'gpu' is not a device: try auto, cpu, cuda or cuda:1",
+}
+PROGRAM = """
+import contextlib, io, json, sys
+sys.modules["torch"] = None  # importing it is an error
+from cvivit.commands.app import main
+said = {}
+for call in json.loads(sys.argv[1]):
+    sys.argv = ["cvivit", *call.split()]
+    with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.suppress(SystemExit):
+        main()
+    said[call] = err.getvalue()
+print(json.dumps(said))
+"""
+
+
+def test_wrong_names_and_options_need_no_torch(cvivit: Command, place: Path) -> None:
+    (place / "tokens.json").write_text("{}")
+    options = ("-m", "weights", "--precision", "exact", "--readers", "1")
+    assert cvivit("tokenize", "clip.mp4", "dataset", *options).wrote("dataset")
+    before = sorted(place.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(list(CALLS))],
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    wrong = {call: said[call] for call, message in CALLS.items() if message not in said[call]}
+    assert not wrong
+    assert all(text.count("\n") == 1 for text in said.values())
+    assert sorted(place.iterdir()) == before
+
+
+def test_an_option_that_cannot_be_leaves_no_dataset(cvivit: Command, place: Path) -> None:
+    options = ("-m", "weights", "--precision", "exact", "--readers", "1")
+    done = cvivit("tokenize", "clip.mp4", "corrected", *options, "--overlap", "5")
+    assert (done.status, "overlap: 5 is not in [0, 4]" in done.err) == (1, True)
+    assert not (place / "corrected").exists()
+    assert cvivit("tokenize", "clip.mp4", "corrected", *options, "--overlap", "4").wrote("corrected")
