@@ -7,6 +7,9 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from tokenize import TokenError
 from typing import Any
 
 import httpx
@@ -104,15 +107,28 @@ def error_of(response: httpx.Response) -> ClientError:
     """Return the error of an answer that is no success. Its body has been read."""
     try:
         problem = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if isinstance(problem, dict) and isinstance(problem.get("code"), str):
-        seconds = response.headers.get("retry-after", "")
-        return problem_error(problem, response.status_code, float(seconds) if seconds.isdecimal() else None)
+        return problem_error(problem, response.status_code, asked_to_wait(response))
     return UnexpectedAnswerError(
         f"the server answered {response.status_code} with {_named_type(response)}, not as this service does; "
         "check its URL and what stands in front of it"
     )
+
+
+def asked_to_wait(response: httpx.Response) -> float | None:
+    """Return the seconds after which the server asks to try again, or None if it names no time."""
+    said = response.headers.get("retry-after", "").strip()
+    try:
+        if said.isdecimal():
+            return float(said)
+        until = parsedate_to_datetime(said)
+        if until.tzinfo is None:  # "-0000" says that the zone is not known; dates of HTTP are in UTC
+            until = until.replace(tzinfo=UTC)
+        return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def check_type(response: httpx.Response, expected: str) -> None:
@@ -148,11 +164,11 @@ def read_pixels(response: httpx.Response, body: bytearray) -> np.ndarray:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        if fortran or dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
+        if fortran or dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or min(shape) < 1:
             raise ValueError("another kind of array")
         # A view of the body, which may be written to as any other array.
         return np.frombuffer(body, np.uint8, offset=file.tell()).reshape(shape)
-    except ValueError as error:
+    except (ValueError, TokenError) as error:  # numpy reads the header as an expression of Python
         raise UnexpectedAnswerError("the server's pixels cannot be read") from error
 
 
@@ -181,6 +197,7 @@ class LineReader:
         check_type(response, LINES)
         self._unread = b""
         self._clips = 0
+        self._shape: tuple[int, ...] | None = None
         self.summary: StreamSummary | None = None
         """What the last line says, once it has come."""
 
@@ -196,18 +213,25 @@ class LineReader:
             for line in lines:
                 if (indices := self._read(json.loads(line))) is not None:
                     yield indices
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
             raise UnexpectedAnswerError("the server sent a line that is not one of a token stream") from error
 
     def _read(self, line: Any) -> np.ndarray | None:
         """Return the tokens in a line, or None for the last line."""
+        if self.summary is not None:
+            raise ValueError("a line after the last one")
         if "code" in line:
             raise problem_error(line, int(line["status"]))
         if "indices" in line:
             indices = np.array(line["indices"])
             if line["clip"] != self._clips or indices.ndim != 3 or indices.dtype.kind != "i":
                 raise ValueError("no tokens of the next clip")
+            if indices.shape != (self._shape or indices.shape):
+                raise ValueError("another grid than that of the clip before")
+            if indices.min() < 0 or indices.max() >= 2**32:
+                raise ValueError("numbers that are no tokens")
             self._clips += 1
+            self._shape = indices.shape
             return indices.astype(np.uint16 if indices.max() < 2**16 else np.uint32)
         if line["shape"][0] != self._clips:
             raise ValueError("clips are missing")

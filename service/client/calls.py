@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import httpx
+
 from cvivit.tokens import TokenGrid
 from service.bodies.media_types import GIF, JSON, LINES, MP4, PIXELS, TOKENS, WEBM, ZIP
 from service.client.upload import AsyncVideo, Progress, Upload
@@ -16,6 +18,9 @@ Form: TypeAlias = Literal["mp4", "webm", "gif", "zip", "npy"]
 """What tokens are decoded to: a video, a zip archive with an MP4 for each clip, or an array of pixels."""
 
 FORMS: Final[dict[Form, str]] = {"mp4": MP4, "webm": WEBM, "gif": GIF, "zip": ZIP, "npy": PIXELS}
+
+MAX_TIMEOUT_SECONDS: Final = 1_000_000.0
+"""The longest timeout, eleven days. The system's timers hold little more, and none of them "for ever"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +107,32 @@ def check_client_settings(url: str, *, timeout: float, retries: int) -> None:
     """
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"url: {url!r} must begin with http:// or https://")
-    if not timeout > 0:
-        raise ValueError(f"timeout: {timeout} must be a positive number of seconds")
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url: {url!r} is not a URL: {error}") from error
+    if not host or any(letter.isspace() for letter in url):
+        raise ValueError(f"url: {url!r} must name a host, and hold no blanks")
+    if not 0 < timeout <= MAX_TIMEOUT_SECONDS:
+        raise ValueError(
+            f"timeout: {timeout} must be a positive number of seconds, at most {MAX_TIMEOUT_SECONDS:.0f}"
+        )
     if retries < 0:
         raise ValueError(f"retries: {retries} must be 0 or more")
+
+
+def authorization(api_key: str | None) -> dict[str, str]:
+    """Return the header that carries a key. Blanks and line breaks around it, as of a file, are left out.
+
+    Raises:
+        ValueError: no header can carry the key. The message does not show it.
+    """
+    if api_key is None:
+        return {}
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("api_key: it must be one word of printable ASCII characters")
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _parameters(fit: Fit, start: float, seconds: float | None) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from service.client.calls import (
     Call,
     Fit,
     Form,
+    authorization,
     check_client_settings,
     decode_call,
     encode_call,
@@ -51,11 +52,12 @@ class Client:
 
     Args:
         url: the URL of the server, with a path prefix if it has one.
-        api_key: for a server that asks for keys.
+        api_key: for a server that asks for keys. Blanks and line breaks around it are left out.
         timeout: seconds that the server may be silent. For `encode` and `reconstruct` it is silent until the
             work is done, so choose the timeout for your longest video.
         retries: how often a request is sent again. The default outlives a server's restart of 30 seconds.
 
+    Making a client raises ValueError for an argument that is out of range, or is no URL or key.
     Every call may raise:
 
     Raises:
@@ -73,7 +75,7 @@ class Client:
         self._retries = retries
         self._http = httpx.Client(
             base_url=url,
-            headers={} if api_key is None else {"Authorization": f"Bearer {api_key}"},
+            headers=authorization(api_key),
             timeout=timeout,
             transport=RetryTransport(httpx.HTTPTransport()),
         )

@@ -51,8 +51,12 @@ class RequestRetry(Retry):
 
         Raises:
             RetryLaterError: the server asks for more than `MAX_RETRY_AFTER_SECONDS`.
+            ValueError: it is neither a number nor a date. The caller then waits as if it said nothing.
         """
-        seconds = super().parse_retry_after(retry_after)
+        try:
+            seconds = super().parse_retry_after(retry_after)
+        except OverflowError as error:  # a date whose year or time zone is beyond all dates
+            raise ValueError(f"no time: {retry_after[:40]}") from error
         if seconds > MAX_RETRY_AFTER_SECONDS:
             raise RetryLaterError(
                 f"the server asks to try again in {seconds:.0f} seconds; "

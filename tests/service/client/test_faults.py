@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,43 @@ def test_a_wait_that_is_too_long_is_an_error_at_once(connect: Callable[..., Any]
         with pytest.raises(RetryLaterError) as caught:
             connect(server.url).encode(b"v")
         assert (caught.value.retry_after_seconds, waits, server.requests) == (4000, [], 1)
+
+
+def in_seconds(seconds: float) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def test_retry_after_may_be_a_date(connect: Callable[..., Any], waits: list[float]) -> None:
+    failures = [sends_problem(429, "queue_full", Retry_After=in_seconds(seconds)) for seconds in (40, -40)]
+    with stand_in(*failures, OK) as server:
+        assert connect(server.url).encode(b"v") == GRID
+        assert 30 < waits[0] <= 40
+        assert 2.2 < waits[1] <= 3
+    with stand_in(sends_problem(429, "queue_full", Retry_After=in_seconds(40))) as server:
+        with pytest.raises(QueueFullError) as caught:
+            connect(server.url, retries=0).encode(b"v")
+        assert 30 < caught.value.retry_after_seconds <= 40
+
+
+@pytest.mark.parametrize(
+    "said_of_time",
+    [
+        "soon",
+        "-5",
+        "1e3",
+        "Mon, 01 Jan 2024 00:00:00 +99999999999999999999",
+        f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT",
+    ],
+)
+def test_a_retry_after_that_is_no_time_counts_as_none(
+    connect: Callable[..., Any], waits: list[float], said_of_time: str
+) -> None:
+    with stand_in(sends_problem(503, "busy", Retry_After=said_of_time)) as server:
+        with pytest.raises(BusyError) as caught:
+            connect(server.url, retries=1).encode(b"v")
+        assert caught.value.retry_after_seconds is None  # type: ignore[attr-defined]
+    assert len(waits) == 1
+    assert 1.1 < waits[0] <= 1.5
 
 
 def test_half_a_minute_of_refusals_is_outlived(connect: Callable[..., Any], waits: list[float]) -> None:
@@ -179,6 +218,7 @@ def test_a_file_that_breaks_off_leaves_the_old_one(connect: Callable[..., Any], 
         message(b"", status=302, Location="/elsewhere"),
         message(b"[1]", status=400, media_type="application/problem+json"),
         message(b'{"code": 5}', status=400, media_type="application/problem+json"),
+        message(b"[" * 100_000, status=400, media_type="application/problem+json"),
     ],
 )
 def test_an_answer_of_something_else_is_told(connect: Callable[..., Any], answer: bytes) -> None:
@@ -201,6 +241,8 @@ def npy(array: np.ndarray) -> bytes:
         npy(np.zeros((2, 2, 3), np.uint8)),
         npy(np.zeros((1, 2, 2, 3), np.uint8))[:-1],
         npy(np.zeros((1, 2, 2, 3), np.uint8)) + b"x",
+        npy(np.zeros((9, 2, 2, 3), np.uint8)).replace(b"(9, 2,", b"(-1, 2,").replace(b"}  ", b"} "),
+        b"\x93NUMPY\x01\x00\x08\x00{'a': (((",
     ],
 )
 def test_pixels_that_are_none_are_told(connect: Callable[..., Any], body: bytes) -> None:
@@ -270,6 +312,14 @@ def test_a_stream_that_is_refused_is_tried_again(connect: Callable[..., Any], wa
         (line(0) + b"5\n", UnexpectedAnswerError),
         (b'{"clip": 0, "indices": [[["x"]]]}\n', UnexpectedAnswerError),
         (b'{"clip": 0, "indices": []}\n', UnexpectedAnswerError),
+        (b'{"clip": 0, "indices": [[[-1]]]}\n', UnexpectedAnswerError),
+        (b'{"clip": 0, "indices": [[[1099511627776]]]}\n', UnexpectedAnswerError),
+        (line(0) + b'{"clip": 1, "indices": [[[1]]]}\n', UnexpectedAnswerError),
+        (b"[" * 100_000 + b"\n", UnexpectedAnswerError),
+        (b'{"code": "busy", "status": 1e999}\n', UnexpectedAnswerError),
+        (line(0) + LAST.replace(b"[2,", b"[1,").replace(b"10,", b"1e999,"), UnexpectedAnswerError),
+        (line(0) + LAST.replace(b"[2,", b"[1,").replace(b"8.0", b"1" + b"0" * 400), UnexpectedAnswerError),
+        (line(0) + LAST.replace(b"[2,", b"[1,") + line(1), UnexpectedAnswerError),
     ],
 )
 def test_a_stream_that_is_not_whole_is_an_error(
@@ -299,3 +349,33 @@ def test_a_prefix_and_a_key_are_sent(connect: Callable[..., Any]) -> None:
         connect(server.url + "/video/", api_key="secret").encode(b"v", fit="pad", seconds=2)
         assert server.heads[0].startswith("POST /video/encode?fit=pad&seconds=2 HTTP/1.1\r\n")
         assert "authorization: bearer secret" in server.heads[0].lower()
+
+
+@pytest.mark.parametrize("key", ["secret\n", "\tsecret\r\n"])
+def test_a_key_may_come_from_a_file_with_a_line_break(connect: Callable[..., Any], key: str) -> None:
+    with stand_in(OK) as server:
+        connect(server.url, api_key=key).encode(b"v")
+        assert "authorization: bearer secret\r\n" in server.heads[0].lower()
+
+
+@pytest.mark.parametrize("key", ["", " \n", "hush hush", "hush\nX-Other: 1", "h\u00fcsh", "hush\0"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    connect: Callable[..., Any], key: str
+) -> None:
+    with pytest.raises(ValueError, match="api_key") as caught:
+        connect("http://127.0.0.1:9", api_key=key)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:8000", "http://", "http:///encode", "http://[::1", "http://host:port", "http://a b"]
+)
+def test_what_is_no_url_is_refused(connect: Callable[..., Any], url: str) -> None:
+    with pytest.raises(ValueError, match="url"):
+        connect(url)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e12])
+def test_a_timeout_that_no_timer_can_hold_is_refused(connect: Callable[..., Any], timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        connect("http://127.0.0.1:9", timeout=timeout)
