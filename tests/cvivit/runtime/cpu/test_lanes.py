@@ -141,3 +141,52 @@ def test_fast_clips_are_those_of_the_clips_alone(threads: int, tiny_model: CViVi
     pictures = runner.decode_clips(alone)
     expected = np.concatenate([runner.decode_clips(tokens[None]) for tokens in alone])
     assert np.abs(pictures.astype(int) - expected).max() <= 2
+
+
+LEAVES = """
+import sys, threading, time
+import torch
+from cvivit.runtime.cpu.lanes import Lanes
+
+matrix, begun = torch.rand(700, 700), threading.Event()
+
+def work(_):
+    begun.set()
+    ends = time.monotonic() + 1.5
+    while time.monotonic() < ends:
+        matrix @ matrix
+
+lanes = Lanes()
+threading.Thread(target=lanes.map, args=(work, range(2)), daemon=True).start()
+begun.wait()
+sys.exit(7)
+"""
+
+
+def test_a_process_ends_in_order_while_lanes_compute() -> None:
+    """Otherwise C++ aborts: "terminate called without an active exception"."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVES], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_an_interrupted_wait_drops_what_no_lane_has_begun(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes, go_on, done = Lanes(), threading.Event(), []
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    def work(piece: int) -> None:
+        go_on.wait(timeout=10)
+        done.append(piece)
+
+    monkeypatch.setattr("cvivit.runtime.cpu.lanes.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lanes.map(work, range(lanes.count + 50))
+    go_on.set()
+    monkeypatch.undo()
+    lanes.map(lambda _: None, range(lanes.count))
+    assert len(done) <= lanes.count
