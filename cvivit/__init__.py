@@ -6,33 +6,45 @@
     grid = tokenizer.encode("clip.mp4")
     frames = tokenizer.decode(grid)
 
-Names that need torch are imported on first use, so that a process that only reads video stays small.
+Names are imported on first use. So a process that only reads video stays small without torch, and a command
+is answered, or interrupted, before anything large is imported.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from cvivit.config import CViViTConfig
-
 if TYPE_CHECKING:
+    from cvivit.config import CViViTConfig
     from cvivit.network import CViViT
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens.grid import TokenGrid
 
-_MODULES = {"CViViT": "network", "TokenGrid": "tokens", "VideoTokenizer": "tokenizer"}
+    __version__: str
+
+_MODULES = {
+    "CViViT": "network",
+    "CViViTConfig": "config",
+    "TokenGrid": "tokens",
+    "VideoTokenizer": "tokenizer",
+}
 
 __all__ = ["CViViT", "CViViTConfig", "TokenGrid", "VideoTokenizer", "__version__"]
 
-try:
-    __version__ = version("phenaki-cvivit")
-except PackageNotFoundError:  # run from a checkout that is not installed
-    __version__ = "0.0.0"
-
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"cvivit.{_MODULES[name]}"), name)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("phenaki-cvivit")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0.0.0"

@@ -1,6 +1,17 @@
-"""`python -m cvivit` runs the `cvivit` command where it is not on the path."""
+"""The `cvivit` command, which `python -m cvivit` runs too."""
 
-from cvivit.commands.app import main
+from __future__ import annotations
+
+from cvivit.starting import ending_quietly, open_missing_streams
+
+
+def main() -> None:
+    """Run the command of `sys.argv`."""
+    open_missing_streams()
+    with ending_quietly():
+        from cvivit.commands.app import main as run
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from service.server.startup import choose_how_threads_wait, end_quietly_on_signals, open_missing_streams
+from cvivit.starting import open_missing_streams
+from service.server.startup import choose_how_threads_wait, end_quietly_on_signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,14 +23,13 @@ from cvivit.commands.tokenize import tokenize
 from cvivit.commands.tokens import tokens
 from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError
+from cvivit.starting import INTERRUPTED
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
 
 
 def _show_version(wanted: bool) -> None:

@@ -29,6 +29,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cvivit.errors import ConfigError
+from cvivit.starting import INTERRUPTED
 from service.app_state import app_state_of
 from service.environment import UnknownVariable
 from service.lifecycle import Phase
@@ -40,7 +41,6 @@ from service.server.listening import (
     tls_context,
     url_of,
 )
-from service.server.startup import INTERRUPTED
 from service.settings import Settings
 
 log = structlog.get_logger("service")

@@ -1,14 +1,12 @@
-"""The first steps of the process, before it imports anything large: its standard streams and signals."""
+"""The first steps of the process, before it imports anything large: how threads wait, and signals."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from types import FrameType
 
-INTERRUPTED = 130
-"""Exit code after SIGINT, as shells report it: 128 plus the number of the signal."""
+from cvivit.starting import INTERRUPTED
 
 
 def choose_how_threads_wait() -> None:
@@ -22,28 +20,6 @@ def choose_how_threads_wait() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
-
-def open_missing_streams() -> None:
-    """Open /dev/null in place of each standard stream that was closed when the process started.
-
-    The system gives each new file the lowest free number. Were number 2 free, a socket could get it: then an
-    error message of a library would be sent to a client, and libuv, under the event loop, aborts the process
-    when it has to close a file below 3. So this has to come before any other file is opened.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            # Numbers are tried in ascending order, so the lowest free one is `number`.
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    # Python leaves None where a stream was closed when it started, and `print` and the log need a file.
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it stays open as long as the process
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def end_quietly_on_signals() -> None:

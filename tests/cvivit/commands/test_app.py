@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +99,64 @@ def test_as_a_process(place: Path) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("cvivit: ")
+
+
+def run_process(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+INTERRUPT_AN_IMPORT = """
+import os, signal, sys
+from cvivit.__main__ import main
+
+class Send:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Send())
+sys.argv = ["cvivit", sys.argv[1]]
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "cvivit.commands.app", "cvivit.commands.encode"])
+def test_ctrl_c_in_the_middle_of_an_import_is_quiet(module: str) -> None:
+    done = run_process("-c", INTERRUPT_AN_IMPORT, module, capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_ctrl_c_ends_a_command_that_runs() -> None:
+    script = INTERRUPT_AN_IMPORT.replace('["cvivit", sys.argv[1]]', '["cvivit", "info"]')
+    script = script.replace("== sys.argv[1]", '== "cvivit.weights"')
+    done = run_process("-c", script, capture_output=True)
+    assert done.returncode in (130, -signal.SIGINT)  # shells report both as 130
+    assert done.stderr.startswith(b"cvivit: stopped.")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_closed_standard_stream_does_no_harm(place: Path, tmp_path: Path, closed: int) -> None:
+    """Python has None in its place, which has no `write`, and the next open file would get its number."""
+    model = ("-m", place / "weights", "--device", "cpu")
+    source = "-" if closed == 0 else place / "clip.mp4"
+    output = "-" if closed == 1 else tmp_path / "t.json"
+    said = tmp_path / "said"
+    with said.open("wb") as file:
+        done = run_process(
+            "-m", "cvivit", "encode", source, output, *model, stderr=file, preexec_fn=lambda: os.close(closed)
+        )
+    text = said.read_text()
+    assert "Traceback" not in text
+    assert done.returncode == (1 if closed == 0 else 0)
+    if closed == 0:
+        assert text.startswith("cvivit: ")
+    if closed == 2:
+        assert Path(output).exists()
