@@ -16,6 +16,17 @@ _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 there."""
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        OSError: it cannot be made, or is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, and a folder is wanted", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
     """Make a folder and lock it. The system releases the lock when this process ends, however it ends.
@@ -26,7 +37,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
         OutputMismatchError: another run has the lock.
         OSError: the folder cannot be made or written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open(folder / LOCK_NAME, "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

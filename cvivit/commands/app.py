@@ -67,6 +67,7 @@ app.add_typer(tokens, name="tokens")
 _USAGE_ERROR = typer.BadParameter.__mro__[2]
 """The class of all errors of arguments and options. typer has it in a module whose place depends on its
 version."""
+_PARSING = re.compile(r", unable to parse string as an? \w+")
 _CHOICES = re.compile(r"'([^']*)' is not one of (.*?)\.?$")
 _OPTIONS = re.compile(r"(--?\S+) (\(Possible options: (.*)\))")
 
@@ -94,16 +95,19 @@ def main() -> None:
 
 def _described(error: Exception) -> str:
     """Return what went wrong in one line, with the name of the file where the error knows it."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        return f"{named}{error.strerror[0].lower()}{error.strerror[1:]}"
+    message = str(error) or "out of memory"
     inputs = getattr(error, "__notes__", [])  # `opened` of cvivit.commands.many.single notes the input
-    return ": ".join([*inputs, str(error) or "out of memory"])
+    return ": ".join([*(name for name in inputs if not message.startswith(name)), message])
 
 
 def _usage(error: Any) -> str:
     """Return one line that says which option is wrong, what was expected, and the nearest right spelling."""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "cvivit"
-    message = error.format_message().replace("Value error, ", "")
+    message = error.format_message().replace("Value error, ", "").replace("Input should", "it should")
+    message = _PARSING.sub("", message)
     if message.startswith("Missing argument 'INPUT...'"):  # the last name that was given is the output
         message = "Missing argument: INPUT... and OUTPUT are needed, and at most one of them was given"
     if found := _CHOICES.search(message):

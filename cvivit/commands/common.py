@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import re
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from cvivit.files import is_special
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -59,11 +62,31 @@ FitOption = Annotated[
         help="How frames become square: crop to the middle, pad with black, or stretch.",
     ),
 ]
+
+
+def _start(seconds: float) -> float:
+    if not 0 <= seconds < math.inf:
+        raise typer.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
+    return seconds
+
+
+def _seconds(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise typer.BadParameter(f"{seconds:g} is not a positive number of seconds")
+    return seconds
+
+
 StartOption = Annotated[
-    float, typer.Option("--start", min=0, help="Seconds to skip after the first frame of the video.")
+    float,
+    typer.Option(
+        "--start", callback=_start, help="Seconds to skip after the first frame of the video, from 0 on."
+    ),
 ]
 SecondsOption = Annotated[
-    float | None, typer.Option("--seconds", help="Seconds to read from there on; all of them by default.")
+    float | None,
+    typer.Option(
+        "--seconds", callback=_seconds, help="Seconds to read from there on; all of them by default."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 OutputArgument = Annotated[
@@ -129,14 +152,28 @@ def check_paths(source: Path, output: Path) -> None:
     """Check the paths before the weights are loaded, so that no command fails after an hour's work.
 
     Raises:
-        OSError: the input does not exist, the output's folder does not exist, or the output is a folder.
+        OSError: the input does not exist, the output's folder does not exist or takes no files, or the output
+            is a folder.
     """
     source.stat()
+    check_output(output)
+
+
+def check_output(output: Path) -> None:
+    """Check that a file can appear at a path.
+
+    Raises:
+        OSError: the folder does not exist or takes no files, or the path is that of a folder.
+    """
     output.parent.stat()
     if not output.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(output))
     if output.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    # A file appears beside its target and replaces it. A pipe or a device is written directly.
+    written = output if is_special(output) else Path(os.path.realpath(output)).parent
+    if not os.access(written, os.W_OK):
+        raise PermissionError(errno.EACCES, "cannot be written, as its folder takes no files", str(output))
 
 
 def check_folder(output: Path) -> None:

@@ -15,12 +15,14 @@ from cvivit.commands.common import (
     PrecisionOption,
     RevisionOption,
     check_folder,
+    counted,
     load_tokenizer,
     progress_bar,
     report_written,
 )
 from cvivit.errors import NoDataError
 from cvivit.files import replacing
+from cvivit.folders import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +58,7 @@ def detokenize(
         raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys)}")
     from cvivit.video import write_video
 
+    make_folder(output)
     tokenizer = load_tokenizer(model, revision, device, precision)
     tokens = TokenDataset(dataset, model=tokenizer)
     written = frames = 0
@@ -70,7 +73,7 @@ def detokenize(
                         file.write(sample.caption.encode(errors="replace"))
                 written, frames = written + 1, frames + sample.frames
             show(number, len(tokens))
-    report_written(output, f"{written} videos of {frames} frames at {tokens.fps:g} fps")
+    report_written(output, f"{counted(written, 'video')} of {counted(frames, 'frame')} at {tokens.fps:g} fps")
 
 
 def frames_of(sample: TokenSample, tokenizer: VideoTokenizer, dataset: TokenDataset) -> Iterator[np.ndarray]:

@@ -19,6 +19,7 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
 )
+from cvivit.errors import CViViTError
 
 if TYPE_CHECKING:
     from cvivit.video.inspecting import ColourReport, GeometryReport, RateReport, VideoReport
@@ -63,7 +64,11 @@ def info(
     from cvivit.video.inspecting import inspect_video
 
     clip_format = ClipFormat.of(weights.config, fit=fit)
-    report = inspect_video(video, clip_format, start=start, seconds=seconds)
+    try:
+        report = inspect_video(video, clip_format, start=start, seconds=seconds)
+    except CViViTError as error:
+        error.add_note(str(video))
+        raise
     if as_json:
         print(json.dumps({"video": str(video), "model": weights.fingerprint} | asdict(report), indent=2))
     else:

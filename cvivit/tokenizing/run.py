@@ -199,7 +199,7 @@ def _refuse_difference(output: Path, theirs: dict[str, Any], ours: dict[str, Any
     differing = sorted(name for name in ours if theirs.get(name) != ours[name])
     if differing:
         raise OutputMismatchError(
-            f"{output} holds {what} with another {' and another '.join(differing)}: choose another folder"
+            f"{output} holds {what} that differs in {' and '.join(differing)}: choose another folder"
         )
 
 

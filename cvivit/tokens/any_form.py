@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cvivit.config import CViViTConfig
+from cvivit.errors import TokenFormatError
 from cvivit.tokens.grid import TokenGrid
 
 LENGTH_BYTES = 8
@@ -43,6 +44,10 @@ def _load(opened: BinaryIO, suffix: str, expected: dict[str, Any]) -> TokenGrid:
     file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
     head = file.read(HEAD_BYTES)
     file.seek(0)
+    if not head:
+        raise TokenFormatError("the file is empty")
+    if not holds_tokens(head) and suffix not in (".json", ".safetensors"):
+        raise TokenFormatError("not a token file: it is neither JSON nor safetensors")
     is_json = not _is_binary(head) and (_is_object(head) or suffix == ".json")
     return TokenGrid.from_json(file.read(), **expected) if is_json else TokenGrid.load(file, **expected)
 

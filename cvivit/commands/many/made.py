@@ -69,13 +69,16 @@ class Outputs:
         line = json.dumps({"name": name, METADATA_NAME: key, "sha256": digest}) + "\n"
         with self._lock:
             # One call that appends a short line is not mixed with those of other processes.
-            descriptor = os.open(
-                self._folder / LIST_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
-            )
             try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
+                descriptor = os.open(
+                    self._folder / LIST_NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+                )
+                try:
+                    os.write(descriptor, line.encode())
+                finally:
+                    os.close(descriptor)
+            except OSError as error:  # it concerns the output, whose name the user knows
+                raise OSError(error.errno, error.strerror, os.fspath(output)) from error
 
     def _name(self, output: Path) -> str:
         return os.path.relpath(output, self._folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from cvivit.commands.common import check_output
 from cvivit.errors import InputNameError, NoDataError
 from cvivit.inputs import Source, check_outputs, find_sources
 from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
@@ -171,8 +172,13 @@ def _single(
     if (output != PIPE and not os.path.exists(output)) or os.path.isfile(output):
         if own not in suffixes:
             names = " or ".join((", ".join(list(suffixes)[:-1]), list(suffixes)[-1]))
-            hint = nearest(own, suffixes, cutoff=0.6) if own else ""
-            raise typer.BadParameter(f"{what} are written as {names}{hint}", param_hint="OUTPUT")
+            hint = nearest(own, suffixes, cutoff=0.6)
+            if suffix_of(source).lower() in suffixes:
+                hint = f". INPUT comes first, and {output} is the last"
+            elif not own:
+                hint = f"; for a folder write {output}/"
+            message = f"{output}: {what} are written as {names}{hint}"
+            raise typer.BadParameter(message, param_hint="OUTPUT")
         if suffix not in (None, own):
             raise typer.BadParameter(
                 f"{suffix[1:]} does not go with {os.path.basename(output)}", param_hint="--format"
@@ -180,17 +186,9 @@ def _single(
     if is_path:
         os.stat(os.path.expanduser(source))
     if output != PIPE:
-        _check_output(Path(output))
+        check_output(Path(output))
     chosen = suffix or (own if own in suffixes else next(iter(suffixes)))
     return Plan(output=Path(output), suffix=chosen, single=source)
-
-
-def _check_output(output: Path) -> None:
-    output.parent.stat()
-    if not output.parent.is_dir():
-        raise NotADirectoryError(20, os.strerror(20), str(output))
-    if output.is_dir():
-        raise IsADirectoryError(21, os.strerror(21), str(output))
 
 
 def _output_name(name: str, suffix: str) -> str:

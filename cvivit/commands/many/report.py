@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from cvivit.commands.common import counted
+
 MOST_LISTED: Final = 100
 """Failures that are listed on stderr. `--json` lists all of them."""
 ALL_DONE, NOTHING_DONE, SOME_FAILED = 0, 1, 3
@@ -94,15 +96,20 @@ class Report:
         summary = self.summary(output)
         if as_json:
             self.print_json(output)
-        parts = [f"wrote {self.written} of {self.done} outputs to {output}"]
+        parts = [f"wrote {self.written} of {counted(self.done, 'output')} to {output}"]
         if self.kept:
-            parts.append(f"{self.kept} were there already")
+            parts.append(f"{self.kept} {'was' if self.kept == 1 else 'were'} there already")
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         if self.left_out:
-            parts.append(f"{len(self.left_out)} files are no videos by their suffix")
+            what = (
+                "1 file is no video"
+                if len(self.left_out) == 1
+                else f"{len(self.left_out)} files are no videos"
+            )
+            parts.append(f"{what} by suffix")
         if self.clips:
-            parts.append(f"{self.clips} clips, {summary['clips_per_second']:.2f} a second")
+            parts.append(f"{counted(self.clips, 'clip')}, {summary['clips_per_second']:.2f} a second")
         print("; ".join(parts), file=sys.stderr)
         for failure in summary["failed"][:MOST_LISTED]:
             print(f"  {failure['source']}: {failure['code']}: {failure['message']}", file=sys.stderr)

@@ -87,7 +87,7 @@ class Single:
         try:
             yield from self._open()
         except CViViTError as error:
-            error.add_note(str(self._plan.single))
+            error.add_note("stdin" if self._plan.single == PIPE else str(self._plan.single))
             raise
 
     def _open(self) -> Iterator[str | BinaryIO]:

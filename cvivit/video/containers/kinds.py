@@ -67,6 +67,9 @@ _TITLES: Final = {
 }
 
 
+READ_KINDS: Final = "MP4, MOV, MKV, WebM, AVI, MPEG-TS, MPEG-PS, GIF or AVIF"
+"""The kinds of files that are read, as messages name them."""
+
 ISO_BOXES: Final = frozenset(
     b"ftyp styp moov moof mfra mdat meta udta free skip wide pnot sidx emsg prft uuid".split()
 )

@@ -25,7 +25,7 @@ from cvivit.errors import (
 from cvivit.video.containers.completeness import check_complete
 from cvivit.video.containers.encryption import check_not_encrypted
 from cvivit.video.containers.index_claims import claimed_frames
-from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, Container, sniff
+from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, READ_KINDS, Container, sniff
 from cvivit.video.containers.probing import probing_options
 from cvivit.video.containers.tracks import TrackChoice, choose_track
 from cvivit.video.containers.transport import check_one_video
@@ -78,9 +78,12 @@ def open_video(source: VideoSource, limits: VideoLimits, *, salvage: bool = Fals
     """
     with open_source(source) as file:
         file.seek(0)
-        kind = sniff(file.read(HEAD_BYTES))
+        head = file.read(HEAD_BYTES)
+        kind = sniff(head)
         if kind is None:
-            raise UnsupportedMediaError("the file is no video of a kind that is read")
+            raise UnsupportedMediaError(
+                f"its first bytes are not those of a video: {READ_KINDS}" if head else "the file is empty"
+            )
         truncated = False
         try:
             check_complete(file, kind)

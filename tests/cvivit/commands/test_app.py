@@ -55,18 +55,59 @@ def test_paths_are_checked_before_anything_is_loaded(
         (("encode", "clip.mp4", "t.json", "-m", "absent"), "absent"),
         (("encode", "clip.mp4", "t.json", "-m", "clip.mp4"), "clip.mp4"),
         (("encode", "clip.mp4", "t.json", "-m", "weights", "--device", "cuda:99"), "cuda:99"),
-        (("decode", "clip.mp4", "out.mp4", "-m", "weights"), "token"),
+        (
+            ("decode", "clip.mp4", "out.mp4", "-m", "weights"),
+            "clip.mp4: not a token file: it is neither JSON",
+        ),
+        (("decode", "nothing", "out.mp4", "-m", "weights"), "nothing: the file is empty"),
+        (("encode", "nothing", "t.json", "-m", "weights"), "nothing: the file is empty"),
+        (("encode", "weights/config.json", "t.json", "-m", "weights"), "not those of a video: MP4, MOV"),
+        (("info", "weights/config.json", "-m", "weights"), "config.json: its first bytes are not"),
+        (("detokenize", "clip.mp4", "out", "-m", "weights"), "clip.mp4"),
+        (
+            ("tokenize", "clip.mp4", "nothing", "-m", "weights"),
+            "nothing: it is a file, and a folder is wanted",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_a_status(
     cvivit: Command, place: Path, arguments: tuple[str, ...], message: str
 ) -> None:
+    (place / "nothing").touch()
     done = cvivit(*arguments)
     assert (done.status, done.out) == (1, "")
     assert done.err.startswith("cvivit: ")
     assert message in done.err
     assert done.err.count("\n") == 1
     assert not (place / "t.json").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "clip.mp4", "folder/t.json"),
+        ("reconstruct", "clip.mp4", "folder/r.gif"),
+        ("visualize", "clip.mp4", "folder/r.gif"),
+    ],
+)
+def test_a_folder_that_takes_no_files_is_found_before_anything_is_computed(
+    cvivit: Command, place: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    """The administrator may write anywhere but to a read-only file system, so the answer is a stand-in."""
+    (place / "folder").mkdir(exist_ok=True)
+    folder = os.path.realpath(place / "folder")
+    access = os.access
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: os.path.realpath(path) != folder and access(path, mode)
+    )
+    done = cvivit(*arguments, "-m", "no such weights")
+    line = f"cvivit: {arguments[-1]}: cannot be written, as its folder takes no files\n"
+    assert done == Result(1, "", line)
+
+
+def test_an_input_is_named_once(cvivit: Command) -> None:
+    done = cvivit("reconstruct", "clip.mp4", "clip.mp4", "-m", "weights")
+    assert done.err.startswith("cvivit: clip.mp4 exists, and was not made from this source")
 
 
 @pytest.mark.parametrize("arguments", [("encode", "clip.mp4", "t.txt"), ("decode", "t.json", "out.avi")])

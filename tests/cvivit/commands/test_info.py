@@ -35,7 +35,7 @@ def test_a_video_that_cannot_be_read_gives_the_readers_error(cvivit: Command, pl
     (place / "cut.mp4").write_bytes((place / "clip.mp4").read_bytes()[:-100])
     done = cvivit("info", "cut.mp4", "-m", "weights")
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith("cvivit: the video is truncated")
+    assert done.err.startswith("cvivit: cut.mp4: the video is truncated")
     done = cvivit("info", "absent.mp4", "-m", "no such weights")
     assert (done.status, done.out) == (1, "")
     assert "absent.mp4" in done.err

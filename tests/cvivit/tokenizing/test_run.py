@@ -228,9 +228,9 @@ def test_a_finished_dataset_is_left_as_it_is(
         ({"form": "flat"}, "form"),
         ({"windows": 1}, "windows"),
     ):
-        with pytest.raises(OutputMismatchError, match=f"a dataset with another {name}"):
+        with pytest.raises(OutputMismatchError, match=f"a dataset that differs in {name}"):
             made(videos, tmp_path / "out", tiny_tokenizer, **settings)
-    with pytest.raises(OutputMismatchError, match="a dataset with another inputs"):
+    with pytest.raises(OutputMismatchError, match="a dataset that differs in inputs"):
         made(videos / "deep", tmp_path / "out", tiny_tokenizer)
 
 
@@ -244,7 +244,7 @@ def test_an_unfinished_dataset_is_continued_with_the_same_only(
         tokenize([str(videos)], tmp_path / "out", tiny_tokenizer, make_shards=killed)
     with pytest.raises(NoDataError, match="unfinished"):
         TokenDataset(tmp_path / "out")
-    with pytest.raises(OutputMismatchError, match="an unfinished dataset with another sources_per_shard"):
+    with pytest.raises(OutputMismatchError, match="an unfinished dataset that differs in sources_per_shard"):
         made(videos, tmp_path / "out", tiny_tokenizer)
     (tmp_path / "out" / f"{SIBLING_PREFIX}left.tmp").touch()
     tokenize([str(videos)], tmp_path / "out", tiny_tokenizer, make_shards=MakePlainly(tiny_tokenizer))

@@ -224,7 +224,7 @@ def test_what_a_shard_has_besides_clips_is_told(
     assert [entry["source"] for entry in report["unreadable"]] == [f"{whole}#{n}" for n in (1, 3, 4, 6, 7, 9)]
     page = (tmp_path / "out" / "report.md").read_text()
     assert "6 videos, shards or samples could not be read to their end:" in page
-    assert f"- {whole}#9: not a sound video (the file is no video of a kind that is read)" in page
+    assert f"- {whole}#9: not a sound video (its first bytes are not those of a video: MP4, " in page
 
     limited = evaluate(tokenizer, [whole], tmp_path / "limited", replace(QUICK, max_clips=2))
     assert [entry["source"] for entry in limited["unreadable"]] == [f"{whole}#1"]

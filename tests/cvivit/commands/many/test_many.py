@@ -53,7 +53,7 @@ def test_a_folder_keeps_its_names_and_a_repeat_does_nothing(
     failed = [(failure["source"], failure["code"]) for failure in summary["failed"]]
     assert failed == [("a/broken.mp4", "corrupt_video")]
     assert summary["left_out"] == ["notes.srt"]
-    assert "wrote 3 of 4 outputs to OUT; 1 failed; 1 files are no videos" in done.err
+    assert "wrote 3 of 4 outputs to OUT; 1 failed; 1 file is no video" in done.err
     assert "a/broken.mp4: corrupt_video: " in done.err
     written = files(place / "OUT")
     names = [name.replace("safetensors", form) for name in TOKENS]
@@ -132,7 +132,7 @@ def test_a_full_disk_ends_it_and_says_what_is_done(
     monkeypatch.setattr(os, "fsync", full_disk)
     done = cvivit("encode", "films", "OUT", *OPTIONS)
     assert done.status == 1
-    assert done.err.endswith("cvivit: [Errno 28] No space left on device\n")
+    assert done.err.endswith("cvivit: no space left on device\n")
     assert "wrote 1 of " in done.err
     assert len(list((place / "OUT").rglob("*.*"))) == 1
     monkeypatch.undo()
@@ -219,6 +219,18 @@ def test_one_file_of_unknown_origin_is_replaced_only_by_the_same(
         (("encode", "clip.mp4", "t.json", "--format", "safetensors"), "--format"),
         (("encode", "clip.mp4", "t.json", "--readers", "0"), "--readers"),
         (("encode", "clip.mp4", "-", "--json"), "stdout is the output itself"),
+        (("encode", "t.json", "clip.mp4"), "INPUT comes first, and clip.mp4 is the last"),
+        (("decode", "clip.mp4", "t.json"), "INPUT comes first, and t.json is the last"),
+        (("encode", "clip.mp4", "tokens"), "OUTPUT: tokens: tokens are written as .safetensors or .json; "),
+        (("encode", "clip.mp4", "tokens"), "for a folder write tokens/"),
+        (("encode", "clip.mp4", "t.json", "--seconds", "0"), "'--seconds': 0 is not a positive number"),
+        (("encode", "clip.mp4", "t.json", "--seconds", "nan"), "'--seconds': nan is not a positive number"),
+        (
+            ("encode", "clip.mp4", "t.json", "--start", "-1"),
+            "'--start': -1 is not a number of seconds from 0",
+        ),
+        (("encode", "clip.mp4", "t.json", "--start", "inf"), "'--start': inf is not a number of seconds"),
+        (("encode", "clip.mp4", "t.json", "--start", "soon"), "'--start': it should be a valid number (see"),
     ],
 )
 def test_mistakes_are_one_line_that_helps(
