@@ -8,7 +8,8 @@ import { Recorder } from "./recorder.js";
 const $ = (id) => document.getElementById(id);
 const recorder = new Recorder($("camera"));
 const players = new Players($("original"), $("reconstruction"), { play: $("play"), time: $("time") });
-const state = { name: "video", tokens: null, mp4: null, running: null, retry: null, info: null };
+// `chosen` is the file that was opened last and where it came from, `shown` the one whose tokens are on the page.
+const state = { chosen: null, shown: null, fit: "crop", tokens: null, mp4: null, running: null, retry: null, info: null };
 
 const board = new Board($("tokens"), {
   tool: () => document.querySelector('input[name="tool"]:checked').value,
@@ -74,9 +75,11 @@ async function work(task) {
   }
 }
 
-function open(file) {
+/** Open a video. `from` is "file", "sample" or "camera". */
+function open(file, from) {
+  state.chosen = { file, from };
   work(async (signal) => {
-    if (!file.size) throw new Error(`${file.name} is empty.`);
+    await check(file);
     const fit = $("fit").value;
     say(`Uploading ${file.name}`);
     progress(0);
@@ -98,12 +101,25 @@ function open(file) {
     if (signal.aborted) return;
     state.tokens = tokens;
     state.mp4 = null;
-    state.name = file.name.replace(/\.[^.]*$/, "") || "video";
-    state.source = file.name;
+    state.shown = { name: file.name, from };
     state.fit = fit;
     show(tokens, video, psnr, ssim);
-    say(`Ready: ${tokens.shape[0]} ${tokens.shape[0] === 1 ? "clip" : "clips"}, ${tokens.frames} frames.`);
+    say(`Ready: ${counted(tokens.shape[0], "clip")}, ${counted(tokens.frames, "frame")} of ${file.name}`);
   });
+}
+
+/** Refuse what the browser cannot read: else the upload fails, and looks as if the server did. */
+async function check(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error(`${file.name} cannot be read. It is a folder, or it has changed or moved since you chose it.`);
+  }
+  if (!file.size) throw new Error(`${file.name} is empty.`);
+}
+
+function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 function show(tokens, video, psnr, ssim) {
@@ -112,7 +128,7 @@ function show(tokens, video, psnr, ssim) {
   $("editor").hidden = false;
   players.show($("original"), video, "left");
   players.show($("reconstruction"), video, "right");
-  players.play();
+  players.begin();
   $("reconstruction-caption").textContent = "Painted from the tokens";
   $("psnr").textContent = `${psnr} dB`;
   $("ssim").textContent = ssim;
@@ -156,6 +172,11 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+/** Return the name of the video without its suffix. */
+function stem() {
+  return state.shown.name.replace(/\.[^.]*$/, "") || "video";
+}
+
 function quoted(text) {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
@@ -165,15 +186,23 @@ function curlCommand() {
   const key = hasKey() ? " -H \"authorization: Bearer $KEY\"" : "";
   const encodeAt = quoted(new URL(`encode${query}`, location.href).href);
   const decodeAt = quoted(new URL("decode", location.href).href);
+  const { name, from } = state.shown;
+  const before = {
+    sample: [`curl ${quoted(new URL("web/sample.mp4", location.href).href)} -o ${quoted(name)}`],
+    camera: [`# Your recording is in this page alone. Put a video of yours in the place of ${name}.`],
+  };
+  const source = quoted(name === "-" ? "./-" : name); // curl takes "-" for its standard input
   return [
-    `curl${key} --data-binary @${quoted(state.source)} -H 'content-type: application/octet-stream' ${encodeAt} -o tokens.json`,
+    ...(before[from] ?? []),
+    `curl${key} --data-binary @${source} -H 'content-type: application/octet-stream' ${encodeAt} -o tokens.json`,
     `curl${key} --data-binary @tokens.json -H 'content-type: application/json' ${decodeAt} -o reconstruction.mp4`,
   ].join("\n");
 }
 
 // Choosing a video
-$("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
-$("fit").addEventListener("change", () => $("file").files[0] && open($("file").files[0]));
+$("file").addEventListener("click", () => ($("file").value = "")); // so that the same file can be picked again
+$("file").addEventListener("change", () => $("file").files[0] && open($("file").files[0], "file"));
+$("fit").addEventListener("change", () => state.chosen && open(state.chosen.file, state.chosen.from));
 for (const event of ["dragover", "dragenter"]) {
   document.addEventListener(event, (drag) => {
     drag.preventDefault();
@@ -184,12 +213,15 @@ document.addEventListener("dragleave", (drag) => drag.relatedTarget ?? $("drop")
 document.addEventListener("drop", (drop) => {
   drop.preventDefault();
   $("drop").classList.remove("over");
-  if (drop.dataTransfer.files[0]) open(drop.dataTransfer.files[0]);
+  $("file").value = "";
+  if (drop.dataTransfer.files[0]) open(drop.dataTransfer.files[0], "file");
+  else complain(new Error("That is no file. Save the video first, and drop its file here."));
 });
 $("sample").addEventListener("click", async () => {
   try {
     const { response } = await call("GET", "web/sample.mp4", { response: "blob" });
-    open(new File([response], "sample.mp4", { type: "video/mp4" }));
+    $("file").value = "";
+    open(new File([response], "sample.mp4", { type: "video/mp4" }), "sample");
   } catch (error) {
     complain(error, () => $("sample").click());
   }
@@ -205,7 +237,9 @@ $("record").addEventListener("click", async () => {
     $("record").textContent = "Stop recording";
     $("record").setAttribute("aria-pressed", "true");
     say("Recording for up to ten seconds");
-    open(await recorded);
+    const file = await recorded;
+    $("file").value = "";
+    open(file, "camera");
   } catch (error) {
     complain(error);
   } finally {
@@ -236,23 +270,24 @@ $("clip").addEventListener("input", () => {
 });
 
 // Editing and taking away
+$("code").addEventListener("change", () => ($("code").value = String(board.handlers.code())));
 $("undo").addEventListener("click", () => board.undo());
 $("decode").addEventListener("click", () =>
   work(async () => {
     const mp4 = await decodeTokens();
     players.show($("reconstruction"), mp4, "");
-    players.play();
+    players.begin();
     $("reconstruction-caption").textContent = "Painted from the tokens as they are now";
     $("facts-hint").hidden = board.undoable.length === 0;
     say("Decoded");
   }),
 );
 $("download-tokens").addEventListener("click", () =>
-  save(new Blob([toJSON(state.tokens)], { type: "application/json" }), `${state.name}.tokens.json`),
+  save(new Blob([toJSON(state.tokens)], { type: "application/json" }), `${stem()}.tokens.json`),
 );
 $("download-video").addEventListener("click", () =>
   work(async () => {
-    save(state.mp4 ?? (await decodeTokens()), `${state.name}.reconstruction.mp4`);
+    save(state.mp4 ?? (await decodeTokens()), `${stem()}.reconstruction.mp4`);
     say("The video is saved");
   }),
 );
@@ -279,6 +314,7 @@ async function describe() {
   $("per-clip").textContent = `${grid.reduce((a, b) => a * b).toLocaleString("en")} integers`;
   $("clip-seconds").textContent = `${(frames / fps).toFixed(1)} seconds`;
   $("code").max = String(codes - 1);
+  $("codes").textContent = codes.toLocaleString("en");
   document.documentElement.style.setProperty("--shape", `${size[1]} / ${size[0]}`);
 }
 $("key-form").addEventListener("submit", (event) => {

@@ -2,6 +2,7 @@
 
 const CELL = 15; // pixels of a cell, less where the window is narrow
 const GAP = 10; // pixels between two grids
+const MOST_UNDONE = 100; // changes that can be taken back
 
 /** Return the colour of a code. Neighbouring codes get hues that lie far apart (steps of the golden angle). */
 export function colour(code) {
@@ -189,6 +190,11 @@ export class Board {
 
   #key(event) {
     if (!this.tokens) return;
+    if ((event.ctrlKey || event.metaKey) && event.key === "z") {
+      event.preventDefault();
+      this.undo();
+      return;
+    }
     const { T, H, W } = this.size;
     const { t, row, column } = this.at;
     const moves = {
@@ -276,7 +282,7 @@ export class Board {
 
   #remember() {
     this.undoable.push({ clip: this.clip, codes: this.codes.slice() });
-    if (this.undoable.length > 100) this.undoable.shift();
+    if (this.undoable.length > MOST_UNDONE) this.undoable.shift();
   }
 
   /** Take the last change back. Returns the number of its clip. */
@@ -290,7 +296,7 @@ export class Board {
   }
 
   #changed() {
-    this.draw();
+    this.#go(this.at);
     this.handlers.changed();
   }
 }

@@ -2,6 +2,8 @@
 
 const DRIFT_SECONDS = 0.06; // half a frame at 8 frames a second: less cannot be seen
 
+const CALM = matchMedia("(prefers-reduced-motion: reduce)");
+
 export class Players {
   constructor(original, reconstruction, { play, time }) {
     this.original = original;
@@ -35,6 +37,12 @@ export class Players {
     if ((exactly || drift > DRIFT_SECONDS) && !reconstruction.seeking && drift > 0.001) {
       reconstruction.currentTime = Math.min(original.currentTime, reconstruction.duration);
     }
+  }
+
+  /** Play what was just shown, unless the person asked their system for less motion. */
+  begin() {
+    if (CALM.matches) this.label();
+    else this.play();
   }
 
   async play() {

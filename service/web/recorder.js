@@ -2,6 +2,11 @@
 
 const LONGEST_SECONDS = 10;
 
+const REFUSALS = {
+  NotAllowedError: "The camera was not allowed for this page.",
+  NotReadableError: "The camera cannot be used. Another program may be using it.",
+};
+
 export class Recorder {
   constructor(preview) {
     this.preview = preview;
@@ -21,8 +26,7 @@ export class Recorder {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { width: 640, height: 640 }, audio: false });
     } catch (error) {
-      const denied = error.name === "NotAllowedError";
-      throw new Error(denied ? "The camera was not allowed for this page." : "No camera was found.");
+      throw new Error(REFUSALS[error.name] ?? "No camera was found.");
     }
     this.preview.srcObject = stream;
     this.preview.hidden = false;

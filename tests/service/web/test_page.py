@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -224,13 +225,100 @@ def test_the_camera_is_allowed_on_the_page_alone(open_page: OpenPage, url: str) 
     assert all("camera=()" in policies[path] for path in ("/docs", "/info"))
 
 
-def test_a_copied_command_does_what_the_page_did(open_page: OpenPage, url: str) -> None:
+def commands_of(page: Any) -> str:
+    page.get_by_role("button", name="Copy the curl command").click()
+    return str(page.locator("#curl-text").inner_text())
+
+
+def run_in_a_shell(commands: str, folder: Path) -> TokenGrid:
+    """Run commands as a person does who pastes them, and return the tokens that they leave."""
+    done = subprocess.run(
+        ["bash", "-euc", commands], cwd=folder, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "reconstruction.mp4").read_bytes()[4:8] == b"ftyp"
+    return TokenGrid.from_json((folder / "tokens.json").read_text())
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("name", ["city.mp4", 'it\'s $(touch evil) "a" `b` \u00fc;.mp4', "-"])
+def test_a_copied_command_does_what_the_page_did(open_page: OpenPage, tmp_path: Path, name: str) -> None:
+    page = open_page()
+    drop(page, name, CITY.read_bytes())
+    wait_until_playing(page)
+    commands = commands_of(page)
+    assert len(commands.splitlines()) == 2
+    (tmp_path / name).write_bytes(CITY.read_bytes())
+    assert run_in_a_shell(commands, tmp_path).frames == 22
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_command_for_the_sample_gets_the_sample(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Use the sample").click()
+    wait_until_playing(page)
+    page.locator("#fit").select_option("pad")
+    wait_until_said(page, "status", "Ready")
+    assert run_in_a_shell(commands_of(page), tmp_path).frames == 22
+
+
+def test_another_way_to_a_square_is_for_the_video_that_is_shown(open_page: OpenPage) -> None:
     page = open_page()
     page.locator("input[type=file]").set_input_files(CITY)
     wait_until_playing(page)
-    page.get_by_role("button", name="Copy the curl command").click()
-    lines = page.locator("#curl-text").inner_text().splitlines()
-    assert len(lines) == 2
-    assert f"{url}/encode" in lines[0]
-    assert "@'city.mp4'" in lines[0]
-    assert json.dumps(lines)  # plain text
+    drop(page, "dropped.mp4", (CITY.parent / CITY.name).read_bytes())
+    wait_until_said(page, "status", "of dropped.mp4")
+    before = page.locator("#psnr").inner_text()
+    assert page.locator("input[type=file]").input_value() == ""  # it no longer names the other video
+    page.locator("#fit").select_option("pad")
+    wait_until_said(page, "status", "Encoding")
+    wait_until_said(page, "status", "of dropped.mp4")
+    assert page.locator("#psnr").inner_text() != before
+
+
+def test_what_cannot_be_read_is_not_blamed_on_the_server(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(expected_failures=True, viewport={"width": 320, "height": 640})
+    gone = tmp_path / f"{'long' * 40}.mp4"
+    gone.write_bytes(CITY.read_bytes())
+    page.locator("input[type=file]").set_input_files(gone)
+    wait_until_playing(page)
+    gone.unlink()
+    page.locator("#fit").select_option("pad")
+    wait_until_said(page, "alert", "cannot be read")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    page.evaluate(
+        """() => {
+          const transfer = new DataTransfer();
+          transfer.setData("text/uri-list", "https://video.example/");
+          document.body.dispatchEvent(
+            new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
+        }"""
+    )
+    wait_until_said(page, "alert", "no file")
+
+
+def test_a_change_is_told_and_undone_with_the_keyboard(open_page: OpenPage) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Use the sample").click()
+    wait_until_playing(page)
+    page.get_by_label("Paint").check()
+    page.locator("#code").fill("99999")
+    page.keyboard.press("Tab")
+    assert page.locator("#code").input_value() == "8191"  # the last code
+    page.locator("#tokens").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#token-info").inner_text().startswith("Code 8191 in picture 1")
+    page.keyboard.press("Control+z")
+    assert page.get_by_role("button", name="Undo").is_disabled()
+    assert not page.locator("#token-info").inner_text().startswith("Code 8191 ")
+
+
+def test_nothing_moves_for_who_asked_for_less_motion(open_page: OpenPage) -> None:
+    page = open_page(reduced_motion="reduce")
+    page.get_by_role("button", name="Use the sample").click()
+    wait_until_said(page, "status", "Ready")
+    page.wait_for_timeout(300)
+    assert page.evaluate("[...document.querySelectorAll('.frame video')].every((video) => video.paused)")
+    page.get_by_role("button", name="Play").click()
+    wait_until_playing(page)
