@@ -116,25 +116,35 @@ class SortedStamps:
 
     Some files do not say when a frame appears, only when it is decoded: AVI, and MP4 of writers that ignore
     reordering. Their decoder puts the frames in order, so the earliest time that is left is the frame's.
+
+    Decoding times rise from packet to packet. Where they step back, recordings were joined or a counter
+    wrapped, and the times from before the step still come first.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, int]] = []
+        self._waiting: list[tuple[int, int, int]] = []
+        """For each packet: the steps back before it, its time, and its index."""
+        self._steps_back = 0
+        self._last: int | None = None
+        """The latest decoding time."""
 
     def push(self, stamp: Stamp) -> None:
         """Note the packet that is decoded now."""
+        if stamp.dts is not None:
+            self._steps_back += self._last is not None and stamp.dts < self._last
+            self._last = stamp.dts
         time = stamp.dts if stamp.dts is not None else stamp.pts
         if time is not None:
-            heappush(self._waiting, (time, stamp.index))
+            heappush(self._waiting, (self._steps_back, time, stamp.index))
 
     def drop(self, stamp: Stamp) -> None:
         """Take back a packet that gave no frame."""
-        self._waiting = [entry for entry in self._waiting if entry[1] != stamp.index]
+        self._waiting = [entry for entry in self._waiting if entry[2] != stamp.index]
         self._waiting.sort()
 
     def pop(self) -> tuple[int, int] | None:
         """Return the time and the packet index of the frame that comes out now."""
-        return heappop(self._waiting) if self._waiting else None
+        return heappop(self._waiting)[1:] if self._waiting else None
 
 
 def are_decoding_times(stamps: list[Stamp]) -> bool:

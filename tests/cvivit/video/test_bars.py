@@ -202,6 +202,13 @@ def test_joined_recordings(name: str, b_frames: bool) -> None:
     expect_steady(join(first, late), numbers)
 
 
+@pytest.mark.parametrize("name", ["ts mpeg2", "ps mpeg1", "ps mpeg2"])
+def test_three_joined_recordings_of_frames_that_the_decoder_holds_back(name: str) -> None:
+    """They have no frames to reorder, but FFmpeg cannot know, and counts all times as those of decoding."""
+    parts = [plain_bars(name, count, first=first) for count, first in ((36, 100), (30, 0), (48, 200))]
+    expect_steady(join(*parts), [*range(100, 136), *range(30), *range(200, 248)])
+
+
 def offset_stream(name: str, seconds: float, count: int = COUNT, *, b_frames: bool = False) -> bytes:
     kind = KINDS[name]
     options = B_FRAMES[name] if b_frames else {}
