@@ -23,17 +23,19 @@ _PIECE_PACKETS: Final = 1 << 15
 _ALL_BYTES: Final = 1 << 28
 """A file up to this size is looked through from end to end. Of a larger one the two ends are."""
 _END_BYTES: Final = 1 << 23
-_VIDEO_TYPES: Final = frozenset((0x01, 0x02, 0x10, 0x1B, 0x20, 0x24, 0x42, 0xD1, 0xEA))
+_SAMPLE_AES: Final = 0xDB
+"""Type of a stream of H.264 whose slices are encrypted, as HLS has them. Its packets are not scrambled."""
+_VIDEO_TYPES: Final = frozenset((0x01, 0x02, 0x10, 0x1B, 0x20, 0x24, 0x42, 0xD1, 0xEA, _SAMPLE_AES))
 """Types of streams that are video: MPEG-1, 2 and 4, H.264, H.265, and some that are not read."""
 _MOST_PROGRAMS: Final = 1000
 """Tables that are looked at. A sound stream has a few different ones."""
 
 
 def check_one_video(file: BinaryIO, identifier: int) -> None:
-    """Check that the video `identifier` is there to the end, and not scrambled. The position is moved.
+    """Check that the video `identifier` is there to the end, and not encrypted. The position is moved.
 
     Raises:
-        UnsupportedMediaError: the tables list another video later, or the packets of this one are scrambled.
+        UnsupportedMediaError: the tables list another video later, or this one is scrambled or encrypted.
     """
     current: int | None = None
     scrambled = packets = 0
@@ -73,6 +75,8 @@ def check_one_video(file: BinaryIO, identifier: int) -> None:
                 raise UnsupportedMediaError("the stream was joined from recordings in different codecs")
             else:
                 current = kind
+    if current == _SAMPLE_AES:
+        raise encrypted("SAMPLE-AES")
     if 2 * scrambled > packets:
         raise encrypted("scrambled transport stream")
 

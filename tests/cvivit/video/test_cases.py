@@ -147,6 +147,36 @@ def test_a_scrambled_transport_stream() -> None:
     assert "encrypted" in str(error)
 
 
+def checksum(section: bytes) -> bytes:
+    """Return the checksum of a table (ISO/IEC 13818-1, annex A)."""
+    value = 0xFFFFFFFF
+    for byte in section:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value & 1 << 31 else 0)) & 0xFFFFFFFF
+    return value.to_bytes(4)
+
+
+def test_a_transport_stream_whose_slices_are_encrypted() -> None:
+    """HLS calls it SAMPLE-AES. The headers of slices stay in the clear, and so do the packets' own."""
+    data = bytearray(plain_bars("ts h264"))
+    tables = 0
+    for at in range(0, len(data), 188):
+        section = at + 5 + data[at + 4]
+        if data[at + 1] & 0x40 and data[at + 3] & 0x30 == 0x10 and data[section] == 2:
+            length = int.from_bytes(data[section + 1 : section + 3]) & 0xFFF
+            end = section + 3 + length - 4
+            entry = section + 12 + (int.from_bytes(data[section + 10 : section + 12]) & 0xFFF)
+            assert data[entry] == 0x1B
+            data[entry] = 0xDB
+            data[end : end + 4] = checksum(bytes(data[section:end]))
+            tables += 1
+    assert tables
+    _, error = outcome(bytes(data))
+    assert isinstance(error, UnsupportedMediaError)
+    assert "encrypted (SAMPLE-AES)" in str(error)
+
+
 # Tracks
 
 
