@@ -7,7 +7,7 @@ state what it states. In doubt the check passes, so that no complete file is ref
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 from cvivit.errors import CorruptVideoError
 from cvivit.video.containers.ebml import CLUSTER, HEADER_BYTES, SEGMENT, parse_element
@@ -19,6 +19,7 @@ _AVI_SLACK: Final = 8
 """Bytes by which some writers of AVI overstate the length of a file."""
 _MAX_STEPS: Final = 500_000
 """Boxes, elements or blocks that are checked, which takes half a second. A file with more is accepted."""
+_PIECE_BYTES: Final = 1 << 16
 _TS_PACKET: Final = 188
 _M2TS_PACKET: Final = 192
 """Bytes of a packet with the four bytes of time code that camcorders and discs (AVCHD, Blu-ray) add."""
@@ -50,6 +51,12 @@ def _read(file: BinaryIO, offset: int, count: int) -> bytes:
     return file.read(count)
 
 
+def are_zeros(file: BinaryIO, offset: int, size: int) -> bool:
+    """Return whether a file holds nothing but zeros from `offset` on. The position is moved."""
+    pieces = (_read(file, at, _PIECE_BYTES) for at in range(offset, size, _PIECE_BYTES))
+    return not any(any(piece) for piece in pieces)
+
+
 def _iso_is_whole(file: BinaryIO, size: int) -> bool:
     """Go through the boxes at the top level, among which must be `moov`, the box with the index.
 
@@ -74,6 +81,30 @@ def _iso_is_whole(file: BinaryIO, size: int) -> bool:
             return length < 8
         offset += length
     return True
+
+
+def has_foreign_part(file: BinaryIO, size: int) -> bool:
+    """Return whether something that is no box follows a fragment of an MP4. The position is moved.
+
+    Zeros to the end are no part, and a box may be of a type that is not known here.
+    """
+    offset, in_fragments = 0, False
+    for _ in range(_MAX_STEPS):
+        header = _read(file, offset, 16)
+        if len(header) < 8:
+            return False
+        if not any(header):
+            return in_fragments and not are_zeros(file, offset, size)
+        kind, length = header[4:8], int.from_bytes(header[:4])
+        if length == 1:
+            length = int.from_bytes(header[8:16])
+        elif length == 0:
+            length = size - offset
+        in_fragments |= kind == b"moof"
+        if length < 8 or offset + length > size or min(kind) < 0x20:
+            return in_fragments
+        offset += length
+    return False
 
 
 def _matroska_is_whole(file: BinaryIO, size: int) -> bool:
@@ -110,15 +141,23 @@ def _avi_is_whole(file: BinaryIO, size: int) -> bool:
 
 
 def _gif_is_whole(file: BinaryIO, size: int) -> bool:
-    """Go through the blocks to the trailer. Some encoders omit it, but still end with a whole block."""
+    return gif_end(file, size) != "cut"
+
+
+def gif_end(file: BinaryIO, size: int) -> Literal["whole", "cut", "foreign"]:
+    """Go through the blocks of a GIF to the trailer, and return what is found at their end.
+
+    Some encoders omit the trailer, but still end with a whole block. "foreign" is what is no block at all.
+    The position is moved.
+    """
     header = _read(file, 0, 13)
     if len(header) < 13:
-        return False
+        return "cut"
     offset = 13 + _gif_palette_bytes(header[10])
     inside = False  # a block's data, as opposed to between blocks
     for _ in range(_MAX_STEPS):
         if offset >= size:
-            return offset == size and not inside
+            return "whole" if offset == size and not inside else "cut"
         block = _read(file, offset, 10)
         if inside:
             offset += 1 + block[0]
@@ -127,11 +166,11 @@ def _gif_is_whole(file: BinaryIO, size: int) -> bool:
             offset, inside = offset + 2, True
         elif block[0] == 0x2C:
             if len(block) < 10:
-                return False
+                return "cut"
             offset, inside = offset + 11 + _gif_palette_bytes(block[9]), True
         else:
-            return True  # the trailer; or this is no block, and the file is accepted
-    return True
+            return "whole" if block[0] == 0x3B else "foreign"
+    return "whole"
 
 
 def _gif_palette_bytes(flags: int) -> int:
@@ -155,7 +194,7 @@ def _program_is_whole(file: BinaryIO, size: int) -> bool:
     while start >= 0:
         end, units = start, 0
         while tail[end : end + 3] == _PS_PACK[:3]:
-            end += _program_unit_bytes(tail[end : end + 14])
+            end += program_unit_bytes(tail[end : end + 14])
             units += 1
         if units > 1 and not tail[end:].strip(b"\x00\xff"):
             return end <= len(tail)
@@ -163,8 +202,8 @@ def _program_is_whole(file: BinaryIO, size: int) -> bool:
     return True
 
 
-def _program_unit_bytes(header: bytes) -> int:
-    """Return the bytes of a pack header, a packet or the end code that begins so."""
+def program_unit_bytes(header: bytes) -> int:
+    """Return the bytes of a pack header, a packet or the end code of a program stream that begins so."""
     kind = header[3] if len(header) > 3 else 0xBA
     if kind == 0xB9:
         return 4

@@ -23,6 +23,7 @@ from cvivit.errors import (
     VideoTooLargeError,
 )
 from cvivit.video.containers.completeness import check_complete
+from cvivit.video.containers.continuity import Chain, chain_of
 from cvivit.video.containers.encryption import check_not_encrypted
 from cvivit.video.containers.index_claims import claimed_frames
 from cvivit.video.containers.kinds import CODECS, HEAD_BYTES, READ_KINDS, Container, sniff
@@ -64,6 +65,8 @@ class OpenTrack:
     stream: VideoStream
     choice: TrackChoice
     """Why this stream is the one that is read."""
+    chain: Chain | None
+    """Tells of gaps between packets that the demuxer does not tell of."""
 
 
 @contextmanager
@@ -149,7 +152,8 @@ def _prepared(video: VideoFile, container: InputContainer, choice: TrackChoice, 
     stream.codec_context.options = dict(video.options)
     stream.codec_context.thread_type = "FRAME"  # what slices report of damage depends on their order
     stream.codec_context.thread_count = min(threads, _MOST_THREADS)
-    return OpenTrack(source=video, container=container, stream=stream, choice=choice)
+    chain = chain_of(video.file, video.kind)
+    return OpenTrack(source=video, container=container, stream=stream, choice=choice, chain=chain)
 
 
 @contextmanager

@@ -62,6 +62,8 @@ def seek(track: OpenTrack, stamp: int) -> bool:
         track.container.seek(stamp, stream=track.stream)
     except av.FFmpegError:
         return False
+    if track.chain is not None:
+        track.chain.restart()
     return True
 
 

@@ -38,6 +38,12 @@ _IN_ORDER: Final = _INDEPENDENT | _ONE_EACH | {"vp8", "vp9"}
 _PLACEHOLDER_BYTES: Final = 24
 """Bytes of MPEG-4 packets that may say that nothing changed, or stand in for a picture sent before."""
 _START_CODE: Final = b"\x00\x00\x01"
+_SIGNED: Final = frozenset(
+    ("cinepak", "gif", "libdav1d", "mjpeg", "png", "prores", "qtrle", "vp8", "vp9")
+)  # fmt: skip
+"""Codecs whose packets begin with a size, a mark or a type, which are never 0."""
+_SIGNATURE_BYTES: Final = 16
+"""Bytes of a packet that hold it, in any codec."""
 _H264_SLICES: Final = frozenset((1, 2, 5))
 _H265_PICTURES: Final = 32
 """Types of NAL units below this are pictures."""
@@ -141,6 +147,12 @@ class Bitstream:
             data = bytes(packet)
             return not data.startswith(_START_CODE) or b"\x00\x00\x01\xb6" in data
         return True
+
+    def is_blank(self, packet: VideoPacket) -> bool:
+        """Return whether a packet was filled with zeros. Some decoders see no change in it, and no error."""
+        if self._codec not in _SIGNED and self._length_size is None:
+            return False
+        return not any(bytes(memoryview(packet)[:_SIGNATURE_BYTES]))
 
     def is_keyframe(self, packet: VideoPacket) -> bool:
         """Return whether decoding may begin with this packet."""

@@ -16,6 +16,7 @@ import av
 from av import VideoFrame
 
 from cvivit.errors import CorruptVideoError, ResolutionChangedError, VideoError
+from cvivit.video.containers.continuity import GapError
 from cvivit.video.containers.kinds import Container
 from cvivit.video.containers.opening import BROKEN, OpenTrack, too_many_frames, too_many_pixels
 from cvivit.video.containers.tracks import claimed_pixels
@@ -98,7 +99,7 @@ class Decoder:
                     last = stamp
                     yield from self._decoded(packet, stamp)
             yield from self._flushed(last)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, GapError) as error:
             if not self._exact:
                 raise OddityError from error
             if isinstance(error, MemoryError):
@@ -111,6 +112,8 @@ class Decoder:
         """Decode one packet, or leave it out."""
         if packet.is_corrupt and (self._track.source.truncated or self._kind is Container.ISO):
             raise CorruptVideoError("the video is truncated: a frame is missing its end")
+        if not self._forgiving and self._bitstream.is_blank(packet):
+            raise self._damage(stamp)
         self._bitstream.note(packet)
         is_keyframe = self._bitstream.is_keyframe(packet)
         self._keyframe_seen |= is_keyframe

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import av
 from av.video.stream import VideoStream
 
+from cvivit.video.containers.continuity import GapError
 from cvivit.video.containers.opening import OpenTrack
 from cvivit.video.timing.stamps import LOOK_AHEAD, Stamp, StampLog
 
@@ -22,11 +23,13 @@ class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
     """Iterates over the packets of a track in the order of decoding, each with its stamp.
 
     The stamps of the packets that come next are in the log by then. An error of the demuxer is raised in
-    the place of the packet that could not be read.
+    the place of the packet that could not be read, and so is GapError where it passed over damage.
     """
 
     def __init__(self, track: OpenTrack, log: StampLog, *, first_index: int = 0) -> None:
         self._packets = track.container.demux(track.stream)
+        self._chain = track.chain
+        self._truncated = track.source.truncated
         self._log = log
         self._waiting: deque[tuple[VideoPacket, Stamp]] = deque()
         self._bytes = 0
@@ -63,12 +66,12 @@ class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
 
     def _read(self) -> None:
         try:
-            packet = next(self._packets, None)
-        except (av.FFmpegError, OSError) as error:
+            packet = self._next_packet()
+        except (av.FFmpegError, OSError, GapError) as error:
             self._error = error
             packet = None
-        if packet is None or (packet.size == 0 and packet.pos is None and packet.dts is None):
-            self.ended = True  # PyAV ends with an empty packet of its own, which is to flush the decoder
+        if packet is None:
+            self.ended = True
             return
         stamp = Stamp(
             index=self._count, pts=packet.pts, dts=packet.dts, duration=packet.duration or 0,
@@ -78,3 +81,15 @@ class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
         self._log.append(stamp)
         self._waiting.append((packet, stamp))
         self._bytes += packet.size
+
+    def _next_packet(self) -> VideoPacket | None:
+        """Return what the demuxer reads next, or None at the end."""
+        packet = next(self._packets, None)
+        if packet is None or (packet.size == 0 and packet.pos is None and packet.dts is None):
+            # PyAV ends with an empty packet of its own, which is to flush the decoder.
+            if self._chain is not None and not self._truncated:
+                self._chain.finish()
+            return None
+        if self._chain is not None and packet.size and packet.pos is not None:
+            self._chain.reach(packet.pos)
+        return packet

@@ -310,6 +310,20 @@ def test_a_packet_that_cannot_be_decoded(name: str, at: int, threads: int) -> No
     assert picked == every(48, 24)[: len(picked)]
 
 
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("at", [0, 20])
+@pytest.mark.parametrize("name", ["mp4 h264", "mov qtrle", "mkv vp8", "mp4 hevc", "mp4 av1"])
+def test_a_packet_of_zeros(name: str, at: int, threads: int) -> None:
+    data = plain_bars(name)
+    with av.open(io.BytesIO(data), "r") as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place, size = packets[at].pos, packets[at].size
+    assert place is not None
+    place += 4 if name.startswith("mkv") else 0
+    _, error = outcome(data[:place] + bytes(size) + data[place + size :], threads=threads)
+    assert isinstance(error, CorruptVideoError)
+
+
 def test_damage_where_nothing_is_picked_is_found_by_strict_reading_alone() -> None:
     data = plain_bars("mov prores")
     broken = spoiled(data, 20)
