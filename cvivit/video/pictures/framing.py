@@ -241,8 +241,8 @@ class Framer:
             model=planes.model,
             peak=plan.peak,
             tone_mapped=self._format.tone_map and plan.colours.is_hdr,
-            matrix_stated=int(frame.colorspace) == plan.colours.matrix,
-            range_stated=frame.color_range != ColorRange.UNSPECIFIED,
+            matrix_stated=plan.colours.matrix in (int(frame.colorspace), self._stated.matrix),
+            range_stated=frame.color_range != ColorRange.UNSPECIFIED or self._stated.full_range is not None,
         )
 
     def _prepared(self, frame: VideoFrame) -> tuple[Planes, Orientation, _Steps]:
@@ -250,7 +250,7 @@ class Framer:
         planes = self._unpacker.planes(frame)
         orientation = Orientation.of(frame)
         self._peak = stated_peak(frame) or self._peak
-        colours = Colours.of(frame, planes.model)
+        colours = Colours.of(frame, planes.model, self._stated)
         plan = _Plan(
             pixel_format=frame.format.name,
             frame=(frame.height, frame.width),

@@ -1,8 +1,8 @@
-"""Read what a file states of its pictures and PyAV does not expose: cropping, and whether chroma is sited.
+"""Read what a file states of its pictures beside its frames: cropping, whether chroma is sited, and colours.
 
-FFmpeg has read these values from the container. Its Matroska muxer writes them to a header of half a
-kilobyte, which is simple to parse. So this module lets the muxer write such a header to memory, and parses
-it.
+FFmpeg has read these values from the container. PyAV does not expose all of them, but FFmpeg's Matroska muxer
+writes them to a header of half a kilobyte, which is simple to parse. So this module lets the muxer write such
+a header to memory, and parses it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 import av
 from av.stream import Disposition
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from cvivit.errors import UnsupportedMediaError
@@ -29,6 +30,8 @@ _CROP_LEFT: Final = 0x54CC
 _CROP_RIGHT: Final = 0x54DD
 _CHROMA_SITING_HORIZONTAL: Final = 0x55B7
 _PARENTS: Final = frozenset((_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, _COLOUR))
+UNSPECIFIED: Final = 2
+"""The number of colours that are not stated (ISO/IEC 23091-2)."""
 _UNKNOWN_SIZES: Final = frozenset((1 << 7 * length) - 1 for length in range(1, 9))
 
 
@@ -57,10 +60,21 @@ class Stated:
     cropping: Cropping = Cropping()
     chroma_is_sited: bool = False
     """Whether it says where the samples of chroma lie."""
+    matrix: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    primaries: int = UNSPECIFIED
+    """The colours that the container states, by the numbers of ISO/IEC 23091-2. Some decoders (HEVC, VP9)
+    drop them where their own stream states none."""
+    full_range: bool | None = None
+    """The range that the container states, if it does."""
+    codec: str = ""
+    """FFmpeg's name of the decoder."""
 
 
 def stated_of(stream: VideoStream) -> Stated:
-    """Return what the file of `stream` states: Matroska's PixelCrop, MP4's `clap`, and so on.
+    """Return what the file of `stream` states: Matroska's PixelCrop, MP4's `clap` and `colr`, and so on.
+
+    Call it before the first frame is decoded: a decoder overwrites the colours with those of its own stream.
 
     Raises:
         UnsupportedMediaError: the file is a still that is made of tiles, of which `stream` would be one.
@@ -71,14 +85,9 @@ def stated_of(stream: VideoStream) -> Stated:
         one & Disposition.default for one in flags
     ):
         raise UnsupportedMediaError("the file is a still made of tiles, which is not read")
-    header = io.BytesIO()
-    try:
-        with av.open(header, "w", format="matroska") as output:
-            output.add_stream_from_template(stream, opaque=True)
-            output.start_encoding()
-    except (av.FFmpegError, ValueError):  # a codec that has no name in Matroska
-        return Stated()
-    values = dict(_elements(header.getvalue()))
+    values = _header_of(stream)
+    context = stream.codec_context
+    color_range = ColorRange(context.color_range)
     return Stated(
         cropping=Cropping(
             top=values.get(_CROP_TOP, 0),
@@ -87,7 +96,24 @@ def stated_of(stream: VideoStream) -> Stated:
             right=values.get(_CROP_RIGHT, 0),
         ),
         chroma_is_sited=_CHROMA_SITING_HORIZONTAL in values,
+        matrix=int(context.colorspace),
+        transfer=int(context.color_trc),
+        primaries=int(context.color_primaries),
+        full_range=None if color_range == ColorRange.UNSPECIFIED else color_range == ColorRange.JPEG,
+        codec=context.codec.name,
     )
+
+
+def _header_of(stream: VideoStream) -> dict[int, int]:
+    """Return the elements of the header that FFmpeg would write of a stream, with their numbers."""
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as output:
+            output.add_stream_from_template(stream, opaque=True)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):  # a codec that has no name in Matroska
+        return {}
+    return dict(_elements(header.getvalue()))
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, int]]:

@@ -12,6 +12,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from cvivit.errors import UnsupportedMediaError
 from cvivit.video.pictures.layouts import Model
+from cvivit.video.pictures.stated import UNSPECIFIED, Stated
 
 Matrix: TypeAlias = Sequence[Sequence[Fraction]]
 
@@ -65,26 +66,43 @@ class Colours:
         return self.transfer in _HDR
 
     @classmethod
-    def of(cls, frame: VideoFrame, model: Model) -> Colours:
-        """Read the colours that a frame states, and fill in the customary ones where it states none.
+    def of(cls, frame: VideoFrame, model: Model, stated: Stated) -> Colours:
+        """Read the colours that a frame states, or else its container, and else take the customary ones.
 
-        A frame without a matrix is read as BT.709 if it is more than 576 high or at least 1280 wide, and
-        otherwise as BT.601, as in players. A frame without a range is read as limited range. RGB is always of
-        full range, because encoders tag it with the range that they would give to Y'CbCr.
+        Where neither states a matrix, it is BT.709 if the frame is more than 576 high or at least 1280 wide,
+        and otherwise BT.601, as in players. Without a range it is limited range, but uncompressed grey is of
+        full range. So is RGB always, because encoders tag it with the range that they would give to Y'CbCr.
         """
-        matrix = int(frame.colorspace)
+        own = int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries)
+        matrix, transfer, primaries = (
+            second if first == UNSPECIFIED else first
+            for first, second in zip(own, (stated.matrix, stated.transfer, stated.primaries), strict=True)
+        )
         subsampled = frame.format.chroma_width() < frame.width or frame.format.chroma_height() < frame.height
         known = matrix in _LUMA or matrix in _REFUSED
         known = known or matrix in (YCGCO, CONSTANT_LUMINANCE, ICTCP, DERIVED)
         if not known and not (matrix == IDENTITY and not subsampled and model == "yuv"):
             matrix = 1 if frame.height > 576 or frame.width >= 1280 else 6
-        full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         return cls(
             matrix=matrix,
-            full_range=model == "rgb" or full,
-            transfer=int(frame.color_trc),
-            primaries=int(frame.color_primaries),
+            full_range=model == "rgb" or _is_full(frame, model, stated, own),
+            transfer=transfer,
+            primaries=primaries,
         )
+
+
+def _is_full(frame: VideoFrame, model: Model, stated: Stated, own: tuple[int, int, int]) -> bool:
+    """Return whether the samples of a frame are of full range."""
+    if frame.format.name.startswith("yuvj"):
+        return True
+    # FFmpeg reports limited range of an HEVC stream that states nothing at all.
+    if stated.codec == "hevc" and stated.full_range and own == (UNSPECIFIED,) * len(own):
+        return True
+    if frame.color_range != ColorRange.UNSPECIFIED:
+        return frame.color_range == ColorRange.JPEG
+    if stated.full_range is not None:
+        return stated.full_range
+    return model == "grey" and stated.codec == "rawvideo"
 
 
 @dataclass(frozen=True, kw_only=True)

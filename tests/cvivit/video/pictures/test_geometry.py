@@ -15,32 +15,18 @@ import pytest
 from cvivit.video import ClipFormat, display_size, read_frames
 from cvivit.video.pictures.stated import Cropping
 from cvivit.video.settings import Fit
+from tests.boxes import with_box
 from tests.cvivit.video.pictures.definition import Source, picture
 from tests.cvivit.video.pictures.test_definition import assert_alike, decoded
 from tests.videos import grey, make_video
 
 CASES = Path(__file__).parents[3] / "data" / "cases"
-BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def with_clap(data: bytes, size: tuple[int, int], offset: tuple[int, int] = (0, 0), over: int = 1) -> bytes:
     """Add a clean aperture of (height, width), its centre moved by (rows, columns) / `over`, to an MP4."""
     (height, width), (down, right) = size, offset
-    clap = struct.pack(">I4sIIIIiIiI", 40, b"clap", width, 1, height, 1, right, over, down, over)
-    out, parents, position = bytearray(data), [], 0
-    for name in BOXES:
-        while out[position + 4 : position + 8] != name:
-            position += int.from_bytes(out[position : position + 4], "big")
-        parents.append(position)
-        position += 8
-    position += 8  # into the list of sample entries
-    parents.append(position)
-    end = position + int.from_bytes(out[position : position + 4], "big")
-    out[end:end] = clap
-    for parent in parents:
-        grown = int.from_bytes(out[parent : parent + 4], "big") + len(clap)
-        out[parent : parent + 4] = grown.to_bytes(4, "big")
-    return bytes(out)
+    return with_box(data, b"clap", struct.pack(">IIIIiIiI", width, 1, height, 1, right, over, down, over))
 
 
 def in_matroska(data: bytes) -> bytes:
