@@ -29,7 +29,12 @@ _CROP_TOP: Final = 0x54BB
 _CROP_LEFT: Final = 0x54CC
 _CROP_RIGHT: Final = 0x54DD
 _CHROMA_SITING_HORIZONTAL: Final = 0x55B7
-_PARENTS: Final = frozenset((_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, _COLOUR))
+_BLOCK_ADDITIONS: Final = 0x41E4
+_DOLBY_VISION: Final = 0x41ED
+_PARENTS: Final = frozenset((_SEGMENT, _TRACKS, _TRACK_ENTRY, _VIDEO, _COLOUR, _BLOCK_ADDITIONS))
+_DOLBY_VISION_BITS: Final = 24 * 8
+"""Bits of the record of Dolby Vision (Dolby Vision Streams Within the ISO Base Media File Format, 3.2): a
+version of 16, the profile of 7, 9 others, and 4 that tell what other displays the picture is for."""
 UNSPECIFIED: Final = 2
 """The number of colours that are not stated (ISO/IEC 23091-2)."""
 _UNKNOWN_SIZES: Final = frozenset((1 << 7 * length) - 1 for length in range(1, 9))
@@ -77,7 +82,8 @@ def stated_of(stream: VideoStream) -> Stated:
     Call it before the first frame is decoded: a decoder overwrites the colours with those of its own stream.
 
     Raises:
-        UnsupportedMediaError: the file is a still that is made of tiles, of which `stream` would be one.
+        UnsupportedMediaError: the file is a still that is made of tiles, of which `stream` would be one, or
+            Dolby Vision in colours that only its own displays show.
     """
     streams = stream.container.streams.video
     flags = [one.disposition for one in streams]
@@ -86,6 +92,7 @@ def stated_of(stream: VideoStream) -> Stated:
     ):
         raise UnsupportedMediaError("the file is a still made of tiles, which is not read")
     values = _header_of(stream)
+    _check_dolby_vision(values.get(_DOLBY_VISION))
     context = stream.codec_context
     color_range = ColorRange(context.color_range)
     return Stated(
@@ -114,6 +121,18 @@ def _header_of(stream: VideoStream) -> dict[int, int]:
     except (av.FFmpegError, ValueError):  # a codec that has no name in Matroska
         return {}
     return dict(_elements(header.getvalue()))
+
+
+def _check_dolby_vision(record: int | None) -> None:
+    """Raise where the picture is for displays of Dolby Vision alone: its colours are IPT-PQ-C2 then."""
+    if record is None:
+        return
+    profile = record >> (_DOLBY_VISION_BITS - 23) & 0x7F
+    compatibility = record >> (_DOLBY_VISION_BITS - 36) & 0xF
+    if profile and not compatibility:
+        raise UnsupportedMediaError(
+            f"the video is Dolby Vision of profile {profile}, whose colours (IPT-PQ-C2) are not read"
+        )
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, int]]:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from cvivit.errors import UnsupportedMediaError
 from cvivit.video import ClipFormat, read_frames
 from cvivit.video.inspecting import inspect_video
 from tests.boxes import with_box
@@ -75,6 +76,30 @@ def test_uncompressed_grey_is_of_full_range(muxer: str, pixel_format: str) -> No
     data = make_video([ramp], muxer=muxer, codec="rawvideo", pixel_format=pixel_format, full_range=True)
     picture = first(data)
     assert np.abs(picture.astype(int) - ramp).max() <= 1
+
+
+# Dolby Vision
+
+
+def dolby_vision(profile: int, compatibility: int) -> bytes:
+    """Return HEVC that says to be Dolby Vision, for other displays too as `compatibility` says."""
+    options = {"x265-params": X265_OPTIONS}
+    data = make_video([quarters()], codec="libx265", options=options, pixel_format="yuv420p10le")
+    record = struct.pack(">BBHB19x", 1, 0, profile << 9 | 6 << 3 | 0b101, compatibility << 4)
+    return with_box(data, b"dvcC" if profile <= 7 else b"dvvC", record)
+
+
+def test_dolby_vision_for_its_own_displays_alone_is_refused() -> None:
+    data = dolby_vision(5, 0)
+    with pytest.raises(UnsupportedMediaError, match="Dolby Vision of profile 5"):
+        first(data)
+    with pytest.raises(UnsupportedMediaError, match="Dolby Vision of profile 5"):
+        inspect_video(data)
+
+
+@pytest.mark.parametrize(("profile", "compatibility"), [(8, 1), (8, 2), (8, 4), (7, 6)])
+def test_dolby_vision_that_other_displays_show_is_read(profile: int, compatibility: int) -> None:
+    assert first(dolby_vision(profile, compatibility)).shape == (64, 64, 3)
 
 
 def test_av_keeps_the_colours_of_the_container_until_a_frame_is_decoded() -> None:
