@@ -7,6 +7,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from cvivit.errors import DataWriteError, OutputMismatchError
 
@@ -16,6 +17,10 @@ _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 there."""
 
 
+IN_PLACE_OF_FOLDER: Final = "it is a file, and a folder is wanted"
+"""What an error says of a file where a folder should be."""
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, where they are missing.
 
@@ -23,7 +28,7 @@ def make_folder(folder: Path) -> None:
         OSError: it cannot be made, or is a file.
     """
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, "it is a file, and a folder is wanted", str(folder))
+        raise NotADirectoryError(errno.ENOTDIR, IN_PLACE_OF_FOLDER, str(folder))
     folder.mkdir(parents=True, exist_ok=True)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cvivit.files import is_special
+from cvivit.folders import IN_PLACE_OF_FOLDER
 
 if TYPE_CHECKING:
     from cvivit.config import CViViTConfig
@@ -184,7 +185,7 @@ def check_folder(output: Path) -> None:
     """
     found = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not found.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(found))
+        raise NotADirectoryError(errno.ENOTDIR, IN_PLACE_OF_FOLDER, str(found))
 
 
 def counted(number: int, noun: str) -> str:

@@ -175,7 +175,7 @@ def test_a_finished_dataset_that_is_damaged_is_an_error(films: Path, tmp_path: P
 
 def test_another_dataset_is_refused(films: Path, tmp_path: Path) -> None:
     made_up(films, tmp_path / "out", MadeUp(DOWN), max_failed="3")
-    with pytest.raises(OutputMismatchError, match="another windows"):
+    with pytest.raises(OutputMismatchError, match="differs in windows"):
         made_up(films, tmp_path / "out", MadeUp(), retry_failed=True, windows=2)
 
 

@@ -111,7 +111,7 @@ def test_what_needs_no_cluster_is_answered_before_one_is_joined(
     done = run(command(videos, output, tiny_weights, *nowhere, "--windows", "2"))
     assert (done.returncode, done.stderr) == (
         1,
-        f"cvivit: {output} holds a dataset with another windows: choose another folder\n",
+        f"cvivit: {output} holds a dataset that differs in windows: choose another folder\n",
     )
     done = run(command(tmp_path / "gone", tmp_path / "new", tiny_weights, *nowhere))
     assert done.returncode == 1
