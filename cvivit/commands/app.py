@@ -13,6 +13,7 @@ from cvivit import __version__
 from cvivit.commands.checks.agreement import agreement
 from cvivit.commands.checks.bench import bench
 from cvivit.commands.checks.gpu_check import gpu_check
+from cvivit.commands.common import printable
 from cvivit.commands.decode import decode
 from cvivit.commands.detokenize import detokenize
 from cvivit.commands.encode import encode
@@ -80,7 +81,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except (CViViTError, OSError, ValueError, MemoryError) as error:
-        print(f"cvivit: {_described(error)}", file=sys.stderr)
+        print(f"cvivit: {printable(_described(error))}", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
         if not isinstance(error, _USAGE_ERROR):

@@ -117,6 +117,8 @@ ForceOption = Annotated[
 ]
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print a summary as JSON on stdout.")]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
 VIDEO_CONTAINERS: dict[str, VideoContainer] = {".mp4": "mp4", ".webm": "webm", ".gif": "gif"}
 
 
@@ -191,6 +193,11 @@ def check_folder(output: Path) -> None:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, such as "1 clip" or "2 clips"."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Return text in one line that a terminal shows as it is: names of files may hold any character."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def report_written(output: Path, contents: str) -> None:

@@ -24,6 +24,7 @@ from cvivit.commands.common import (
     check_folder,
     counted,
     load_tokenizer,
+    printable,
     report_written,
 )
 from cvivit.errors import MissingPackageError
@@ -201,7 +202,7 @@ def _manifest_bytes(output: Path) -> bytes | None:
 
 def _list_skipped(manifest: Manifest, output: Path) -> None:
     for one in manifest.skipped[:SHOWN_SKIPPED]:
-        print(f"skipped {one.source}: {one.message} ({one.reason})", file=sys.stderr)
+        print(printable(f"skipped {one.source}: {one.message} ({one.reason})"), file=sys.stderr)
     if len(manifest.skipped) > SHOWN_SKIPPED:
         rest = len(manifest.skipped) - SHOWN_SKIPPED
         print(f"and {rest} more, which {output / 'manifest.json'} lists", file=sys.stderr)

@@ -20,11 +20,11 @@ from typing import Final
 import numpy as np
 
 from cvivit.errors import CViViTError, ShardError
-from cvivit.files import replacing, replacing_path
+from cvivit.files import replacing_path
 from cvivit.tokenizing.finishing import manifest_of
 from cvivit.tokenizing.parts import DUPLICATE, TOO_SHORT, Outcome, PartFile, Unusable, Usable
 from cvivit.tokenizing.plan import Plan, ShardTask, duplicate_entry
-from cvivit.tokenizing.shards import ShardRecord, kept_of, part_of, read_record, record_path, shard_path
+from cvivit.tokenizing.shards import ShardRecord, kept_of, note, part_of, read_record, record_path, shard_path
 from cvivit.tokens.datasets import TokenDataset, flat_form
 from cvivit.tokens.datasets.dataset import open_samples
 from cvivit.tokens.datasets.manifest import WORK_NAME, Manifest
@@ -68,8 +68,7 @@ def reopen(plan: Plan, manifest: Manifest) -> None:
             continue
         if manifest.form == "flat":  # its shards are joined anew
             flat_form.write_shard(shard_path(task), samples)
-        with replacing(record_path(task)) as file:
-            file.write(record.model_dump_json().encode())
+        note(task, record)
     (plan.folder / WORK_NAME / AGAIN_NAME).touch()
 
 

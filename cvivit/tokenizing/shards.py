@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from cvivit.bulk.results import FailedSource, Result
 from cvivit.errors import CViViTError
@@ -18,7 +19,7 @@ from cvivit.tokenizing.cutting import samples_of
 from cvivit.tokenizing.parts import DUPLICATE, TOO_SHORT, Outcome, PartFile, Unusable, Usable
 from cvivit.tokenizing.plan import ShardTask, duplicate_entry
 from cvivit.tokens.datasets import flat_form, parquet_form, webdataset_form
-from cvivit.tokens.datasets.manifest import WORK_NAME, Form, Shard, Skipped, sha256_of
+from cvivit.tokens.datasets.manifest import WORK_NAME, Form, Shard, Skipped, sha256_of, to_json
 from cvivit.tokens.datasets.sample import TokenSample
 
 _WRITERS: Final[dict[Form, Any]] = {
@@ -98,16 +99,26 @@ def read_record(task: ShardTask, *, look: bool = True) -> ShardRecord | None:
         look: whether the shard itself must be there, too.
     """
     try:
-        record = ShardRecord.model_validate_json(record_path(task).read_bytes())
+        record = ShardRecord.model_validate(json.loads(record_path(task).read_bytes()))
         if not look:
             return record
         path = shard_path(task)
         if task.replaces and not path.exists():  # a shard of the finished dataset, which is not made again
             path = task.folder / task.name
         size = (path / flat_form.TOKENS_NAME if task.settings.form == "flat" else path).stat().st_size
-    except (FileNotFoundError, ValidationError):
+    except (FileNotFoundError, ValueError):  # no JSON, or not that of a record
         return None
     return record if size == record.shard.bytes else None
+
+
+def note(task: ShardTask, record: ShardRecord) -> None:
+    """Write the record of a shard.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(record_path(task)) as file:
+        file.write(to_json(record))
 
 
 def write_shard(task: ShardTask, results: Iterable[Result]) -> ShardRecord:
@@ -132,8 +143,7 @@ def write_shard(task: ShardTask, results: Iterable[Result]) -> ShardRecord:
         else:
             part.add(_outcome(next(encoded)))
     record = _pack(task, part)
-    with replacing(record_path(task)) as file:
-        file.write(record.model_dump_json().encode())
+    note(task, record)
     part.remove()
     earlier.remove()
     return record

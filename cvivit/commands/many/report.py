@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from cvivit.commands.common import counted
+from cvivit.commands.common import counted, printable
 
 MOST_LISTED: Final = 100
 """Failures that are listed on stderr. `--json` lists all of them."""
@@ -112,7 +112,8 @@ class Report:
             parts.append(f"{counted(self.clips, 'clip')}, {summary['clips_per_second']:.2f} a second")
         print("; ".join(parts), file=sys.stderr)
         for failure in summary["failed"][:MOST_LISTED]:
-            print(f"  {failure['source']}: {failure['code']}: {failure['message']}", file=sys.stderr)
+            line = f"  {failure['source']}: {failure['code']}: {failure['message']}"
+            print(printable(line), file=sys.stderr)
         if len(self.failed) > MOST_LISTED:
             print(f"  and {len(self.failed) - MOST_LISTED} more; --json lists them all", file=sys.stderr)
 

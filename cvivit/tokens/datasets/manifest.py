@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -90,7 +91,7 @@ class Manifest(_Part):
             OSError: it cannot be written.
         """
         with replacing(folder / MANIFEST_NAME) as file:
-            file.write(self.model_dump_json(indent=1).encode())
+            file.write(to_json(self, indent=1))
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
@@ -111,13 +112,25 @@ class Manifest(_Part):
             what = "holds no token dataset (no manifest.json)" if folder.is_dir() else "no such folder"
             raise NoDataError(f"{folder}: {what}") from None
         try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
+            return cls.model_validate(json.loads(text))
+        except ValueError as error:
+            if not isinstance(error, ValidationError):
+                raise DataError(f"{path}: not the manifest of a token dataset (no JSON: {error})") from None
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "the whole"
             raise DataError(
                 f"{path}: not the manifest of a token dataset ({field}: {first['msg']})"
             ) from None
+
+
+def to_json(model: BaseModel, *, indent: int | None = None) -> bytes:
+    """Return a model as JSON in UTF-8, also with names of files that are no valid Unicode.
+
+    Pydantic does not write those.
+    """
+    text = json.dumps(model.model_dump(mode="json"), ensure_ascii=False, indent=indent)
+    # What is no character is left as an escape, which is what JSON calls it.
+    return text.encode(errors="backslashreplace")
 
 
 def sha256_of(path: Path) -> str:

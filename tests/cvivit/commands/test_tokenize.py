@@ -87,6 +87,23 @@ def test_too_many_failures_are_an_error(cvivit: Command, place: Path, films: Pat
     assert done.err.count("\n") == 1
 
 
+def test_names_cannot_write_to_the_terminal(cvivit: Command, place: Path) -> None:
+    folder = place / "strange"
+    folder.mkdir()
+    shutil.copy(place / "clip.mp4", folder)
+    for name in (b"a\x1b[31m\n.mp4", b"b\xff.mp4"):
+        Path(os.fsdecode(os.path.join(os.fsencode(folder), name))).write_text("no video")
+    done = cvivit("tokenize", "strange", "stranger", *EXACT, "--max-failed", "0")
+    assert done.err.startswith("cvivit: 1 of 3 inputs cannot be used")
+    assert done.err.count("\n") == 1
+    for command in (("tokenize", "--max-failed", "2"), ("encode",)):
+        done = cvivit(command[0], "strange", f"stranger-{command[0]}", *EXACT, *command[1:])
+        assert done.status == 3
+        assert r"a\x1b[31m\n.mp4: " in done.err
+        assert len(done.err.splitlines()) == 3
+        assert "\x1b" not in done.err
+
+
 def test_inputs_that_failed_are_tried_again(cvivit: Command, place: Path) -> None:
     folder = place / "mended"
     folder.mkdir()

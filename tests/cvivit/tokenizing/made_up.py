@@ -53,7 +53,7 @@ class MadeUp:
             if source.name in self.down:
                 yield FailedSource(source=source, code="unreadable", message="Input/output error")
                 continue
-            rng = np.random.default_rng(list(source.name.encode()))
+            rng = np.random.default_rng(list(os.fsencode(source.name)))
             windows = int(rng.integers(1, 4))
             yield EncodedSource(
                 source=source,

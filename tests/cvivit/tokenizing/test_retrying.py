@@ -95,6 +95,23 @@ def test_a_finished_dataset_can_be_read_until_the_new_shards_are_whole(
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_names_that_are_no_text_may_fail_too(tmp_path: Path, form: Form) -> None:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    names = [os.fsdecode(name) for name in (b"a\xff.mp4", b"b\n.mp4", "ü.mp4".encode(), b"z.mp4")]
+    for name in names:
+        (folder / name).write_text(name.encode(errors="replace").decode())
+    down = MadeUp(names[:3])
+    manifest = made_up(folder, tmp_path / "out", down, form=form, max_failed="3")
+    assert manifest == TokenDataset(tmp_path / "out", check=True).manifest
+    assert [one.source for one in manifest.skipped] == [str(folder / name) for name in names[:3]]
+    assert "ü".encode() in (tmp_path / "out" / "manifest.json").read_bytes()
+    made_up(folder, tmp_path / "out", MadeUp(), form=form, retry_failed=True)
+    made_up(folder, tmp_path / "whole", MadeUp(), form=form)
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
 def test_what_fails_again_counts_and_is_listed(films: Path, tmp_path: Path) -> None:
     made_up(films, tmp_path / "out", MadeUp(DOWN), max_failed="3")
     for _ in range(2):
