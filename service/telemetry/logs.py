@@ -10,8 +10,17 @@ import structlog
 from asgi_correlation_id import correlation_id
 from structlog.typing import EventDict, WrappedLogger
 
-QUIET = ("uvicorn.access", "uvicorn.error", "asgi_correlation_id", "python_multipart", "httpx", "httpcore")
-"""Libraries that log each request, which we do ourselves, or clients' mistakes, which are answered."""
+QUIET = (
+    "uvicorn.access",
+    "uvicorn.error",
+    "asgi_correlation_id",
+    "python_multipart",
+    "httpx",
+    "httpcore",
+    "matplotlib",
+)
+"""Libraries that log each request, which we do ourselves, or clients' mistakes, which are answered. And
+matplotlib, which torchmetrics imports where it is installed: the service draws nothing with its fonts."""
 
 
 def configure_logs(level: str) -> None:
