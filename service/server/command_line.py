@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 from pydantic import Field, ValidationError
-from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict, SettingsError
 
 from cvivit.errors import CViViTError
-from service.environment import unknown_variables
+from service.environment import LEAST_LIKENESS, PREFIX, unknown_variables
 from service.server.machine import prepare_machine
 from service.server.sizes import limit_library_threads
 from service.settings import Settings
 
 SCRIPT = "cvivit-service"
 """Name under which the command is installed, besides `python -m service`."""
+USAGE = 2
+"""Exit code for a mistake in the arguments."""
+SHOWN = 60
+"""Letters of a wrong value that a message shows."""
 
 
 class CommandLine(Settings):
@@ -27,6 +33,7 @@ class CommandLine(Settings):
         cli_kebab_case=True,
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        cli_exit_on_error=False,
     )
 
     check: CliImplicitFlag[bool] = Field(
@@ -46,10 +53,9 @@ def run(arguments: list[str]) -> int:
         prepare_machine(settings)
         return _check(settings) if settings.check else _serve(settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        return _fail(f"{place}: {message}" if place else message)
+        return _fail(_described(error.errors()[0]))
+    except SettingsError as error:  # of the arguments themselves
+        return _fail(_usage(str(error)), code=USAGE)
     except (CViViTError, ValueError) as error:
         return _fail(str(error))
 
@@ -77,6 +83,31 @@ def _check(settings: Settings) -> int:
     return 0
 
 
-def _fail(message: str) -> int:
+def _described(error: ErrorDetails) -> str:
+    """Return which setting is wrong, by both of its names, its value, and what was expected."""
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if not error["loc"]:
+        return message
+    place, given = str(error["loc"][0]), error.get("input")
+    if place not in CommandLine.model_fields or not isinstance(given, str | int | float):
+        return f"{place}: {message}"
+    return f"{place} is {given!r:.{SHOWN}} ({_flag(place)} or {PREFIX}{place.upper()}): {message}"
+
+
+def _usage(error: str) -> str:
+    """Return what is wrong with the arguments, and the flag that is most like an unknown one."""
+    message = error.removeprefix("error parsing CLI: ")
+    flags = [_flag(name) for name in CommandLine.model_fields]
+    unknown = next((word for word in message.split() if word.startswith("--")), "").partition("=")[0]
+    nearest = get_close_matches(unknown, flags, 1, LEAST_LIKENESS) if "unrecognized" in message else []
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    return f"{message}{hint} (--help lists all flags)"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _fail(message: str, *, code: int = 1) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    return 1
+    return code

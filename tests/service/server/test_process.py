@@ -166,6 +166,42 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
     assert said.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "code", "line"),
+    [
+        (["--prot", "1"], {}, 2, "unrecognized arguments: --prot 1; did you mean --port?"),
+        (["--max-clip=4"], {}, 2, "did you mean --max-clips?"),
+        (["serve"], {}, 2, "unrecognized arguments: serve (--help"),
+        (["--port"], {}, 2, "--port: expected one argument (--help"),
+        (["--port", "http"], {}, 1, "port is 'http' (--port or CVIVIT_PORT): it should be a valid integer"),
+        ([], {"PORT": "http"}, 1, "port is 'http' (--port or CVIVIT_PORT): it should be a valid integer"),
+        (
+            [],
+            {"CVIVIT_MAX_CLIPS": "-4"},
+            1,
+            "max_clips is '-4' (--max-clips or CVIVIT_MAX_CLIPS): it should be gr",
+        ),
+        ([], {"CVIVIT_PRECISION": "exakt"}, 1, "CVIVIT_PRECISION): it should be 'auto', 'exact' or 'fast'"),
+        ([], {"CVIVIT_CORS_ORIGINS": "a.b/c"}, 1, "cors_origins"),
+    ],
+)
+def test_a_mistake_names_the_setting_its_value_and_the_nearest_flag(
+    arguments: list[str],
+    variables: dict[str, str],
+    code: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(arguments) == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith("error: ")
+    assert line in said
+
+
 @pytest.mark.slow
 def test_a_taken_port_is_an_exit_code(start: Callable[..., Running], tiny_weights: Path) -> None:
     port = start().url.rpartition(":")[2]
