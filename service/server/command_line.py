@@ -86,6 +86,7 @@ def _check(settings: Settings) -> int:
 def _described(error: ErrorDetails) -> str:
     """Return which setting is wrong, by both of its names, its value, and what was expected."""
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    message = message.partition(", unable to ")[0]  # that the text could not be parsed is said already
     if not error["loc"]:
         return message
     place, given = str(error["loc"][0]), error.get("input")

@@ -173,7 +173,7 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
         (["--max-clip=4"], {}, 2, "did you mean --max-clips?"),
         (["serve"], {}, 2, "unrecognized arguments: serve (--help"),
         (["--port"], {}, 2, "--port: expected one argument (--help"),
-        (["--port", "http"], {}, 1, "port is 'http' (--port or CVIVIT_PORT): it should be a valid integer"),
+        (["--port", "http"], {}, 1, "port is 'http' (--port or CVIVIT_PORT): it should be a valid integer\n"),
         ([], {"PORT": "http"}, 1, "port is 'http' (--port or CVIVIT_PORT): it should be a valid integer"),
         (
             [],
