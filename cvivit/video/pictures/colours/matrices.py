@@ -48,6 +48,9 @@ _REFUSED: Final = {
     17: "YCgCo-Ro",
 }
 
+_FULL_GREY: Final = frozenset(("ffv1", "mjpeg", "rawvideo"))
+"""Codecs whose grey is of full range where nothing states it: JPEG by definition, the others by custom."""
+
 _HDR: Final = {int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)}
 
 
@@ -70,8 +73,9 @@ class Colours:
         """Read the colours that a frame states, or else its container, and else take the customary ones.
 
         Where neither states a matrix, it is BT.709 if the frame is more than 576 high or at least 1280 wide,
-        and otherwise BT.601, as in players. Without a range it is limited range, but uncompressed grey is of
-        full range. So is RGB always, because encoders tag it with the range that they would give to Y'CbCr.
+        and otherwise BT.601, as in players. Without a range it is limited range, but for the grey of some
+        codecs. RGB is always of full range, because encoders tag it with the range that they would give to
+        Y'CbCr.
         """
         own = int(frame.colorspace), int(frame.color_trc), int(frame.color_primaries)
         matrix, transfer, primaries = (
@@ -102,7 +106,7 @@ def _is_full(frame: VideoFrame, model: Model, stated: Stated, own: tuple[int, in
         return frame.color_range == ColorRange.JPEG
     if stated.full_range is not None:
         return stated.full_range
-    return model == "grey" and stated.codec == "rawvideo"
+    return model == "grey" and stated.codec in _FULL_GREY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from cvivit.errors import UnsupportedMediaError
 from cvivit.video import ClipFormat, read_frames
@@ -70,12 +73,36 @@ def test_hdr_that_the_container_alone_states_is_mapped() -> None:
     assert not inspect_video(data).colours.tone_mapped
 
 
-@pytest.mark.parametrize(("muxer", "pixel_format"), [("avi", "gray"), ("mov", "gray16be")])
-def test_uncompressed_grey_is_of_full_range(muxer: str, pixel_format: str) -> None:
-    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (64, 64, 3))
-    data = make_video([ramp], muxer=muxer, codec="rawvideo", pixel_format=pixel_format, full_range=True)
-    picture = first(data)
-    assert np.abs(picture.astype(int) - ramp).max() <= 1
+RAMP = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], (64, 64, 3))
+
+
+@pytest.mark.parametrize(
+    ("muxer", "codec", "pixel_format"),
+    [
+        ("avi", "rawvideo", "gray"),
+        ("mov", "rawvideo", "gray16be"),
+        ("avi", "ffv1", "gray"),
+        ("avi", "ffv1", "gray16le"),
+    ],
+)
+def test_grey_of_full_range_that_nothing_states(muxer: str, codec: str, pixel_format: str) -> None:
+    data = make_video(
+        [RAMP], muxer=muxer, codec=codec, pixel_format=pixel_format, full_range=True, tagged=False
+    )
+    assert np.abs(first(data).astype(int) - RAMP).max() <= 1
+
+
+def test_a_grey_jpeg_is_of_full_range() -> None:
+    picture, buffer = io.BytesIO(), io.BytesIO()
+    Image.fromarray(RAMP[..., 0]).save(picture, "JPEG", quality=100)
+    with av.open(buffer, "w", format="matroska") as output:
+        stream: Any = output.add_stream("mjpeg", rate=8)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuvj420p"
+        packet = av.Packet(picture.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 8)
+        output.mux(packet)
+    assert np.abs(first(buffer.getvalue()).astype(int) - RAMP).max() <= 2
 
 
 # Dolby Vision
