@@ -118,8 +118,7 @@ class Decoder:
         is_keyframe = self._bitstream.is_keyframe(packet)
         self._keyframe_seen |= is_keyframe
         if self._bitstream.needs_keyframe and not self._keyframe_seen:
-            stamp.without_frame = True
-            self.left_out += 1
+            self._leave_out(stamp)
             return
         spare = Spare.DECODE
         # Threads tell of an error in the last packets only by a frame that is missing: all of those are
@@ -190,11 +189,15 @@ class Decoder:
         started = self._keyframe_seen or self._sound_seen
         if not self._forgiving and started and self._bitstream.has_picture(packet):
             raise failure from error
-        stamp.without_frame = True
-        self.left_out += 1
+        self._leave_out(stamp)
         self._ledger.forgive(stamp)
         if self._sorted is not None:
             self._sorted.drop(stamp)
+
+    def _leave_out(self, stamp: Stamp | None) -> None:
+        self.left_out += 1
+        if stamp is not None:
+            stamp.without_frame = True
 
     def drained(self) -> Iterator[tuple[VideoFrame, Stamp | None]]:
         """Yield the frames from before an error that the decoder still holds."""
@@ -208,7 +211,10 @@ class Decoder:
         self._check_overdue(frame)
         if frame.is_corrupt and not self._exact:
             raise OddityError
-        if frame.is_corrupt and not self._forgiving:
+        if frame.is_corrupt:
+            if self._forgiving:
+                self._leave_out(stamp)
+                return
             if not self._sound_seen and not frame.key_frame:
                 return  # what it refers to lies before the beginning
             raise self._damage(stamp)

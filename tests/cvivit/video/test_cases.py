@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 from cvivit.errors import (
@@ -19,7 +20,8 @@ from cvivit.errors import (
 )
 from cvivit.video import ClipFormat, VideoLimits, read_frames
 from cvivit.video.containers.ebml import parse_element
-from tests.barcodes import KINDS, bars, encode_bars, number_of, plain_bars
+from cvivit.video.inspecting import inspect_video
+from tests.barcodes import KINDS, bars, encode_bars, number_of, plain_bars, remux
 from tests.videos import make_video
 
 CASES = Path(__file__).parents[2] / "data" / "cases"
@@ -342,6 +344,19 @@ def test_a_damaged_transport_stream_is_read_as_far_as_it_can_be() -> None:
 
 
 # Limits and parts
+
+
+def test_a_frame_that_the_decoder_marks_as_damaged_is_left_out_of_a_transport_stream() -> None:
+    data = remux((CASES / "bitrot_h264.mp4").read_bytes(), "mpegts", lambda index, pts, dts: (pts, dts))
+    with av.open(io.BytesIO(data), "r") as container:
+        marked = [place for place, frame in enumerate(container.decode(video=0)) if frame.is_corrupt]
+    assert len(marked) == 1
+    report = inspect_video(data)  # it has as many frames as pictures
+    assert [place for place, picture in enumerate(report.picked) if picture.repeats] == marked
+    assert "1 frames cannot be decoded and are left out" in report.warnings
+    pictures = [list(read_frames(data, threads=threads)) for threads in THREADS]
+    assert np.array_equal(pictures[0][marked[0]], pictures[0][marked[0] - 1])
+    assert all(np.array_equal(pictures[0], others) for others in pictures)
 
 
 def test_a_limit_states_the_length_that_was_believed() -> None:
