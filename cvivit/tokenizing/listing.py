@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cvivit.errors import NoDataError
 from cvivit.inputs import Source, find_sources
-from cvivit.inputs.opening import stamps_of
+from cvivit.inputs.opening import MISSING, stamps_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,17 @@ class Listing:
     """The bytes of each, as `cvivit.inputs.Stamp` has them."""
     digest: str
     """Of their names, sizes and times."""
+    absent: Sequence[int] = ()
+    """Places of those that are not there, or cannot be reached."""
+
+    def is_that_of(self, digest: str, absent: Container[int]) -> bool:
+        """Return whether these are the sources of an earlier listing, some of which were not there then.
+
+        Args:
+            digest: that of the earlier listing.
+            absent: places of the sources that were not there. Whatever they are now is right.
+        """
+        return self.digest == digest or bool(absent and inspect(self.sources, absent)[1] == digest)
 
 
 def list_inputs(inputs: Sequence[str], output: Path) -> Listing:
@@ -42,7 +53,8 @@ def list_inputs(inputs: Sequence[str], output: Path) -> Listing:
     if not sources:
         raise NoDataError(f"what was named holds no video outside of {output}")
     sizes, digest = inspect(sources)
-    return Listing(sources=sources, sizes=sizes, digest=digest)
+    absent = [place for place, size in enumerate(sizes) if size == MISSING.size]
+    return Listing(sources=sources, sizes=sizes, digest=digest, absent=absent)
 
 
 def usable_sources(found: Sequence[Source], output: Path) -> list[Source]:
@@ -51,12 +63,19 @@ def usable_sources(found: Sequence[Source], output: Path) -> list[Source]:
     return [source for source in found if source.kind != "unknown" and not source.location.startswith(own)]
 
 
-def inspect(sources: Sequence[Source]) -> tuple[Sequence[int], str]:
-    """Return the sizes of sources in bytes, and a digest of their names, sizes and times."""
+def inspect(sources: Sequence[Source], absent: Container[int] = ()) -> tuple[Sequence[int], str]:
+    """Return the sizes of sources in bytes, and a digest of their names, sizes and times.
+
+    Args:
+        sources: what is looked at.
+        absent: places of those that are taken as not there, whatever they are.
+    """
     sizes = array("q")
     digest = hashlib.blake2b(digest_size=16)
-    for source, stamp in stamps_of(sources):
+    for place, (source, stamp) in enumerate(stamps_of(sources)):
         sizes.append(stamp.size)
+        if stamp.size == MISSING.size or place in absent:
+            stamp = MISSING  # what lies beside it cannot be reached either
         fields = [source.location, source.name, stamp.size, stamp.changed, stamp.beside]
         digest.update(json.dumps(fields).encode())
     return sizes, digest.hexdigest()

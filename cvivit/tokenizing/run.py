@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 RUN_NAME: Final = "run.json"
 """What an unfinished dataset is made of, so that it is only continued with the same."""
+ABSENT: Final = "absent"
+"""The name in that file of the places of sources that were not there."""
 _VERSION: Final = 1
 
 
@@ -116,10 +118,10 @@ def make_dataset(
     listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
     identity = identity_of(listing, settings, model.fingerprint, model.precision)
     with typed_write_errors(output), lock_folder(output):
-        older = compare(output, identity)
+        older = compare(output, identity, listing)
         if older is not None and is_complete(output, older, retry_failed=retry_failed):
             return older
-        _begin(output, identity)
+        _begin(output, identity | {ABSENT: list(listing.absent)})
         sources = listing.sources
         duplicates = find_duplicates(sources, listing.sizes) if settings.deduplicate else {}
         plan = Plan(output, sources, settings, model, duplicates=duplicates, replaces=older is not None)
@@ -153,8 +155,15 @@ def identity_of(
     return {"version": _VERSION, "model": model, "inputs": listing.digest, **options}
 
 
-def compare(output: Path, identity: dict[str, Any]) -> Manifest | None:
+def compare(output: Path, identity: dict[str, Any], listing: Listing) -> Manifest | None:
     """Return the manifest of a dataset, or None if it is not finished or not begun.
+
+    An unfinished dataset is continued when sources are there that were not when it was begun.
+
+    Args:
+        output: the folder of the dataset.
+        identity: all that must be the same.
+        listing: the sources.
 
     Raises:
         OutputMismatchError: it is another dataset.
@@ -163,11 +172,14 @@ def compare(output: Path, identity: dict[str, Any]) -> Manifest | None:
     if (output / MANIFEST_NAME).exists():
         manifest = Manifest.load(output)
         theirs = {"version": _VERSION, "model": manifest.model, "inputs": manifest.inputs, **manifest.options}
-        _refuse_difference(output, theirs, identity, "a dataset")
+        _refuse_difference(output, theirs, identity, listing, "a dataset")
         return manifest
     path = output / WORK_NAME / RUN_NAME
     if path.exists():
-        _refuse_difference(output, json.loads(path.read_bytes()), identity, "an unfinished dataset")
+        theirs = json.loads(path.read_bytes())
+        if listing.is_that_of(theirs.get("inputs", ""), frozenset(theirs.get(ABSENT, ()))):
+            theirs["inputs"] = listing.digest
+        _refuse_difference(output, theirs, identity, listing, "an unfinished dataset")
     return None
 
 
@@ -190,17 +202,24 @@ def _begin(output: Path, identity: dict[str, Any]) -> None:
         for unfinished in folder.glob(f"{SIBLING_PREFIX}*"):
             unfinished.unlink()
     path = work / RUN_NAME
-    if not path.exists():
+    if not path.exists() or json.loads(path.read_bytes()) != identity:
         with replacing(path) as file:
             file.write(json.dumps(identity).encode())
 
 
-def _refuse_difference(output: Path, theirs: dict[str, Any], ours: dict[str, Any], what: str) -> None:
+def _refuse_difference(
+    output: Path, theirs: dict[str, Any], ours: dict[str, Any], listing: Listing, what: str
+) -> None:
     differing = sorted(name for name in ours if theirs.get(name) != ours[name])
-    if differing:
-        raise OutputMismatchError(
-            f"{output} holds {what} that differs in {' and '.join(differing)}: choose another folder"
+    if not differing:
+        return
+    advice = "choose another folder"
+    if differing == ["inputs"] and listing.absent:
+        first = listing.sources[listing.absent[0]].location
+        advice = (
+            f"{len(listing.absent)} of them cannot be found now, such as {first}; {advice} if that is right"
         )
+    raise OutputMismatchError(f"{output} holds {what} that differs in {' and '.join(differing)}: {advice}")
 
 
 def _records(plan: Plan, *, look: bool) -> dict[int, ShardRecord]:

@@ -70,7 +70,7 @@ def tokenize_on_ray(
     listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
     known = None if precision == "auto" else precision
     if finished := _look_before(
-        output, identity_of(listing, settings, weights.fingerprint, known), retry_failed
+        output, listing, identity_of(listing, settings, weights.fingerprint, known), retry_failed
     ):
         return finished
     with connected(address):
@@ -90,12 +90,14 @@ def tokenize_on_ray(
         )
 
 
-def _look_before(output: Path, identity: dict[str, Any], retry_failed: bool) -> Manifest | None:
+def _look_before(
+    output: Path, listing: Listing, identity: dict[str, Any], retry_failed: bool
+) -> Manifest | None:
     """Return the manifest of a dataset for which nothing is to be done, and find out what cannot be done."""
     if not output.exists():
         return None
     with typed_write_errors(output), lock_folder(output):
-        manifest = compare(output, identity)
+        manifest = compare(output, identity, listing)
         if manifest is not None and is_complete(output, manifest, retry_failed=retry_failed):
             return manifest
     return None

@@ -95,6 +95,32 @@ def test_a_finished_dataset_can_be_read_until_the_new_shards_are_whole(
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
 
 
+def test_files_that_were_not_there_may_come_back(films: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(films, tmp_path / "films")
+    table = tmp_path / "table.csv"
+    table.write_text("path\n" + "".join(f"{folder}/{number:02d}.mp4\n" for number in range(COUNT)))
+    away = tmp_path / "away"
+    away.mkdir()
+    beside = [path for name in DOWN for path in folder.glob(f"{Path(name).stem}.*")]
+    down = [f"films/{name}" for name in DOWN]
+    made_up(table, tmp_path / "whole", MadeUp())
+    for path in beside:
+        shutil.move(path, away)
+    with pytest.raises(TooManyFailedError):
+        made_up(table, tmp_path / "out", MadeUp(down), max_failed="2")
+    (folder / "08.mp4").rename(away / "08.mp4")
+    with pytest.raises(OutputMismatchError, match=r"another inputs: 4 of them cannot be found now, such as"):
+        made_up(table, tmp_path / "out", MadeUp(), retry_failed=True)
+    shutil.copytree(away, folder, dirs_exist_ok=True)
+    again = MadeUp()
+    made_up(table, tmp_path / "out", again, retry_failed=True)
+    assert set(down) < set(again.asked)
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    (folder / "02.mp4").write_text("another")
+    with pytest.raises(OutputMismatchError, match="another inputs: choose another folder"):
+        made_up(table, tmp_path / "out", MadeUp(), retry_failed=True)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_names_that_are_no_text_may_fail_too(tmp_path: Path, form: Form) -> None:
     folder = tmp_path / "films"
