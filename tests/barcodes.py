@@ -128,7 +128,7 @@ def encode_bars(
     *,
     times: Sequence[int] | None = None,
     time_base: Fraction | None = None,
-    fps: int = 24,
+    fps: Fraction | int = 24,
     options: dict[str, str] | None = None,
     mux_options: dict[str, str] | None = None,
     prepare: Callable[[Any], None] = lambda stream: None,

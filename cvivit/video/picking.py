@@ -20,7 +20,7 @@ from cvivit.video.decoding.decoder import Decoder, OddityError
 from cvivit.video.pictures.framing import Framer
 from cvivit.video.timing.skipping import SkipPlan
 from cvivit.video.timing.stamps import Stamp, StampLog
-from cvivit.video.timing.ticks import Ticks
+from cvivit.video.timing.ticks import COUNTED_ROUNDING, ROUNDING, Ticks
 from cvivit.video.timing.timeline import Timeline, TimeRules
 from cvivit.video.watching import Watcher
 
@@ -163,7 +163,13 @@ class _Picker:
             origin=origin,
         )
         picking = self._picking
-        ticks = Ticks(fps=picking.fps, time_base=time_base, start=picking.start, seconds=picking.seconds)
+        ticks = Ticks(
+            fps=picking.fps,
+            time_base=time_base,
+            start=picking.start,
+            seconds=picking.seconds,
+            rounding=COUNTED_ROUNDING if self._video.kind is Container.AVI else ROUNDING,
+        )
         plan = None if picking.strict else SkipPlan(log, timeline, ticks, reordered=reordered)
         decoder = Decoder(
             track,

@@ -6,22 +6,31 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import Final
 
-_ROUNDING: Final = Fraction(1, 2000)
+ROUNDING: Final = Fraction(1, 2000)
 """Seconds by which a container may have rounded a time: half of the millisecond that Matroska counts in."""
+COUNTED_ROUNDING: Final = Fraction(1, 20_000)
+"""The same where times are numbers of frames, as in AVI. Only the time between frames is rounded there, by
+cameras to microseconds, which is less than this after a hundred frames."""
 
 
 class Ticks:
     """Tick k is at start + k / fps seconds, and shows the frame that is on screen then.
 
     Moments are in units of `time_base` after the first frame appeared. There are only ticks before start +
-    `seconds`.
+    `seconds`. A moment may be up to `rounding` seconds late, but no more than half a unit.
     """
 
     def __init__(
-        self, *, fps: float, time_base: Fraction, start: float = 0.0, seconds: float | None = None
+        self,
+        *,
+        fps: float,
+        time_base: Fraction,
+        start: float = 0.0,
+        seconds: float | None = None,
+        rounding: Fraction = ROUNDING,
     ) -> None:
         period = 1 / Fraction(fps).limit_denominator(1_000_000)
-        rounding = min(_ROUNDING, time_base / 2)
+        rounding = min(rounding, time_base / 2)
         offset = Fraction(start).limit_denominator(1_000_000)
         # In units of 1 / scale of a second all of these are integers, which Python divides fast.
         scale = lcm(period.denominator, time_base.denominator, rounding.denominator, offset.denominator)

@@ -99,6 +99,15 @@ def test_a_constant_rate(name: str, tmp_path: Path) -> None:
     check(plain_bars(name), range(COUNT), steady(fps=fps), tmp_path, last=Fraction(1, fps))
 
 
+@pytest.mark.parametrize("rate", [(24_000, 1001), (30_000, 1001), (60_000, 1001), (25, 2)], ids=str)
+@pytest.mark.parametrize("name", ["avi mpeg4", "mp4 mpeg4", "ts h264"])
+def test_rates_of_television(name: str, rate: tuple[int, int]) -> None:
+    fps = Fraction(*rate)
+    data = encode_bars(KINDS[name], range(COUNT), fps=fps)
+    times = [Fraction(index) / fps for index in range(COUNT)]
+    assert read(data) == by_definition(range(COUNT), times, COUNT / fps)
+
+
 @pytest.mark.parametrize("name", sorted(B_FRAMES))
 def test_frames_that_refer_to_later_ones(name: str, tmp_path: Path) -> None:
     check(plain_bars(name, b_frames=True), range(COUNT), steady(), tmp_path, last=Fraction(1, 24))
