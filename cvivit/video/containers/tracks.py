@@ -20,6 +20,7 @@ from cvivit.errors import NoVideoStreamError, UnsupportedMediaError
 from cvivit.video.containers.kinds import CODECS
 
 _NO_CODEC: Final = "the video's codec is not one that is read"
+_UNKNOWN_FORMAT: Final = "the video is uncompressed, in a pixel format that is not known"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,21 @@ def choose_track(
     readable = [s for s in tracks if s.codec_context is not None and s.codec_context.name in CODECS]
     if not readable:
         raise UnsupportedMediaError(_NO_CODEC)
+    readable = [track for track in readable if not _is_unknown(track)]
+    if not readable:
+        raise UnsupportedMediaError(_UNKNOWN_FORMAT)
     readable.sort(key=_rank, reverse=True)
     if len(readable) > 1 and not len(readable[0].index_entries):
         filled = _first_filled([track.index for track in readable], reopen)
         if filled is not None and filled != readable[0].index:
             return TrackChoice(index=filled, tracks=len(tracks), reason="the largest that has frames")
     return TrackChoice(index=readable[0].index, tracks=len(tracks), reason=_reason(tracks, readable))
+
+
+def _is_unknown(track: VideoStream) -> bool:
+    """Return whether a track is uncompressed, in a pixel format that FFmpeg does not know."""
+    context = track.codec_context
+    return context is not None and context.name == "rawvideo" and context.pix_fmt is None
 
 
 def _reason(tracks: list[VideoStream], ranked: list[VideoStream]) -> str:

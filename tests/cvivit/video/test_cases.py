@@ -182,6 +182,14 @@ def test_a_transport_stream_whose_slices_are_encrypted() -> None:
 # Tracks
 
 
+@pytest.mark.parametrize("threads", THREADS)
+def test_uncompressed_pictures_in_a_format_that_avi_has_no_name_for(threads: int) -> None:
+    data = make_video([bars(1)], muxer="avi", codec="rawvideo", pixel_format="yuv422p10le")
+    _, error = outcome(data, threads=threads)
+    assert isinstance(error, UnsupportedMediaError)
+    assert "pixel format" in str(error)
+
+
 def two_tracks(sizes: tuple[int, int], counts: tuple[int, int], muxer: str) -> bytes:
     """Two tracks in one file, one after the other, of frames from 0 and from 100 on."""
     buffer = io.BytesIO()
