@@ -13,6 +13,10 @@ MAX_PIXEL_ASPECT: Final = 16
 """A pixel is at most this much wider than high, or higher than wide. A larger number is ignored."""
 
 _UNIT: Final = 4096
+_DIGIT: Final = 512
+"""Aspects are measured in units, as a number of two digits with this base."""
+_LEAST: Final = 16
+"""Pixels of a side that stands for the digit 0."""
 _LARGEST_TERM: Final = 1000
 """Numerators and denominators up to which a measured ratio is taken for a fraction of whole numbers."""
 
@@ -45,10 +49,11 @@ class PixelAspects:
     def _measure(self, frame: VideoFrame) -> Fraction:
         """Return the aspect that a frame carries.
 
-        PyAV does not tell it, but a filter of FFmpeg can be asked to make a picture that is so many pixels
-        wide.
+        PyAV does not tell it, but a filter of FFmpeg can be asked to make a picture whose sides tell it.
+        FFmpeg refuses to enlarge by large factors, so a single side would not do.
         """
         if self._graph is None:
+            units = f"floor(clip(sar\\,1/{_UNIT}\\,{2 * MAX_PIXEL_ASPECT})*{_UNIT})"
             self._graph = Graph()
             nodes = (
                 self._graph.add_buffer(
@@ -57,14 +62,16 @@ class PixelAspects:
                 self._graph.add("crop", "w=2:h=2:x=0:y=0"),
                 self._graph.add(
                     "scale",
-                    f"w=clip(sar\\,1/{_UNIT}\\,{2 * MAX_PIXEL_ASPECT})*{_UNIT}:h=1:eval=frame:flags=neighbor",
+                    f"w={_LEAST}+mod({units}\\,{_DIGIT}):h={_LEAST}+floor({units}/{_DIGIT}):eval=frame:flags=neighbor",
                 ),
                 self._graph.add("buffersink"),
             )
             self._graph.link_nodes(*nodes)
             self._graph.configure()
         self._graph.vpush(frame)
-        return Fraction(self._graph.vpull().width, _UNIT).limit_denominator(_LARGEST_TERM)
+        sides = self._graph.vpull()
+        measured = (sides.height - _LEAST) * _DIGIT + sides.width - _LEAST
+        return Fraction(measured, _UNIT).limit_denominator(_LARGEST_TERM)
 
 
 def plausible_aspect(pixel_aspect: Fraction | None) -> float:

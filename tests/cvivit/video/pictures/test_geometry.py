@@ -134,6 +134,35 @@ def test_each_part_of_a_joined_stream_has_its_own_aspect(codec: str, aspects: li
         assert width / height == pytest.approx(Fraction(aspect), rel=0.03)
 
 
+@pytest.mark.parametrize("muxer", ["mp4", "mpegts"])
+@pytest.mark.parametrize(
+    ("aspect", "seen"),
+    [
+        ("16/11", 16 / 11),
+        ("7/2", 3.5),
+        ("5", 5),
+        ("15", 15),
+        ("16", 16),
+        ("1/16", 1 / 16),
+        ("17", 1),
+        ("40", 1),
+        ("1/40", 1),
+    ],
+)
+def test_aspects_of_any_size(aspect: str, seen: float, muxer: str) -> None:
+    """A joined stream changes to them, and in an MP4 the codec states what the container did not."""
+
+    def prepare(stream: Any) -> None:
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+
+    data = make_video([grey(220, 32, 32)] * 8, muxer=muxer, fps=8, prepare=prepare)
+    if muxer == "mpegts":
+        data = make_video([grey(220, 32, 32)] * 8, muxer=muxer, fps=8) + data
+    *_, last = read_frames(data, ClipFormat(image_size=(512, 512), fit="pad"))
+    height, width = bright_box(last)
+    assert width / height == pytest.approx(seen, rel=0.02)
+
+
 def test_a_container_that_states_another_aspect_than_its_codec_is_believed() -> None:
     def prepare(stream: Any) -> None:
         stream.codec_context.sample_aspect_ratio = Fraction(2)
