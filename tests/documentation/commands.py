@@ -142,8 +142,8 @@ def _typer_app(program: str) -> tuple[typer.Typer, Callable[[list[str]], list[st
         from service.bench.cli import app as bench
 
         return bench, list
-    from training.__main__ import app as training
-    from training.__main__ import spread_sets
+    from training.app import app as training
+    from training.app import spread_sets
 
     return training, lambda arguments: list(spread_sets(arguments))
 

@@ -19,7 +19,7 @@ import typer
 
 from cvivit.errors import CViViTError
 from cvivit.files import replacing
-from training.__main__ import Overrides
+from training.app import Overrides
 from training.config.loading import load_config
 from training.config.schema import TrainingConfig
 from training.data import training_clips

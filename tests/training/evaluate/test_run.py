@@ -22,7 +22,7 @@ from cvivit.video import write_video
 from tests.training import whole_runs
 from tests.training.evaluate.codecs import my_codec
 from tests.training.tiny_run import tiny_config
-from training.__main__ import app
+from training.app import app
 from training.errors import CodecError, DataWriteError, NoDataError
 from training.evaluate import run
 from training.evaluate.codecs.protocol import families

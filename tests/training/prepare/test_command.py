@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvivit.errors import ConfigError
-from training.__main__ import app
+from training.app import app
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.cvivit.video.pictures.test_geometry import in_matroska
 from tests.videos import make_video
 from training.evaluate.codecs.video import X265_OPTIONS
 
-HEVC = {"x265-params": f"{X265_OPTIONS}:lossless=1"}
+HEVC = {"x265-params": f"{X265_OPTIONS}:lossless=1:bframes=0"}
 ENCODERS = {
     "libx264": {"qp": "0"},
     "libx265": HEVC,
@@ -62,7 +62,9 @@ def test_a_range_that_the_container_alone_states(codec: str) -> None:
 
 
 def test_a_stream_that_states_its_colours_is_believed() -> None:
-    options = {"x265-params": f"{X265_OPTIONS}:lossless=1:colormatrix=bt709:colorprim=bt709:transfer=bt709"}
+    options = {
+        "x265-params": f"{X265_OPTIONS}:lossless=1:bframes=0:colormatrix=bt709:colorprim=bt709:transfer=bt709"
+    }
     data = make_video([quarters()], codec="libx265", options=options, colorspace=1, tagged=False)
     assert np.allclose(corners(first(with_colours(data, 9, full_range=True))), COLOURS, atol=4)
 
@@ -110,7 +112,7 @@ def test_a_grey_jpeg_is_of_full_range() -> None:
 
 def dolby_vision(profile: int, compatibility: int) -> bytes:
     """Return HEVC that says to be Dolby Vision, for other displays too as `compatibility` says."""
-    options = {"x265-params": X265_OPTIONS}
+    options = {"x265-params": f"{X265_OPTIONS}:bframes=0"}
     data = make_video([quarters()], codec="libx265", options=options, pixel_format="yuv420p10le")
     record = struct.pack(">BBHB19x", 1, 0, profile << 9 | 6 << 3 | 0b101, compatibility << 4)
     return with_box(data, b"dvcC" if profile <= 7 else b"dvvC", record)
