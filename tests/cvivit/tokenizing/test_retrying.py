@@ -109,7 +109,9 @@ def test_files_that_were_not_there_may_come_back(films: Path, tmp_path: Path) ->
     with pytest.raises(TooManyFailedError):
         made_up(table, tmp_path / "out", MadeUp(down), max_failed="2")
     (folder / "08.mp4").rename(away / "08.mp4")
-    with pytest.raises(OutputMismatchError, match=r"differs in inputs: 4 of them cannot be found now, such as"):
+    with pytest.raises(
+        OutputMismatchError, match=r"differs in inputs: 4 of them cannot be found now, such as"
+    ):
         made_up(table, tmp_path / "out", MadeUp(), retry_failed=True)
     shutil.copytree(away, folder, dirs_exist_ok=True)
     again = MadeUp()
