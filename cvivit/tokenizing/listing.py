@@ -28,14 +28,16 @@ class Listing:
     absent: Sequence[int] = ()
     """Places of those that are not there, or cannot be reached."""
 
-    def is_that_of(self, digest: str, absent: Container[int]) -> bool:
+    def is_that_of(self, digest: str, absent: Sequence[int]) -> bool:
         """Return whether these are the sources of an earlier listing, some of which were not there then.
 
         Args:
             digest: that of the earlier listing.
             absent: places of the sources that were not there. Whatever they are now is right.
         """
-        return self.digest == digest or bool(absent and inspect(self.sources, absent)[1] == digest)
+        if self.digest == digest or not absent:
+            return self.digest == digest
+        return inspect(self.sources, frozenset(absent))[1] == digest
 
 
 def list_inputs(inputs: Sequence[str], output: Path) -> Listing:
@@ -53,7 +55,7 @@ def list_inputs(inputs: Sequence[str], output: Path) -> Listing:
     if not sources:
         raise NoDataError(f"what was named holds no video outside of {output}")
     sizes, digest = inspect(sources)
-    absent = [place for place, size in enumerate(sizes) if size == MISSING.size]
+    absent = array("q", (place for place, size in enumerate(sizes) if size == MISSING.size))
     return Listing(sources=sources, sizes=sizes, digest=digest, absent=absent)
 
 

@@ -177,7 +177,7 @@ def compare(output: Path, identity: dict[str, Any], listing: Listing) -> Manifes
     path = output / WORK_NAME / RUN_NAME
     if path.exists():
         theirs = json.loads(path.read_bytes())
-        if listing.is_that_of(theirs.get("inputs", ""), frozenset(theirs.get(ABSENT, ()))):
+        if listing.is_that_of(theirs.get("inputs", ""), theirs.pop(ABSENT, ())):
             theirs["inputs"] = listing.digest
         _refuse_difference(output, theirs, identity, listing, "an unfinished dataset")
     return None
