@@ -8,8 +8,8 @@ const TEMPORARY = new Set([0, 408, 429, 502, 503, 504]);
 
 /** A failed request. `status` is 0 where there was no whole answer. */
 export class Problem extends Error {
-  constructor(status, { title, detail, code } = {}, waitSeconds = 0) {
-    super(explain({ code, title, detail, status }, waitSeconds));
+  constructor(status, { title, detail, code, limit } = {}, waitSeconds = 0) {
+    super(explain({ code, title, detail, status, limit }, waitSeconds));
     this.status = status;
     this.code = code ?? "";
   }

@@ -4,6 +4,7 @@ import { call, decode, encode, hasKey, info, Problem, reconstruct, toJSON, useKe
 import { Board } from "./board.js";
 import { Players } from "./players.js";
 import { Recorder } from "./recorder.js";
+import { bytes } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const recorder = new Recorder($("camera"));
@@ -146,10 +147,6 @@ function show(tokens, video, psnr, ssim) {
   $("facts-hint").hidden = true;
   board.load(tokens);
   showClipNumber();
-}
-
-function bytes(count) {
-  return count < 1000 ? `${count} B` : count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(2)} MB`;
 }
 
 function showClipNumber() {

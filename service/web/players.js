@@ -33,6 +33,8 @@ export class Players {
     const { original, reconstruction } = this;
     if (!original.duration || !reconstruction.duration) return;
     if (!original.paused) this.timeInput.value = String(original.currentTime / original.duration);
+    const time = `${original.currentTime.toFixed(1)} of ${original.duration.toFixed(1)} seconds`;
+    if (this.timeInput.getAttribute("aria-valuetext") !== time) this.timeInput.setAttribute("aria-valuetext", time);
     const drift = Math.abs(reconstruction.currentTime - original.currentTime);
     if ((exactly || drift > DRIFT_SECONDS) && !reconstruction.seeking && drift > 0.001) {
       reconstruction.currentTime = Math.min(original.currentTime, reconstruction.duration);

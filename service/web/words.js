@@ -77,10 +77,17 @@ function sentence(text) {
   return trimmed && trimmed[0].toUpperCase() + trimmed.slice(1) + (/[.!?]$/.test(trimmed) ? "" : ".");
 }
 
+/** Return a number of bytes as people read it. */
+export function bytes(count) {
+  if (count < 1000) return `${count} B`;
+  return count < 1e6 ? `${(count / 1e3).toFixed(1)} kB` : `${(count / 1e6).toFixed(2)} MB`;
+}
+
 /** Return what a person reads: what it means, what the server says of it, and when to try again. */
-export function explain({ code, title, detail, status }, waitSeconds) {
+export function explain({ code, title, detail, status, limit }, waitSeconds) {
   const meaning = WORDS[code] ?? sentence(title ?? "") ?? "";
-  const parts = [meaning || `The server answered ${status}.`, sentence(detail ?? "")];
+  const says = code === "body_too_large" && limit ? `It takes ${bytes(limit)} at most.` : sentence(detail ?? "");
+  const parts = [meaning || `The server answered ${status}.`, says];
   if (waitSeconds > 0) parts.push(`Try again in ${waitSeconds} ${waitSeconds === 1 ? "second" : "seconds"}.`);
   return parts.filter(Boolean).join(" ");
 }

@@ -123,7 +123,8 @@ def sound_alone(folder: Path) -> bytes:
 def test_what_a_real_server_refuses_is_told(open_page: OpenPage, tmp_path: Path) -> None:
     city = CITY.read_bytes()
     files = {
-        "larger than the server allows": city + bytes(400_000),
+        f"larger than the server allows. It takes {(len(city) + 100_000) / 1000:.1f} kB at most.": city
+        + bytes(400_000),
         "no video in it": sound_alone(tmp_path),
         "no video of a kind": b"These are words and no video at all. " * 40,
         "damaged, or a part of it is missing": city[: len(city) // 2],
