@@ -146,9 +146,21 @@ def load_tokenizer(
     model: str, revision: str | None, device: str, precision: PrecisionChoice
 ) -> VideoTokenizer:
     """Load the tokenizer that the options name."""
+    check_model(model, revision)
     from cvivit.tokenizer import VideoTokenizer
 
     return VideoTokenizer.from_pretrained(model, revision=revision, device=device, precision=precision)
+
+
+def check_model(model: str, revision: str | None) -> None:
+    """Check that weights on this machine are there, before torch is imported, which takes seconds.
+
+    Raises:
+        WeightsNotFoundError, ConfigError: they are not, or their `config.json` describes no network.
+    """
+    from cvivit.weights.source import local_config
+
+    local_config(model, revision)
 
 
 def check_paths(source: Path, output: Path) -> None:

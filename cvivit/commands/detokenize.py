@@ -15,6 +15,7 @@ from cvivit.commands.common import (
     PrecisionOption,
     RevisionOption,
     check_folder,
+    check_model,
     counted,
     load_tokenizer,
     progress_bar,
@@ -58,6 +59,7 @@ def detokenize(
         raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys)}")
     from cvivit.video import write_video
 
+    check_model(model, revision)
     make_folder(output)
     tokenizer = load_tokenizer(model, revision, device, precision)
     tokens = TokenDataset(dataset, model=tokenizer)

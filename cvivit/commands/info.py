@@ -18,6 +18,7 @@ from cvivit.commands.common import (
     RevisionOption,
     SecondsOption,
     StartOption,
+    check_model,
 )
 from cvivit.errors import CViViTError
 
@@ -53,6 +54,7 @@ def info(
         video.stat()
         if video.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(video))
+    check_model(model, revision)
     from cvivit.weights import load_weights
 
     weights = load_weights(model, revision=revision)

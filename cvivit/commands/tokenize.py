@@ -22,6 +22,7 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
     check_folder,
+    check_model,
     counted,
     load_tokenizer,
     printable,
@@ -147,6 +148,7 @@ def tokenize(
                 progress=progress,
             )
         else:
+            check_model(model, revision)
             from cvivit.tokenizing.ray.run import tokenize_on_ray
             from cvivit.weights import load_weights
 

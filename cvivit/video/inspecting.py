@@ -214,7 +214,9 @@ class _Notes:
                 f"longer than 1/{self._fps:g} s"
             )
         if watcher.left_out:
-            found.append(f"{watcher.left_out} frames cannot be decoded and are left out")
+            many = watcher.left_out > 1
+            frames = f"{watcher.left_out} frames" if many else "1 frame"
+            found.append(f"{frames} cannot be decoded and {'are' if many else 'is'} left out")
         if watcher.mended:
             found.append("time stamps contradict their neighbours and were corrected")
         if len(self.framings) > 1:

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cvivit.commands.common import DeviceOption, JsonOption, ModelOption, RevisionOption, progress_bar
+from cvivit.commands.common import (
+    DeviceOption,
+    JsonOption,
+    ModelOption,
+    RevisionOption,
+    check_model,
+    progress_bar,
+)
 
 
 def agreement(
@@ -26,6 +33,7 @@ def agreement(
     In exact, random batches of the clips are encoded, and each token is compared with that of the clip
     alone. If any differs, the exit status is 1. In fast, all clips are encoded once and compared with exact.
     """
+    check_model(model, revision)
     from cvivit.network import CViViT
     from cvivit.runtime.agreement import measure_agreement, read_some_clips, text
     from cvivit.video import ClipFormat

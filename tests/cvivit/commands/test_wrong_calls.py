@@ -41,6 +41,15 @@ CALLS = {
     "tokenize clip.mp4 out --seconds 0": "--seconds': 0 is not a positive number of seconds",
     "tokenize clip.mp4 out --drop-last": "drop_last: it needs windows",
     "tokenize clip.mp4 out --max-failed some": "--max-failed: 'some' is neither a share",
+    "encode clip.mp4 out.json -m dmo": "Did you mean demo?",
+    "encode clip.mp4 out/ -m dmo": "Did you mean demo?",
+    "decode tokens.json out.mp4 -m no/such/weights": "there is no file or folder 'no/such/weights'",
+    "reconstruct clip.mp4 out.mp4 -m dmo": "Did you mean demo?",
+    "visualize clip.mp4 out.png -m dmo": "Did you mean demo?",
+    "detokenize dataset out -m dmo": "Did you mean demo?",
+    "tokenize clip.mp4 out -m dmo": "Did you mean demo?",
+    "info -m dmo": "Did you mean demo?",
+    "agreement clip.mp4 -m dmo": "Did you mean demo?",
     "bench --device gpu": "'gpu' is not a device: try auto, cpu, cuda or cuda:1",
 }
 PROGRAM = """

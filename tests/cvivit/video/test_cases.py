@@ -361,7 +361,7 @@ def test_a_frame_that_the_decoder_marks_as_damaged_is_left_out_of_a_transport_st
     assert len(marked) == 1
     report = inspect_video(data)  # it has as many frames as pictures
     assert [place for place, picture in enumerate(report.picked) if picture.repeats] == marked
-    assert "1 frames cannot be decoded and are left out" in report.warnings
+    assert "1 frame cannot be decoded and is left out" in report.warnings
     pictures = [list(read_frames(data, threads=threads)) for threads in THREADS]
     assert np.array_equal(pictures[0][marked[0]], pictures[0][marked[0] - 1])
     assert all(np.array_equal(pictures[0], others) for others in pictures)
