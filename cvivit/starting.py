@@ -40,8 +40,12 @@ def ending_quietly() -> Iterator[None]:
     """Let Ctrl-C end the process at once and without a traceback while the body imports a program.
 
     A KeyboardInterrupt in the middle of an import is printed with its whole traceback, or lost in a C
-    extension. There is nothing to clean up yet. Afterwards Ctrl-C is a KeyboardInterrupt again.
+    extension. There is nothing to clean up yet. Afterwards Ctrl-C is a KeyboardInterrupt again. It stays
+    ignored where it is, as in what a shell starts in the background.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
     before = signal.signal(signal.SIGINT, _end)
     try:
         yield

@@ -157,6 +157,8 @@ INTERRUPT_AN_IMPORT = """
 import os, signal, sys
 from cvivit.__main__ import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+
 class Send:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[1]:
@@ -172,6 +174,15 @@ main()
 def test_ctrl_c_in_the_middle_of_an_import_is_quiet(module: str) -> None:
     done = run_process("-c", INTERRUPT_AN_IMPORT, module, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_a_program_that_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, which belongs to the foreground."""
+    script = INTERRUPT_AN_IMPORT.replace("signal.default_int_handler", "signal.SIG_IGN")
+    done = run_process(
+        "-c", script.replace('["cvivit", sys.argv[1]]', '["cvivit", "info"]'), "typer", capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_ctrl_c_ends_a_command_that_runs() -> None:
