@@ -26,6 +26,7 @@ from cvivit.tokenizing.shards import ShardRecord, read_record
 from cvivit.tokens.datasets.manifest import MANIFEST_NAME, WORK_NAME, Manifest
 
 if TYPE_CHECKING:
+    from cvivit.config import CViViTConfig
     from cvivit.tokenizer import VideoTokenizer
 
 RUN_NAME: Final = "run.json"
@@ -89,6 +90,31 @@ def tokenize(
     )
 
 
+def check_and_list(
+    inputs: Sequence[str] | Listing,
+    output: Path,
+    config: CViViTConfig,
+    settings: TokenizeSettings,
+    max_failed: str,
+) -> Listing:
+    """Return the sources of a dataset. What is wrong with the arguments is found before anything is written.
+
+    Args:
+        inputs: as for `tokenize`, and so are the others that are not named here.
+        output: the folder of the dataset.
+        config: that of the network.
+        settings: how sources are read and cut.
+        max_failed: how many inputs may be unusable.
+
+    Raises:
+        ConfigError: (a ValueError) the limit is mistyped, or the overlap is too large.
+        InputError, NoDataError: as for `tokenize`.
+    """
+    most_failed(max_failed, 0)
+    read_options(settings).clip_format(config)
+    return inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
+
+
 def make_dataset(
     inputs: Sequence[str] | Listing,
     output: Path,
@@ -113,9 +139,7 @@ def make_dataset(
         progress: called a few times a second.
     """
     settings = settings or TokenizeSettings()
-    most_failed(max_failed, 0)  # a mistyped limit is found before anything is listed or written
-    read_options(settings).clip_format(model.config)  # and so is an overlap that is too large
-    listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
+    listing = check_and_list(inputs, output, model.config, settings, max_failed)
     identity = identity_of(listing, settings, model.fingerprint, model.precision)
     with typed_write_errors(output), lock_folder(output):
         older = compare(output, identity, listing)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvivit.folders import lock_folder, typed_write_errors
-from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED, most_failed
-from cvivit.tokenizing.listing import Listing, list_inputs
-from cvivit.tokenizing.making import MakeInOrder, ShowProgress, read_options
+from cvivit.tokenizing.ceiling import DEFAULT_MAX_FAILED
+from cvivit.tokenizing.listing import Listing
+from cvivit.tokenizing.making import MakeInOrder, ShowProgress
 from cvivit.tokenizing.ray.cluster import check_device, connected, plan_actors, precision_there
 from cvivit.tokenizing.ray.encoding import EncodeOnRay
-from cvivit.tokenizing.run import compare, identity_of, is_complete, make_dataset
+from cvivit.tokenizing.run import check_and_list, compare, identity_of, is_complete, make_dataset
 from cvivit.tokenizing.settings import ModelFacts, TokenizeSettings
 from cvivit.tokens.datasets.manifest import Manifest
 
@@ -64,10 +64,8 @@ def tokenize_on_ray(
             and the run may be started again.
     """
     settings = settings or TokenizeSettings()
-    most_failed(max_failed, 0)
-    read_options(settings).clip_format(weights.config)
     check_device(device)
-    listing = inputs if isinstance(inputs, Listing) else list_inputs(inputs, output)
+    listing = check_and_list(inputs, output, weights.config, settings, max_failed)
     known = None if precision == "auto" else precision
     if finished := _look_before(
         output, listing, identity_of(listing, settings, weights.fingerprint, known), retry_failed
