@@ -63,6 +63,7 @@ def encode_sources(
         DeviceError: the device failed.
     """
     options = options or ReadOptions()
+    # What is wrong with the options is found here, and not when the first result is asked for.
     options.clip_format(tokenizer.config)
     reader_count(readers)
 

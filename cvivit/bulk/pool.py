@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import selectors
 import threading
 from collections.abc import Iterator
@@ -117,7 +116,7 @@ class Pool:
             reader.allow_ahead(SLOTS)
 
     def wake(self) -> None:
-        """Let a `poll` or `wait` on another thread return."""
+        """Let a `poll` on another thread return."""
         with self._waking:
             if not self._closed:  # its number may belong to another file by now
                 os.eventfd_write(self._waker, 1)
@@ -156,16 +155,12 @@ class Pool:
             if isinstance(reader, Reader):
                 yield from self._hear(reader)
             else:
-                self._sleep_again()
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._waker)
         for reader in list(self.readers):
             # Its time also passes while nobody listens, so it hangs only if it has nothing to say either.
             if self._is_timed(reader) and reader.seconds_allowed() < 0 and not reader.has_news():
                 yield from self._give_up(reader)
-
-    def wait(self, seconds: float) -> None:
-        """Wait so long, or until `wake` is called."""
-        if select.select([self._waker], [], [], seconds)[0]:
-            self._sleep_again()
 
     def close(self) -> None:
         """Kill all readers."""
@@ -185,10 +180,6 @@ class Pool:
             self._threads = max(1, usable_cores() // max(1, self._count))
         self._sources = chain(first, self._sources)
         self._waiting = self._next()
-
-    def _sleep_again(self) -> None:
-        with suppress(BlockingIOError):
-            os.eventfd_read(self._waker)
 
     def _next(self) -> tuple[int, Source] | None:
         source = next(self._sources, None)

@@ -93,7 +93,9 @@ class Work:
     def use(self, runner: Runner) -> None:
         """Let the thread encode with this network from now on."""
         self._began = time.monotonic()
-        self._runner = runner
+        with self._changed:
+            self._runner = runner
+            self._changed.notify_all()
         self._pool.wake()
 
     def results(self, progress: Callable[[Progress], None] | None) -> Iterator[Result]:
@@ -123,7 +125,9 @@ class Work:
 
     def stop(self) -> None:
         """Let the thread end after its present batch."""
-        self._stopped = True
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
         self._pool.wake()
 
     def _progress(self) -> Progress:
@@ -162,8 +166,9 @@ class Work:
         self._dispatch()
         if sum(pixels.nbytes for _, pixels in self._clips) < AHEAD_BYTES:
             self._listen(PATIENCE_SECONDS)
-        else:
-            self._pool.wait(PATIENCE_SECONDS)
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._runner is not None)
 
     def _advance(self, runner: Runner, submit: Submit | None) -> bool:
         """Do what can be done now, or wait until there is something to do. Returns False at the end."""

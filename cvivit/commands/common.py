@@ -19,7 +19,6 @@ from cvivit.files import is_special
 from cvivit.folders import IN_PLACE_OF_FOLDER
 
 if TYPE_CHECKING:
-    from cvivit.config import CViViTConfig
     from cvivit.runtime.precision import PrecisionChoice
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.video import VideoContainer
@@ -134,12 +133,6 @@ class ModelChoice:
     def load(self) -> VideoTokenizer:
         """Load the tokenizer. It imports torch, which takes seconds."""
         return load_tokenizer(self.model, self.revision, self.device, self.precision)
-
-    def local_config(self) -> CViViTConfig | None:
-        """Return the network, if that is known without the Hub and without torch."""
-        from cvivit.weights.source import local_config
-
-        return local_config(self.model, self.revision)
 
 
 def load_tokenizer(

@@ -17,6 +17,7 @@ from cvivit.errors import CViViTError
 from cvivit.files import remove_abandoned
 from cvivit.inputs import Source, stamp_of
 from cvivit.inputs.source import Stamp
+from cvivit.weights.source import local_config
 
 if TYPE_CHECKING:
     from cvivit.tokenizer import VideoTokenizer
@@ -61,7 +62,7 @@ def encode_many(
     report, outputs = Report(), Outputs(plan.output)
     report.left_out = [source.name for source in plan.left_out]
     loaded: Future[VideoTokenizer] = Future()
-    config = choice.local_config()
+    config = local_config(choice.model, choice.revision)
     if config is None:
         loaded.set_result(choice.load())
         config = loaded.result().config
