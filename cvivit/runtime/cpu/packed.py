@@ -112,8 +112,12 @@ class PackedLinear:
 
 
 def product_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the type in which this CPU multiplies numbers of `dtype`."""
-    return torch.float32 if dtype == torch.bfloat16 and not multiplies_bfloat16() else dtype
+    """Return the type in which this module multiplies numbers of `dtype` on this CPU.
+
+    Where it is not available, the plain network multiplies them as they are.
+    """
+    is_wide = dtype == torch.bfloat16 and packing_is_available() and not multiplies_bfloat16()
+    return torch.float32 if is_wide else dtype
 
 
 class PackedLayer(nn.Module):
