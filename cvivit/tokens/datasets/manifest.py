@@ -124,12 +124,12 @@ class Manifest(_Part):
 
 
 def to_json(model: BaseModel, *, indent: int | None = None) -> bytes:
-    """Return a model as JSON in UTF-8, also with names of files that are no valid Unicode.
+    """Return a model as JSON in UTF-8.
 
-    Pydantic does not write those.
+    It may hold names of files that are not valid Unicode, for which pydantic's own method raises an error.
     """
     text = json.dumps(model.model_dump(mode="json"), ensure_ascii=False, indent=indent)
-    # What is no character is left as an escape, which is what JSON calls it.
+    # A lone surrogate, which UTF-8 cannot encode, becomes the escape that JSON has for it.
     return text.encode(errors="backslashreplace")
 
 

@@ -9,8 +9,9 @@ from typing import Final
 ROUNDING: Final = Fraction(1, 2000)
 """Seconds by which a container may have rounded a time: half of the millisecond that Matroska counts in."""
 COUNTED_ROUNDING: Final = Fraction(1, 20_000)
-"""The same where times are numbers of frames, as in AVI. Only the time between frames is rounded there, by
-cameras to microseconds, which is less than this after a hundred frames."""
+"""Seconds by which a time may be rounded in a container that numbers its frames, as AVI does. There the time
+is the number multiplied by the time between two frames, which cameras round to microseconds. After a hundred
+frames the error is 50 microseconds at most."""
 
 
 class Ticks:
