@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
-import resource
 import signal
 import struct
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import subprocess
+import sys
 
 import pytest
 
@@ -16,13 +14,14 @@ from cvivit.errors import VideoTooLargeError
 from cvivit.video import VideoLimits
 from service.decoding import (
     DecoderCrashedError,
-    DecodingError,
     DecodingMemoryError,
     DecodingPool,
     DecodingStorageError,
     DecodingTimeoutError,
 )
 from tests.marks import slow
+from tests.places import ROOT
+from tests.service.decoding import out_of_files
 from tests.service.decoding.pools import PATIENT, SMALL, clips_of, only_child, run
 from tests.videos import container_video, make_video, staircase
 
@@ -37,23 +36,6 @@ def index_bomb(samples: int = 89_000_000) -> bytes:
     data = data[:at] + struct.pack(">4sIIII", b"stts", 0, 1, samples, 512) + data[at + 20 :]
     at = data.index(b"stsc")
     return data[:at] + struct.pack(">4sIIIII", b"stsc", 0, 1, 1, samples, 1) + data[at + 24 :]
-
-
-@contextmanager
-def few_descriptors(count: int) -> Iterator[None]:
-    """Let this process open only so many more files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + count + 1, hard))
-    with ExitStack() as fillers:
-        fillers.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        opened = []
-        with suppress(OSError):
-            while True:
-                opened.append(fillers.enter_context(open(os.devnull)))
-        for file in opened[:count]:
-            file.close()
-        yield
 
 
 def test_an_index_bomb_is_seen_before_it_goes_off() -> None:
@@ -153,16 +135,7 @@ def test_the_time_of_a_core(slow: bytes) -> None:
 
 
 def test_a_replacement_that_cannot_be_started_costs_one_request() -> None:
-    async def scenario(pool: DecodingPool) -> None:
-        child = await only_child(pool)
-        child.kill()
-        child.wait(PATIENT)
-        # The two files of a job can be opened, and the sockets of another process cannot.
-        with few_descriptors(2), pytest.raises(DecodingError, match="started"):
-            await clips_of(pool, container_video("mp4"))
-        assert len(await clips_of(pool, container_video("mp4"))) == 4
-
-    run(scenario)
+    subprocess.run([sys.executable, "-m", out_of_files.__name__], cwd=ROOT, check=True)
 
 
 def test_no_room_for_the_clips(slow: bytes) -> None:
