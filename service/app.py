@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
 from asgi_correlation_id import CorrelationIdMiddleware
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -29,6 +30,8 @@ from service.record import is_request_id
 from service.routes import decode, demo, encode, health, info, page, reconstruct
 from service.settings import Settings
 from service.telemetry.tracing import trace_requests
+
+log = structlog.get_logger("service")
 
 PAGE_ROUTERS = (demo.router, page.router)
 """Pages that a browser shows. They need no key, and ask for one when they call."""
@@ -64,7 +67,12 @@ def create_app(
         watching = None if keys is None else asyncio.create_task(keys.watch())
         try:
             async with app_state:
-                yield
+                try:
+                    yield
+                except asyncio.CancelledError:
+                    # uvicorn cancels the lifespan where it is told to stop at once. Starlette would log this
+                    # as an error, with its traceback.
+                    log.warning("stopped at once")
         finally:
             if watching is not None:
                 watching.cancel()

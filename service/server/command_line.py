@@ -15,6 +15,7 @@ from cvivit.errors import CViViTError
 from service.environment import LEAST_LIKENESS, PREFIX, unknown_variables
 from service.server.machine import prepare_machine
 from service.server.sizes import limit_library_threads
+from service.server.startup import ignore_signals
 from service.settings import Settings
 
 SCRIPT = "cvivit-service"
@@ -69,6 +70,7 @@ def _serve(settings: Settings) -> int:
     server = Server(create_app(settings, in_background=True), settings)
     server.warn_of_variables(unknown_variables(os.environ, Settings.model_fields))
     server.run()
+    ignore_signals()
     if server.app_state.failure is not None:
         raise server.app_state.failure
     return server.exit_code

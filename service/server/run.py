@@ -172,7 +172,7 @@ class Server(uvicorn.Server):
             self._interrupted = True
         if self._loop is None:
             self.should_exit = True
-        elif self._signals > 2 or self.should_exit:
+        elif self._signals > 2:
             self.should_exit = self.force_exit = True
         elif self._signals == 2:
             self._loop.call_soon_threadsafe(self._hurry)

@@ -36,5 +36,15 @@ def end_quietly_on_signals() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+def ignore_signals() -> None:
+    """Ignore SIGTERM and SIGINT from here on: the server has stopped, and the exit code is known.
+
+    Python gives handlers back to the kernel's default while it ends. A second signal, such as one for a whole
+    process group, would then end the process with the code of a killed one.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _end(number: int, _frame: FrameType | None) -> None:
     os._exit(INTERRUPTED if number == signal.SIGINT else 0)

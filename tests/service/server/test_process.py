@@ -96,6 +96,22 @@ def test_an_interrupt_during_the_start_is_quiet(tiny_weights: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("count", "gap"), [(2, 0.05), pytest.param(2, 0.3, marks=pytest.mark.slow), (3, 0.05), (8, 0.1)]
+)
+def test_more_than_one_signal_is_quiet_and_keeps_the_code(
+    tiny_weights: Path, tmp_path: Path, count: int, gap: float
+) -> None:
+    """A process manager may signal a whole group, and a child of it passes the signal on."""
+    with starting(tiny_weights, tmp_path / "log", "--drain-seconds", "0") as process:
+        running = Running(process, tmp_path / "log")
+        for _ in range(count):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(gap)
+        assert running.end(None) == 0
+        assert not [line for line in running.lines if line["level"] == "error"]
+
+
+@pytest.mark.parametrize(
     "closed",
     [pytest.param((0, 1), marks=pytest.mark.slow), pytest.param((2,), marks=pytest.mark.slow), (0, 1, 2)],
 )
