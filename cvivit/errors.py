@@ -38,6 +38,7 @@
     │   └── DataWriteError          a shard or a report cannot be written; what was there stays
     ├── ReaderError                 the processes that read videos cannot be started
     ├── ClusterError                the Ray cluster cannot be reached, lacks what is needed, or failed
+    ├── DeviceChoiceError           no device has such a name, or there is none such here
     └── DeviceError                 the device failed
         ├── DeviceMemoryError       a single clip does not fit in the device's memory
         └── DeviceLostError         the device can compute nothing more: replace the process
@@ -299,6 +300,12 @@ class ClusterError(CViViTError):
     """The Ray cluster cannot be reached, lacks what is needed, or failed."""
 
     code = "cluster_error"
+
+
+class DeviceChoiceError(CViViTError, ValueError):
+    """No device has such a name, or this machine has no such device, or torch does not support it."""
+
+    code = "no_such_device"
 
 
 class DeviceError(CViViTError):

@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from cvivit.runtime.device_names import check_device_name
 from service.environment import PREFIX, setting_values
 from service.origins import check_proxy, normalise_frame_source, normalise_origin, normalise_prefix
 
@@ -256,6 +257,13 @@ class Settings(BaseSettings):
     @classmethod
     def _proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(check_proxy(proxy) for proxy in proxies))
+
+    @field_validator("device")
+    @classmethod
+    def _devices(cls, value: str) -> str:
+        for name in value.split(","):
+            check_device_name(name.strip())
+        return value
 
     @field_validator("root_path")
     @classmethod

@@ -23,7 +23,7 @@ from cvivit.commands.reconstruct import reconstruct
 from cvivit.commands.tokenize import tokenize
 from cvivit.commands.tokens import tokens
 from cvivit.commands.visualize import visualize
-from cvivit.errors import CViViTError
+from cvivit.errors import CViViTError, DeviceChoiceError
 from cvivit.starting import INTERRUPTED
 
 app = typer.Typer(
@@ -80,6 +80,9 @@ def main() -> None:
     """
     try:
         status = app(standalone_mode=False)
+    except DeviceChoiceError as error:  # its name was right, and only torch could tell that it is not here
+        print(f"cvivit: Invalid value for '--device': {printable(str(error))}", file=sys.stderr)
+        sys.exit(2)
     except (CViViTError, OSError, ValueError, MemoryError) as error:
         print(f"cvivit: {printable(_described(error))}", file=sys.stderr)
         sys.exit(1)

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cvivit.errors import DeviceChoiceError
 from cvivit.files import is_special
 from cvivit.folders import IN_PLACE_OF_FOLDER
+from cvivit.runtime.device_names import check_device_name
 
 if TYPE_CHECKING:
     from cvivit.runtime.precision import PrecisionChoice
@@ -40,13 +42,13 @@ RevisionOption = Annotated[
 
 
 def _device(name: str) -> str:
-    """Refuse what cannot be a device. Whether it is here, torch knows."""
-    if not _DEVICE.fullmatch(name):
-        raise ValueError(f"{name!r} is not a device: try auto, cpu, cuda or cuda:1")
-    return name
+    """Refuse what cannot be a device, as a mistake in this option."""
+    try:
+        return check_device_name(name)
+    except DeviceChoiceError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-_DEVICE = re.compile(r"auto|(cpu|cuda)(:\d+)?")
 DeviceOption = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Literal["auto", "exact", "fast"],

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import torch
 
+from cvivit.errors import DeviceChoiceError
 from cvivit.runtime.cuda.choosing import OLDEST_FAST, choose_cuda, why_unsupported
 
 Precision = Literal["exact", "fast"]
@@ -26,24 +27,25 @@ def choose_device(device: str | torch.device = "auto", *, needed_bytes: int = 0)
         needed_bytes: the free memory that "auto" requires.
 
     Raises:
-        ValueError: the name is not a device, there is no such device here, or torch does not support it.
+        DeviceChoiceError: (a ValueError) the name is not a device, there is no such device here, or torch
+            does not support it.
     """
     if device == "auto":
         return choose_cuda(needed_bytes) or torch.device("cpu")
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise ValueError(f"{device!r} is not a device: try auto, cpu, cuda or cuda:1") from None
+        raise DeviceChoiceError(f"{device!r} is not a device: try auto, cpu, cuda or cuda:1") from None
     if chosen.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported: use cpu or cuda")
+        raise DeviceChoiceError(f"device {device!r} is not supported: use cpu or cuda")
     if chosen.type == "cuda":
         count = torch.cuda.device_count()
         chosen = torch.device("cuda", chosen.index or 0)
         if chosen.index >= count:
-            raise ValueError(f"device {device!r} is not here: this machine has {count} CUDA device(s)")
+            raise DeviceChoiceError(f"device {device!r} is not here: this machine has {count} CUDA device(s)")
         capability = torch.cuda.get_device_capability(chosen)
         if reason := why_unsupported(capability, torch.cuda.get_arch_list()):
-            raise ValueError(f"device {device!r} cannot be used: {reason}")
+            raise DeviceChoiceError(f"device {device!r} cannot be used: {reason}")
     return chosen
 
 

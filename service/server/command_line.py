@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import CliApp, CliImplicitFlag, SettingsConfigDict, SettingsError
 
-from cvivit.errors import CViViTError
+from cvivit.errors import CViViTError, DeviceChoiceError
 from service.environment import LEAST_LIKENESS, PREFIX, unknown_variables
 from service.server.machine import prepare_machine
 from service.server.sizes import limit_library_threads
@@ -57,6 +57,8 @@ def run(arguments: list[str]) -> int:
         return _fail(_described(error.errors()[0]))
     except SettingsError as error:  # of the arguments themselves
         return _fail(_usage(str(error)), code=USAGE)
+    except DeviceChoiceError as error:  # torch knows no such device here
+        return _fail(f"device is {settings.device!r:.{SHOWN}} ({_names('device')}): {error}")
     except (CViViTError, ValueError) as error:
         return _fail(str(error))
 
@@ -94,7 +96,7 @@ def _described(error: ErrorDetails) -> str:
     place, given = str(error["loc"][0]), error.get("input")
     if place not in CommandLine.model_fields or not isinstance(given, str | int | float):
         return f"{place}: {message}"
-    return f"{place} is {given!r:.{SHOWN}} ({_flag(place)} or {PREFIX}{place.upper()}): {message}"
+    return f"{place} is {given!r:.{SHOWN}} ({_names(place)}): {message}"
 
 
 def _usage(error: str) -> str:
@@ -105,6 +107,10 @@ def _usage(error: str) -> str:
     nearest = get_close_matches(unknown, flags, 1, LEAST_LIKENESS) if "unrecognized" in message else []
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"{message}{hint} (--help lists all flags)"
+
+
+def _names(setting: str) -> str:
+    return f"{_flag(setting)} or {PREFIX}{setting.upper()}"
 
 
 def _flag(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cvivit.commands.common import DeviceOption, JsonOption
+from cvivit.errors import DeviceChoiceError
 
 
 def gpu_check(
@@ -33,6 +34,8 @@ def gpu_check(
     from cvivit.runtime.precision import choose_device
 
     chosen = choose_device(device)
+    if chosen.type != "cuda" and device != "auto":
+        raise DeviceChoiceError(f"{device!r} is no CUDA device, and only those are checked")
     if chosen.type != "cuda":
         raise ValueError("there is no CUDA device to check")
     say = (lambda _: None) if as_json else typer.echo

@@ -119,6 +119,47 @@ def test_other_suffixes_are_refused_before_anything_is_loaded(
     assert "written as" in done.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("encode", "clip.mp4", "t.json"),
+        ("decode", "t.json", "out.mp4"),
+        ("reconstruct", "clip.mp4", "out.mp4"),
+        ("visualize", "clip.mp4", "out.png"),
+        ("tokenize", "clip.mp4", "out"),
+        ("detokenize", "dataset", "out"),
+        ("agreement", "clip.mp4"),
+        ("bench",),
+        ("gpu-check",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_name_of_no_device_is_a_mistake_in_that_option(cvivit: Command, arguments: tuple[str, ...]) -> None:
+    done = cvivit(*arguments, "--device", "gpu")
+    assert done.status == 2
+    said = "Invalid value for '--device': 'gpu' is not a device: try auto, cpu, cuda or cuda:1 (see "
+    assert f"cvivit {arguments[0]}: {said}" in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("encode", "clip.mp4", "t.json", "-m", "weights", "--device", "cuda:99"), "'cuda:99' is not here"),
+        (("bench", "--size", "demo", "--device", "cuda:99"), "'cuda:99' is not here"),
+        (("gpu-check", "--device", "cpu"), "'cpu' is no CUDA device"),
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_device_that_is_not_here_is_one_too(
+    cvivit: Command, arguments: tuple[str, ...], reason: str
+) -> None:
+    done = cvivit(*arguments)
+    assert done.status == 2
+    assert done.err.startswith("cvivit: Invalid value for '--device': ")
+    assert reason in done.err
+
+
 @pytest.mark.parametrize("message", ["", "Unable to allocate 3 TiB"])
 def test_no_memory_is_one_line_too(cvivit: Command, monkeypatch: pytest.MonkeyPatch, message: str) -> None:
     def fail(*_: object, **__: object) -> None:

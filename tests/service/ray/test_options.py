@@ -46,7 +46,7 @@ def test_a_replica_has_one_gpu_where_there_are_any(
     assert options["ray_actor_options"]["num_gpus"] == expected
 
 
-@pytest.mark.parametrize("device", ["cuda:1", "cuda:0,cuda:1", "mps"])
+@pytest.mark.parametrize("device", ["cuda:1", "cuda:0,cuda:1", "cpu,cpu"])
 def test_a_device_that_no_replica_has_is_refused(device: str) -> None:
     with pytest.raises(ConfigError, match="device"):
         RayOptions().deployment(Settings(device=device), cluster_has_gpus=True)

@@ -185,6 +185,12 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "line"),
     [
+        (
+            ["--check", "--device", "cuda:99"],
+            {},
+            1,
+            "device is 'cuda:99' (--device or CVIVIT_DEVICE): device 'cuda:99' is not here",
+        ),
         (["--prot", "1"], {}, 2, "unrecognized arguments: --prot 1; did you mean --port?"),
         (["--max-clip=4"], {}, 2, "did you mean --max-clips?"),
         (["serve"], {}, 2, "unrecognized arguments: serve (--help"),
@@ -199,6 +205,18 @@ def test_a_bad_setting_is_one_line_and_an_exit_code(
         ),
         ([], {"CVIVIT_PRECISION": "exakt"}, 1, "CVIVIT_PRECISION): it should be 'auto', 'exact' or 'fast'"),
         ([], {"CVIVIT_CORS_ORIGINS": "a.b/c"}, 1, "cors_origins"),
+        (
+            ["--device", "gpu"],
+            {},
+            1,
+            "device is 'gpu' (--device or CVIVIT_DEVICE): 'gpu' is not a device: try",
+        ),
+        (
+            [],
+            {"CVIVIT_DEVICE": "cpu,gpu"},
+            1,
+            "device is 'cpu,gpu' (--device or CVIVIT_DEVICE): 'gpu' is not",
+        ),
     ],
 )
 def test_a_mistake_names_the_setting_its_value_and_the_nearest_flag(
