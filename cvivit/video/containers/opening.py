@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, NoReturn, cast
+from typing import Any, BinaryIO, Final, NoReturn, TypeAlias, cast
 
 import av
 from av.container import InputContainer
@@ -41,6 +41,8 @@ _MOST_THREADS: Final = 32
 """Most threads of a decoder. More threads would hold back more frames than are read ahead."""
 
 BROKEN: Final = "the video is broken: its contents cannot be read"
+
+VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import Final
 
 from av.video.stream import VideoStream
 
+from cvivit.video.containers.opening import VideoPacket
 from cvivit.video.decoding import av1
 from cvivit.video.decoding.nal_units import (
     H264_PARAMETERS,
@@ -22,7 +23,6 @@ from cvivit.video.decoding.nal_units import (
     nal_units,
     parameter_sets,
 )
-from cvivit.video.decoding.packets import VideoPacket
 
 _INDEPENDENT: Final = frozenset(("mjpeg", "png", "prores", "rawvideo"))
 """Codecs whose pictures never refer to other pictures."""

@@ -18,11 +18,17 @@ from av import VideoFrame
 from cvivit.errors import CorruptVideoError, ResolutionChangedError, VideoError
 from cvivit.video.containers.continuity import GapError
 from cvivit.video.containers.kinds import Container
-from cvivit.video.containers.opening import BROKEN, OpenTrack, too_many_frames, too_many_pixels
+from cvivit.video.containers.opening import (
+    BROKEN,
+    OpenTrack,
+    VideoPacket,
+    too_many_frames,
+    too_many_pixels,
+)
 from cvivit.video.containers.tracks import claimed_pixels
 from cvivit.video.decoding.bitstream import Bitstream, Spare
 from cvivit.video.decoding.ledger import MOST_HELD, Ledger
-from cvivit.video.decoding.packets import PacketQueue, VideoPacket
+from cvivit.video.decoding.packets import PacketQueue
 from cvivit.video.timing.stamps import SortedStamps, Stamp, StampLog, are_decoding_times
 
 NO_KEYFRAME: Final = "the video has no keyframe that decoding could start from"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final, TypeAlias
+from typing import Final
 
 import av
-from av.video.stream import VideoStream
 
 from cvivit.video.containers.continuity import GapError
-from cvivit.video.containers.opening import OpenTrack
+from cvivit.video.containers.kinds import Container
+from cvivit.video.containers.opening import OpenTrack, VideoPacket
+from cvivit.video.decoding.gif_packets import gif_packets
 from cvivit.video.timing.stamps import LOOK_AHEAD, Stamp, StampLog
 
 _MOST_BYTES: Final = 1 << 25
 """Bytes of packets that wait at most, beside the one that is next."""
-
-VideoPacket: TypeAlias = "av.Packet[VideoStream]"
 
 
 class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
@@ -27,7 +26,8 @@ class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
     """
 
     def __init__(self, track: OpenTrack, log: StampLog, *, first_index: int = 0) -> None:
-        self._packets = track.container.demux(track.stream)
+        packets = track.container.demux(track.stream)
+        self._packets = gif_packets(packets) if track.source.kind is Container.GIF else packets
         self._chain = track.chain
         self._truncated = track.source.truncated
         self._log = log
