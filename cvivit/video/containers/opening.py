@@ -40,6 +40,9 @@ not."""
 _MOST_THREADS: Final = 32
 """Most threads of a decoder. More threads would hold back more frames than are read ahead."""
 
+_CHECKS: Final = {"png": {"err_detect": "crccheck+explode"}}
+"""What has to be asked of a codec's decoder so that it compares the checksums in its packets."""
+
 BROKEN: Final = "the video is broken: its contents cannot be read"
 
 VideoPacket: TypeAlias = "av.Packet[VideoStream]"
@@ -151,7 +154,7 @@ def _prepared(video: VideoFile, container: InputContainer, choice: TrackChoice, 
     for other in container.streams:
         if other is not stream:
             other.discard = Discard.all
-    stream.codec_context.options = dict(video.options)
+    stream.codec_context.options = video.options | _CHECKS.get(stream.codec_context.name, {})
     stream.codec_context.thread_type = "FRAME"  # what slices report of damage depends on their order
     stream.codec_context.thread_count = min(threads, _MOST_THREADS)
     chain = chain_of(video.file, video.kind)

@@ -13,7 +13,7 @@ from typing import Final
 from av.video.stream import VideoStream
 
 from cvivit.video.containers.opening import VideoPacket
-from cvivit.video.decoding import av1
+from cvivit.video.decoding import av1, ffv1
 from cvivit.video.decoding.nal_units import (
     H264_PARAMETERS,
     H265_PARAMETERS,
@@ -73,6 +73,7 @@ class Bitstream:
         self.needs_keyframe = self._codec in _NEED_KEYFRAME
         """Whether frames before the first keyframe are garbage."""
         self._av1 = av1.sequence_of_track(extradata) if self._codec == "libdav1d" else None
+        self._checksum = ffv1.checksum_kind(extradata) if self._codec == "ffv1" else 0
         self._read_parameters(parameter_sets(self._codec, extradata))
 
     @property
@@ -148,10 +149,13 @@ class Bitstream:
             return not data.startswith(_START_CODE) or b"\x00\x00\x01\xb6" in data
         return True
 
-    def is_blank(self, packet: VideoPacket) -> bool:
-        """Return whether a packet was filled with zeros. Some decoders see no change in it, and no error."""
+    def is_damaged(self, packet: VideoPacket) -> bool:
+        """Return whether a packet shows damage that its decoder may not report.
+
+        It was filled with zeros, in which some decoders see no change, or it does not fit its checksums.
+        """
         if self._codec not in _SIGNED and self._length_size is None:
-            return False
+            return bool(self._checksum) and not ffv1.are_whole(bytes(packet), self._checksum)
         return not any(bytes(memoryview(packet)[:_SIGNATURE_BYTES]))
 
     def is_keyframe(self, packet: VideoPacket) -> bool:

@@ -118,7 +118,7 @@ class Decoder:
         """Decode one packet, or leave it out."""
         if packet.is_corrupt and (self._track.source.truncated or self._kind is Container.ISO):
             raise CorruptVideoError("the video is truncated: a frame is missing its end")
-        if not self._forgiving and self._bitstream.is_blank(packet):
+        if not self._forgiving and self._bitstream.is_damaged(packet):
             raise self._damage(stamp)
         self._bitstream.note(packet)
         is_keyframe = self._bitstream.is_keyframe(packet)
