@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from cvivit.errors import InputError, InputNameError, NoDataError
 from cvivit.inputs import folders, servers
+from cvivit.inputs.braces import expand_braces, has_braces
 from cvivit.inputs.kinds import (
     CAPTION_SUFFIX,
     LIST_SUFFIXES,
@@ -16,7 +17,6 @@ from cvivit.inputs.kinds import (
     kind_of,
 )
 from cvivit.inputs.locations import has_magic, is_url, local_path, name_below, parent_of, suffix_of
-from cvivit.inputs.matching import expand_braces, has_braces
 from cvivit.inputs.reading import local_copy
 from cvivit.inputs.shards import RemoteShard, list_shards
 from cvivit.inputs.source import Source
@@ -45,7 +45,8 @@ def find_sources(inputs: Iterable[str]) -> list[Source]:
 
     Raises:
         NoDataError: an input matches nothing, or all of them hold no video and no still.
-        InputError: a list or table cannot be read or understood, or nothing reads the scheme of a URL.
+        InputError: a list or table cannot be read or understood, or nothing reads the scheme of a URL, or
+            braces stand for more than `braces.MAX_BRACE_NAMES` names.
         InputUnavailableError: a server cannot be reached, or refuses.
         MissingPackageError: a package for the scheme of a URL or for Parquet is not installed.
     """

@@ -4,33 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterator
-
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
-"""`{000..099}`, or `{a,b}`, without braces inside."""
-
-
-def has_braces(name: str) -> bool:
-    """Return whether a name has braces that stand for several names."""
-    return _BRACES.search(name) is not None
-
-
-def expand_braces(name: str) -> Iterator[str]:
-    """Yield the names that braces stand for, as shells expand them. Numbers keep the zeros before them."""
-    found = _BRACES.search(name)
-    if found is None:
-        yield name
-        return
-    if found[3] is None:
-        first, last = int(found[1]), int(found[2])
-        has_zeros = any(len(text) > 1 and text.startswith("0") for text in (found[1], found[2]))
-        width = max(len(found[1]), len(found[2])) if has_zeros else 0
-        step = 1 if first <= last else -1
-        options: Iterator[str] = (f"{number:0{width}d}" for number in range(first, last + step, step))
-    else:
-        options = iter(found[3].split(","))
-    for option in options:
-        yield from expand_braces(name[: found.start()] + option + name[found.end() :])
+from collections.abc import Callable
 
 
 class GlobPattern:

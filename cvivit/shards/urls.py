@@ -7,9 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-import braceexpand
-
 from cvivit.errors import DataError, NoDataError
+from cvivit.inputs.braces import braces_close, expand_braces
 from cvivit.inputs.locations import has_magic, is_url, is_web, local_path, name_below, split_glob
 from cvivit.inputs.matching import GlobPattern
 from cvivit.inputs.remote import open_filesystem, walk
@@ -29,7 +28,8 @@ def expand_shards(patterns: Iterable[str]) -> list[str]:
 
     Raises:
         NoDataError: a path, folder or glob matches nothing, or there is no pattern.
-        InputError: a folder or glob behind a URL cannot be listed, or nothing reads such URLs.
+        InputError: a folder or glob behind a URL cannot be listed, or nothing reads such URLs, or braces
+            stand for more than `cvivit.inputs.braces.MAX_BRACE_NAMES` names.
         DataError: braces do not close.
     """
     shards = distinct(shard for pattern in patterns for shard in _expand(pattern))
@@ -61,13 +61,11 @@ def _expand(pattern: str) -> list[str]:
         not pattern
     ):  # An unset variable of the shell leaves an empty name. It must not mean the current folder.
         raise NoDataError("an empty name is no shard")
-    if not pattern.startswith(PIPE) and Path(pattern).is_file():
+    if not pattern.startswith(PIPE) and os.path.isfile(pattern):  # pathlib raises an error for a long name
         return [pattern]
-    try:
-        expanded = list(braceexpand.braceexpand(pattern))
-    except ValueError:
-        raise DataError(f"{pattern}: its braces do not close") from None
-    return [shard for one in expanded for shard in _locate(one)]
+    if not braces_close(pattern):
+        raise DataError(f"{pattern}: its braces do not close")
+    return [shard for one in expand_braces(pattern) for shard in _locate(one)]
 
 
 def _locate(name: str) -> list[str]:

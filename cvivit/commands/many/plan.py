@@ -15,9 +15,9 @@ import typer
 from cvivit.commands.common import check_output
 from cvivit.errors import InputNameError, NoDataError
 from cvivit.inputs import Source, check_outputs, find_sources
+from cvivit.inputs.braces import has_braces
 from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
 from cvivit.inputs.locations import has_magic, is_url, suffix_of
-from cvivit.inputs.matching import has_braces
 from cvivit.inputs.shards.naming import SHARD_SUFFIX
 
 PIPE = "-"
