@@ -18,6 +18,7 @@ from cvivit.video.containers.opening import BROKEN, OpenTrack, VideoFile, opened
 from cvivit.video.containers.seeking import find_keyframe, may_seek, seek
 from cvivit.video.decoding.decoder import Decoder, OddityError
 from cvivit.video.pictures.framing import Framer
+from cvivit.video.timing.media_end import stated_end
 from cvivit.video.timing.skipping import SkipPlan
 from cvivit.video.timing.stamps import Stamp, StampLog
 from cvivit.video.timing.ticks import COUNTED_ROUNDING, ROUNDING, Ticks
@@ -200,6 +201,10 @@ class _Picker:
         if current is None and self._failure is None:
             raise EmptyVideoError("the video has no frames")
         if current is not None:
+            if reordered and self._video.kind is Container.ISO and not timeline.mended:
+                end = _stated_end(track, timeline, start) or end
+                if limits.max_seconds is not None:
+                    _check_length(end * time_base, limits.max_seconds)
             count = ticks.until(end)
             if not self._picked and not count and picking.start == 0:
                 count = 1
@@ -226,6 +231,15 @@ class _Picker:
     def _give(self, frame: VideoFrame, framer: Framer, ticks: int, shown: Fraction) -> PickedFrame:
         first_tick, self._picked = self._picked, self._picked + ticks
         return PickedFrame(frame=frame, framer=framer, ticks=ticks, first_tick=first_tick, shown=shown)
+
+
+def _stated_end(track: OpenTrack, timeline: Timeline, last_start: Fraction | int) -> Fraction | None:
+    """Return when the track of an MP4 ends, if it tells that and the last frame starts before then."""
+    if timeline.origin is None:
+        return None
+    time_base = _time_base(track)
+    end = stated_end(track.source.file, track.stream.id, timeline.origin * time_base)
+    return end / time_base if end is not None and end > last_start * time_base else None
 
 
 def _time_base(track: OpenTrack) -> Fraction:
