@@ -30,10 +30,11 @@ _LONGEST_GUESS: Final = Fraction(1)
 _INDEX_FRAMES: Final = 1_000_000
 """Frames of an index that takes some 24 MB or more."""
 _BROADCAST: Final = TimeRules(longest_gap=Fraction(10), wrap=1 << 33, states_decoding=True)
+"""The rules of transport streams. In program streams a stamp may stand for several packets."""
 _RULES: Final = {
     Container.ISO: TimeRules(states_decoding=True),
     Container.MPEG_TS: _BROADCAST,
-    Container.MPEG_PS: _BROADCAST,
+    Container.MPEG_PS: replace(_BROADCAST, filled_in=True),
 }
 
 

@@ -48,6 +48,8 @@ class TimeRules:
     """Number of different time stamps, after which they start again from 0."""
     states_decoding: bool = False
     """Whether decoding stamps are written in the file, and are not worked out from the others."""
+    filled_in: bool = False
+    """Whether only some packets are stamped in the file, and FFmpeg works out the stamps of the others."""
 
 
 class Timeline:
@@ -81,6 +83,7 @@ class Timeline:
         self._doubtful_gap = _DOUBTFUL_GAP / time_base
         self._wrap = rules.wrap
         self._states_decoding = rules.states_decoding
+        self._filled_in = rules.filled_in
         self._reordered = reordered
         self._origin = origin
         self._start: Fraction | int | None = None
@@ -149,6 +152,8 @@ class Timeline:
             self._stuck = time
             return self._guess(stamp, last, later)
         self._stuck = None
+        if step == 0 and self._filled_in:
+            return self._guess(stamp, last, later)  # the stamp belongs to the frame before it
         if step < 0 and self._guessed and -step <= self._guessed * self._period(stamp):
             self._guessed = 0  # the times of frames without a stamp were guessed a little too long
             return last_start
@@ -160,6 +165,9 @@ class Timeline:
         between = any(last < other < time for other in later)
         if between and 2 * step > 3 * self._period(stamp):
             return self._guess(stamp, last, later)
+        if self._filled_in and self._ends_part(stamp, last):
+            # FFmpeg counts on as many frames before it as usual, but the recording has ended.
+            return min(time - origin, self._guess(stamp, last, []))
         too_long = self._longest_gap is not None and step > self._longest_gap
         if too_long or (step > self._doubtful_gap and self._decoding_denies(stamp, step)):
             return self._join(stamp, time)
@@ -184,6 +192,20 @@ class Timeline:
         if not above:
             return bool(below)
         return bool(below) and above[0] - below[-1] <= 2 * self._period(stamp)
+
+    def _ends_part(self, stamp: Stamp, last: Fraction | int) -> bool:
+        """Return whether the frame is shown last before a join, as the decoding stamps show."""
+        before = stamp.dts
+        for following in self._log.between(stamp.index + 1, stamp.index + NEIGHBOURS + 1):
+            if following.dts is None or before is None:
+                return False
+            step = self._unwrapped(following.dts, before) - before
+            if step < 0 or (self._longest_gap is not None and step > self._longest_gap):
+                return True
+            if following.pts is None or self._unwrapped(following.pts, last) > last:
+                return False
+            before = following.dts
+        return False
 
     def _decoding_denies(self, stamp: Stamp, step: Fraction | int) -> bool:
         """Return whether the decoding stamps show that there is no gap of this length."""
