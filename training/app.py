@@ -10,6 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from cvivit.commands.common import local_output
 from cvivit.errors import CViViTError
 from training.errors import TrainingInterrupted
 from training.evaluate.command import evaluate_command
@@ -73,7 +74,10 @@ def export(
     checkpoint: Annotated[
         str, typer.Argument(help="The folder of a run or of one checkpoint, or a file of weights.")
     ],
-    output: Annotated[Path, typer.Argument(help="The folder to write. It is made if it does not exist.")],
+    output: Annotated[
+        Path,
+        typer.Argument(callback=local_output, help="The folder to write. It is made if it does not exist."),
+    ],
     which: Annotated[
         Literal["best", "newest"], typer.Option(help="Which checkpoint of a run to export.")
     ] = "best",

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
 from cvivit.errors import DeviceChoiceError
 from cvivit.files import is_special
 from cvivit.folders import IN_PLACE_OF_FOLDER
+from cvivit.inputs.locations import url_in
 from cvivit.runtime.device_names import check_device_name
 
 if TYPE_CHECKING:
@@ -66,6 +67,23 @@ FitOption = Annotated[
 ]
 
 
+LocalName = TypeVar("LocalName", str, Path, str | None, Path | None)
+
+
+def local_output(name: LocalName) -> LocalName:
+    """Refuse an output behind a URL, which would become a folder of this computer called `s3:`."""
+    if name is not None and (url := url_in(name)):
+        raise typer.BadParameter(f"{url} is a URL: write to this computer, and copy from there")
+    return name
+
+
+def local_input(name: LocalName) -> LocalName:
+    """Refuse a URL where only a path is read."""
+    if name is not None and (url := url_in(name)):
+        raise typer.BadParameter(f"{url} is a URL, which is not read here: copy it to this computer first")
+    return name
+
+
 def _start(seconds: float) -> float:
     if not 0 <= seconds < math.inf:
         raise typer.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
@@ -92,7 +110,12 @@ SecondsOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 OutputArgument = Annotated[
-    Path, typer.Argument(metavar="OUTPUT", help="The file to write. Its suffix says in which form.")
+    Path,
+    typer.Argument(
+        metavar="OUTPUT",
+        callback=local_output,
+        help="The file to write. Its suffix says in which form.",
+    ),
 ]
 InputsArgument = Annotated[
     list[str],
@@ -104,6 +127,7 @@ OutputsArgument = Annotated[
     str,
     typer.Argument(
         metavar="OUTPUT",
+        callback=local_output,
         help="The file to write; its suffix says in which form. - is stdout. For several inputs, a folder.",
     ),
 ]

@@ -18,6 +18,8 @@ from cvivit.commands.common import (
     check_model,
     counted,
     load_tokenizer,
+    local_input,
+    local_output,
     progress_bar,
     report_written,
 )
@@ -37,8 +39,10 @@ takes."""
 
 
 def detokenize(
-    dataset: Annotated[Path, typer.Argument(help="The folder that `cvivit tokenize` wrote.")],
-    output: Annotated[Path, typer.Argument(help="The folder for the videos.")],
+    dataset: Annotated[
+        Path, typer.Argument(callback=local_input, help="The folder that `cvivit tokenize` wrote.")
+    ],
+    output: Annotated[Path, typer.Argument(callback=local_output, help="The folder for the videos.")],
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",

@@ -19,6 +19,7 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
     check_model,
+    local_input,
 )
 from cvivit.errors import CViViTError
 
@@ -32,7 +33,8 @@ SHOWN_TIMES = 24
 
 def info(
     video: Annotated[
-        Path | None, typer.Argument(help="A video. Without one, the weights are described.")
+        Path | None,
+        typer.Argument(callback=local_input, help="A video. Without one, the weights are described."),
     ] = None,
     model: ModelOption = "demo",
     revision: RevisionOption = None,

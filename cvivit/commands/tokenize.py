@@ -25,6 +25,7 @@ from cvivit.commands.common import (
     check_model,
     counted,
     load_tokenizer,
+    local_output,
     printable,
     report_written,
 )
@@ -49,7 +50,10 @@ def tokenize(
             help="Folders, globs, files, lists, tables and URLs of videos, and webdataset shards of videos.",
         ),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The folder of the token dataset.")],
+    output: Annotated[
+        Path,
+        typer.Argument(metavar="OUTPUT", callback=local_output, help="The folder of the token dataset."),
+    ],
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cvivit.commands.common import JsonOption, check_paths, report_written
+from cvivit.commands.common import JsonOption, check_paths, local_input, local_output, report_written
 
 if TYPE_CHECKING:
     from cvivit.tokens.datasets.stats import TokenStats
@@ -23,8 +23,13 @@ def _group() -> None:
 
 @tokens.command()
 def stats(
-    dataset: Annotated[Path, typer.Argument(help="The folder that `cvivit tokenize` wrote.")],
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the figures, as a .png file.")] = None,
+    dataset: Annotated[
+        Path, typer.Argument(callback=local_input, help="The folder that `cvivit tokenize` wrote.")
+    ],
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", callback=local_output, help="Draw the figures, as a .png file."),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare the checksums of all files first.")] = False,
     as_json: JsonOption = False,
 ) -> None:

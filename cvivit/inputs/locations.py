@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote, urlsplit
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+_URL_AS_PATH = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 _WEB = ("http", "https")
 _MAGIC = re.compile(r"[*?[]")
 _WEB_MAGIC = re.compile(r"[*[]")
@@ -22,6 +23,14 @@ def scheme_of(name: str) -> str:
 def is_url(name: str) -> bool:
     """Return whether a name is a URL rather than a local path."""
     return bool(_SCHEME.match(name))
+
+
+def url_in(path: str | os.PathLike[str]) -> str:
+    """Return the URL that a path was written as, or nothing. A `Path` has one slash where a URL has two."""
+    found = _URL_AS_PATH.match(os.fspath(path))
+    if not found:
+        return ""
+    return f"{found[1]}://{'/' if found[1] == 'file' else ''}{found[2]}"
 
 
 def is_web(name: str) -> bool:

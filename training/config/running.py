@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
+from cvivit.inputs.locations import url_in
 from training.config.section import Decay, Freezable, Section, Trackers
 
 
@@ -45,7 +46,7 @@ class CheckpointConfig(Section):
     """Which checkpoints of a run are kept, and how a run starts."""
 
     directory: str = "runs/cvivit"
-    """Folder of the run: its checkpoints, its resolved configuration and its log."""
+    """Folder of the run, on this computer: its checkpoints, its resolved configuration and its log."""
     every_steps: PositiveInt = 1_000
     """Optimizer steps between checkpoints."""
     keep: PositiveInt = 3
@@ -66,6 +67,13 @@ class CheckpointConfig(Section):
     grow_codebook: bool = False
     """Whether these weights may have fewer codes than `model.codebook_size`. Their codes keep their numbers,
     and the new ones are copies of the codes that are used most, moved a little."""
+
+    @field_validator("directory")
+    @classmethod
+    def _on_this_computer(cls, directory: str) -> str:
+        if url := url_in(directory):
+            raise ValueError(f"{url} is a URL: write to this computer, and copy from there")
+        return directory
 
 
 class TrackingConfig(Section):

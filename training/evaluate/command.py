@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from cvivit.commands.common import local_output
+
 
 def evaluate_command(
     weights: Annotated[
         str, typer.Argument(help="demo, a repository of the Hub, a folder or file of weights, or a run.")
     ],
     data: Annotated[list[str], typer.Argument(help="Shards, and folders, globs, lists and files of videos.")],
-    output: Annotated[Path, typer.Option(help="The folder for the report.")] = Path("evaluation"),
+    output: Annotated[Path, typer.Option(callback=local_output, help="The folder for the report.")] = Path(
+        "evaluation"
+    ),
     max_clips: Annotated[
         int | None, typer.Option(min=1, help="The most clips to measure. By default all.")
     ] = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from cvivit.commands.common import local_output
 from cvivit.errors import ConfigError
 from training.prepare.run import prepare
 from training.prepare.settings import PrepareSettings
@@ -71,6 +72,7 @@ def prepare_command(
     if len(paths) < 2:
         raise typer.BadParameter("needs an input and an output", param_hint="INPUT... OUTPUT")
     *inputs, output = paths
+    local_output(output)
     settings = _settings(
         clip_frames=clip_frames,
         fps=fps,

@@ -14,12 +14,17 @@ from cvivit.commands.common import (
     ModelOption,
     RevisionOption,
     check_model,
+    local_input,
     progress_bar,
 )
 
 
+def _local(sources: list[Path]) -> list[Path]:
+    return [local_input(source) for source in sources]
+
+
 def agreement(
-    sources: Annotated[list[Path], typer.Argument(help="Videos, and folders of videos.")],
+    sources: Annotated[list[Path], typer.Argument(callback=_local, help="Videos, and folders of videos.")],
     model: ModelOption = "demo",
     revision: RevisionOption = None,
     device: DeviceOption = "auto",

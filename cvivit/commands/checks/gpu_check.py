@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cvivit.commands.common import DeviceOption, JsonOption
+from cvivit.commands.common import DeviceOption, JsonOption, local_output
 from cvivit.errors import DeviceChoiceError
 
 
@@ -20,7 +20,8 @@ def gpu_check(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out what two minutes do not allow.")] = False,
     output: Annotated[
-        Path | None, typer.Option(help="A file for the report as JSON, written after each stage.")
+        Path | None,
+        typer.Option(callback=local_output, help="A file for the report as JSON, written after each stage."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -18,6 +18,7 @@ from cvivit.inputs import Source, check_outputs, find_sources
 from cvivit.inputs.braces import has_braces
 from cvivit.inputs.kinds import CSV_SUFFIXES, LIST_SUFFIXES, PARQUET_SUFFIXES
 from cvivit.inputs.locations import has_magic, is_url, suffix_of
+from cvivit.inputs.remote import open_filesystem
 from cvivit.inputs.shards.naming import SHARD_SUFFIX
 
 PIPE = "-"
@@ -187,6 +188,8 @@ def _single(
         os.stat(os.path.expanduser(source))
     if output != PIPE:
         check_output(Path(output))
+    if is_url(source):
+        open_filesystem(source)  # a package that is missing is found before torch is imported
     chosen = suffix or (own if own in suffixes else next(iter(suffixes)))
     return Plan(output=Path(output), suffix=chosen, single=source)
 

@@ -170,6 +170,7 @@ def test_a_size_is_spelt_as_prepare_spells_it() -> None:
         ("loop.steps=many", r"loop\.steps: must be a valid integer.*, not 'many'$"),
         ("loop=3", r"loop: is a section of settings, and not a value, not 3$"),
         ("model.image_size=wide", r"model\.image_size: must be a list.*, not 'wide'$"),
+        ("checkpoint.directory=s3://b/run", r"checkpoint\.directory: s3://b/run is a URL: write to this"),
         ("loop.device=gpu", r"loop\.device: must be 'auto', 'cpu' or 'cuda', not 'gpu'$"),
     ],
 )

@@ -11,6 +11,12 @@ from cvivit.errors import ConfigError
 from training.app import app
 
 
+def test_an_output_behind_a_url_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["prepare", str(tmp_path), "s3://bucket/shards"])
+    assert result.exit_code == 2
+    assert "s3://bucket/shards is a URL" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
