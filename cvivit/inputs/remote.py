@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cvivit.errors import InputError, InputUnavailableError, MissingPackageError
@@ -44,7 +46,14 @@ _TAGS = ("ETag", "etag", "xet_hash", "blob_id", "md5Hash", "Content-MD5", "LastM
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ImportError, ValueError)
 _GONE = (404, 410)
+_MEANINGS = {
+    401: " (credentials are missing or wrong, or there is no such file)",
+    403: " (access is refused)",
+}
 _MAX_REASON = 200
+
+_QUIET = logging.NullHandler()
+"""Keeps a logger from printing to stderr where the program has set up no logging."""
 
 T = TypeVar("T")
 
@@ -59,6 +68,8 @@ def open_filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     import fsspec
 
     scheme = scheme_of(url)
+    if scheme in ("gs", "gcs"):  # it logs the tracebacks of errors that are then raised
+        logging.getLogger("gcsfs").addHandler(_QUIET)
     if "::" in url:
         raise InputError(f"{url}: a chain of URLs is not read")
     options: dict[str, Any] = {}
@@ -151,7 +162,8 @@ def walk(url: str, *, depth: int | None = None) -> Iterator[tuple[str, dict[str,
         inside = folder[len(top) :] if folder.startswith(top) else None
         yield (start + inside if inside is not None else filesystem.unstrip_protocol(folder)), files
         waiting += sorted(folders, reverse=True)
-        filesystem.invalidate_cache(folder)
+        with suppress(Exception):  # that of the Hub asks the server for the folder, which may be gone
+            filesystem.invalidate_cache(folder)
 
 
 def _list(filesystem: AbstractFileSystem, folder: str, url: str) -> list[dict[str, Any]]:
@@ -165,7 +177,7 @@ def _list(filesystem: AbstractFileSystem, folder: str, url: str) -> list[dict[st
 def reason_of(error: BaseException) -> str:
     """Return in a few words why a server did not give a file."""
     if (status := _status_of(error)) is not None:
-        return f"HTTP status {status}"
+        return f"HTTP status {status}{_MEANINGS.get(status, '')}"
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, PermissionError):
@@ -194,7 +206,8 @@ def _status_of(error: BaseException | None) -> int | None:
         number = getattr(holder, name, None)
         if isinstance(number, int) and 100 <= number < 600:
             return number
-    return None
+    # gcsfs has no class and no number for this status, and tells it in words.
+    return 403 if isinstance(error, OSError) and str(error).startswith("Forbidden: ") else None
 
 
 def _told_by(error: BaseException) -> BaseException:

@@ -11,6 +11,7 @@ import pytest
 
 from cvivit.errors import InputError, InputUnavailableError, MissingPackageError, NoDataError
 from cvivit.inputs import Source, find_sources, open_source, remote, stamp_of, stamps_of
+from cvivit.inputs.locations import url_in
 from tests.servers import FileServer, serving
 
 FILES = {
@@ -213,3 +214,29 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
     (tmp_path / "a b.mp4").touch()
     (source,) = find_sources([f"file://{tmp_path}/a%20b.mp4"])
     assert source.location == f"{tmp_path}/a b.mp4"
+
+
+def test_what_gcsfs_says_in_words_is_a_refusal() -> None:
+    tries = []
+
+    def attempt() -> None:
+        tries.append(1)
+        raise OSError("Forbidden: b/films/o\nx does not have storage.objects.list access")
+
+    with pytest.raises(InputUnavailableError, match=r"gs://films: HTTP status 403 \(access is refused\)$"):
+        remote.with_tries("gs://films", attempt)
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        (Path("s3://bucket/out"), "s3://bucket/out"),
+        (Path("file:///tmp/out"), "file:///tmp/out"),
+        ("gs://bucket/", "gs://bucket/"),
+        (Path("out/s3:/a"), ""),
+        ("a:/b", ""),
+    ],
+)
+def test_a_url_is_known_in_a_path(path: str | Path, url: str) -> None:
+    assert url_in(path) == url
