@@ -81,4 +81,8 @@ class Ledger:
     def _counts(self, stamp: Stamp) -> bool:
         if self._first is None or stamp.index < self._first.index:
             return False
-        return stamp.pts is None or self._first.pts is None or stamp.pts >= self._first.pts
+        if self._first.pts is None:
+            return True
+        if stamp.pts is None:  # Matroska has no times below 0, as frames from before a cut would have
+            return stamp.dts is not None or stamp.index > self._first.index + NEIGHBOURS
+        return stamp.pts >= self._first.pts
