@@ -202,8 +202,10 @@ class _Picker:
         if current is None and self._failure is None:
             raise EmptyVideoError("the video has no frames")
         if current is not None:
-            if reordered and self._video.kind is Container.ISO and not timeline.mended:
-                end = _stated_end(track, timeline, start) or end
+            if self._video.kind is Container.ISO and not timeline.mended:
+                stated = _stated_end(track, timeline, start)
+                if stated is not None and (reordered or stated < end):
+                    end = stated
                 if limits.max_seconds is not None:
                     _check_length(end * time_base, limits.max_seconds)
             count = ticks.until(end)

@@ -1,8 +1,9 @@
-"""Read from an MP4 when a track ends, where frames are decoded out of order.
+"""Read from an MP4 when a track ends.
 
-The durations in the index are times between decoding. That of the frame which is shown last says nothing of
-how long it is shown, unless all are equal. But the lengths of the media and of the edits do (ISO/IEC
-14496-12, sections 8.4.2 and 8.6.6).
+The durations in the index are times between decoding. Where frames are decoded out of order, that of the
+frame which is shown last says nothing of how long it is shown, unless all are equal. But the lengths of the
+media and of the edits do (ISO/IEC 14496-12, sections 8.4.2 and 8.6.6). Edits may also cut off a part of any
+last frame.
 """
 
 from __future__ import annotations

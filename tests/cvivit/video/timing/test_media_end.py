@@ -74,6 +74,15 @@ def test_an_edit_that_begins_later_than_the_media() -> None:
         assert read(later, fps=24) == list(range(first, 48))
 
 
+def test_an_end_that_cuts_a_long_last_frame() -> None:
+    times = [*range(0, 320, 40), 1000]
+    data = encode_bars(KINDS["mp4 h264"], range(9), times=times, time_base=Fraction(1, 1000))
+    expected = read(data, fps=50)
+    assert len(expected) == 53
+    last = 28  # the third entry of the table
+    assert read(overwrite(data, b"stts", last, 16_000 * 5), fps=50) == expected
+
+
 def told(data: bytes, track: int = 1) -> Fraction | None:
     return stated_end(io.BytesIO(data), track, Fraction(0))
 
