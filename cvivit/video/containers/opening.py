@@ -40,8 +40,13 @@ not."""
 _MOST_THREADS: Final = 32
 """Most threads of a decoder. More threads would hold back more frames than are read ahead."""
 
-_CHECKS: Final = {"png": {"err_detect": "crccheck+explode"}}
-"""What has to be asked of a codec's decoder so that it compares the checksums in its packets."""
+_CHECKS: Final = {
+    "mjpeg": {"err_detect": "explode"},
+    "msmpeg4": {"err_detect": "bitstream"},
+    "msmpeg4v2": {"err_detect": "bitstream"},
+    "png": {"err_detect": "crccheck+explode"},
+}
+"""What has to be asked of a codec's decoder so that it reports the damage that it finds, or looks for any."""
 
 BROKEN: Final = "the video is broken: its contents cannot be read"
 

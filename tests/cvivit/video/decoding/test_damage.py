@@ -1,9 +1,10 @@
-"""Damage that only the checksums of a codec show is found."""
+"""Damage is found that a decoder reports only if it is asked to, or that only checksums show."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -13,7 +14,9 @@ from cvivit.errors import CorruptVideoError
 from cvivit.video import ClipFormat, read_frames
 from cvivit.video.decoding import ffv1
 from tests.barcodes import KINDS, bars, encode_bars, number_of
+from tests.videos import make_video
 
+THREADS = (1, 0, 16)
 COUNT = 12
 DAMAGED = 7
 VARIANTS: dict[str, dict[str, str]] = {
@@ -58,7 +61,7 @@ def numbers(data: bytes, threads: int) -> list[int]:
     return [number_of(picture) for picture in read_frames(data, clip_format, threads=threads)]
 
 
-@pytest.mark.parametrize("threads", [1, 0, 16])
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("place", [0.1, 0.5, 0.8])
 @pytest.mark.parametrize("container", ["mkv", "avi"])
 def test_a_damaged_slice_of_ffv1(container: str, place: float, threads: int) -> None:
@@ -130,7 +133,7 @@ def with_palettes() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("threads", [1, 0, 16])
+@pytest.mark.parametrize("threads", THREADS)
 def test_a_damaged_palette_of_png(threads: int) -> None:
     data = with_palettes()
     assert numbers(data, threads) == list(range(COUNT))
@@ -138,3 +141,44 @@ def test_a_damaged_palette_of_png(threads: int) -> None:
     place = packet.index(b"PLTE") + 5
     with pytest.raises(CorruptVideoError, match=f"damaged at second {DAMAGED / 24:.1f}"):
         numbers(flipped(data, packet, place / len(packet)), threads)
+
+
+def detailed(name: str) -> bytes:
+    """Return pictures with so much detail that damage in them breaks a rule of the codec."""
+    kind = KINDS[name]
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64 + COUNT, 3)).astype(np.uint8)
+    pictures = [noise[:, shift : shift + 64] for shift in range(COUNT)]
+    options, form = kind.options, kind.pixel_format
+    return make_video(
+        pictures, muxer=kind.muxer, codec=kind.codec, options=options, pixel_format=form, fps=24
+    )
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("name", ["mov mjpeg", "mkv mjpeg", "avi mjpeg", "avi msmpeg4v2", "avi msmpeg4v3"])
+def test_damage_that_decoders_pass_over(name: str, threads: int) -> None:
+    data = detailed(name)
+    clip_format = ClipFormat(fps=24, image_size=(64, 64))
+    assert len(list(read_frames(data, clip_format, threads=threads))) == COUNT
+    packet = packets(data)[1][DAMAGED]
+    start = data.index(packet) + len(packet) // 2
+    broken = data[:start] + b"\xa5" * 400 + data[start + 400 :]
+    with pytest.raises(CorruptVideoError, match=f"damaged at second {DAMAGED / 24:.1f}"):
+        list(read_frames(broken, clip_format, threads=threads))
+
+
+@pytest.mark.parametrize("tail", [b"", b"\xff\xd9", bytes(16), b"\xff" * 9, b"abcdefgh"])
+def test_the_end_of_a_jpeg_may_be_odd(tail: bytes) -> None:
+    """Cameras leave out the mark of the end, or fill up behind it."""
+    data = encode_bars(KINDS["avi mjpeg"], range(COUNT))
+    with av.open(io.BytesIO(data), "r") as video:
+        whole = [bytes(packet) for packet in video.demux(video=0) if packet.size]
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(data), "r") as video, av.open(buffer, "w", format="avi") as output:
+        stream = output.add_stream_from_template(video.streams.video[0])
+        for index, packet in enumerate(whole):
+            changed = av.Packet(packet.removesuffix(b"\xff\xd9") + tail)
+            changed.stream, changed.pts, changed.dts = stream, index, index
+            changed.time_base, changed.is_keyframe = Fraction(1, 24), True
+            output.mux(changed)
+    assert numbers(buffer.getvalue(), 1) == list(range(COUNT))
