@@ -8,6 +8,7 @@ last frame.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,6 +17,8 @@ from typing import BinaryIO, Final
 from cvivit.video.containers.boxes import MAX_BOXES, find_boxes, read_at
 
 _MOST_EDITS: Final = 1000
+_LARGEST_INDEX: Final = 1 << 26
+"""Bytes of an index that is looked at. That of a film has some three million."""
 _UNKNOWN: Final = (0, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 """Lengths that writers put down who do not know them."""
 
@@ -33,19 +36,20 @@ def stated_end(file: BinaryIO, track: int, origin: Fraction) -> Fraction | None:
         where the edits do not begin with the first frame.
     """
     position = file.tell()
-    try:
-        return _stated_end(file, track, origin)
-    finally:
-        file.seek(position)
-
-
-def _stated_end(file: BinaryIO, track: int, origin: Fraction) -> Fraction | None:
     budget = iter(range(MAX_BOXES))
+    index = next(find_boxes(file, (0, file.seek(0, os.SEEK_END)), (b"moov",), budget), (0, 0))
+    size = index[1] - index[0]
+    boxes = read_at(file, index[0], size) if size <= _LARGEST_INDEX else b""
+    file.seek(position)
+    return _stated_end(io.BytesIO(boxes), track, origin, budget)
+
+
+def _stated_end(file: BinaryIO, track: int, origin: Fraction, budget: Iterator[int]) -> Fraction | None:
     whole = (0, file.seek(0, os.SEEK_END))
-    if next(find_boxes(file, whole, (b"moov", b"mvex"), budget), None) is not None:
+    if next(find_boxes(file, whole, (b"mvex",), budget), None) is not None:
         return None
-    movie = _length(file, whole, (b"moov", b"mvhd"), budget)
-    for inside in find_boxes(file, whole, (b"moov", b"trak"), budget):
+    movie = _length(file, whole, (b"mvhd",), budget)
+    for inside in find_boxes(file, whole, (b"trak",), budget):
         if movie is None or _identifier(file, inside, budget) != track:
             continue
         media = _length(file, inside, (b"mdia", b"mdhd"), budget)
