@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
-from cvivit.errors import DeviceChoiceError
+from cvivit.errors import CViViTError, DeviceChoiceError
 from cvivit.files import is_special
 from cvivit.folders import IN_PLACE_OF_FOLDER
 from cvivit.inputs.locations import url_in
@@ -180,6 +180,28 @@ def check_model(model: str, revision: str | None) -> None:
     from cvivit.weights.source import local_config
 
     local_config(model, revision)
+
+
+def check_token_files(paths: Iterable[str | Path], model: str, revision: str | None) -> None:
+    """Check what token files hold, before torch is imported, if the configuration of the weights is here.
+
+    Pipes can be read only once, so they are left out.
+
+    Raises:
+        OSError, TokensError: a file cannot be read, or no weights of this configuration can decode it.
+        WeightsNotFoundError, ConfigError: as for `check_model`.
+    """
+    from cvivit.tokens.any_form import check_tokens
+    from cvivit.weights.source import local_config
+
+    config = local_config(model, revision)
+    for path in paths:
+        if config is not None and os.path.isfile(path):
+            try:
+                check_tokens(path, config)
+            except CViViTError as error:
+                error.add_note(str(path))
+                raise
 
 
 def check_paths(source: Path, output: Path) -> None:

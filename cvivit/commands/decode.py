@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
@@ -16,6 +17,7 @@ from cvivit.commands.common import (
     PrecisionOption,
     RevisionOption,
     SummaryOption,
+    check_token_files,
     load_tokenizer,
 )
 from cvivit.commands.many.plan import find_tokens, make_plan
@@ -56,6 +58,8 @@ def decode(
     )
     from cvivit.commands.many.single import Single
 
+    if plan.single is not None:
+        check_token_files([os.path.expanduser(plan.single)], model, revision)
     tokenizer = load_tokenizer(model, revision, device, precision)
     settings = {"precision": tokenizer.precision, "form": plan.suffix, "command": "decode"}
     if plan.single is None:

@@ -15,7 +15,6 @@ from cvivit.commands.common import (
     PrecisionOption,
     RevisionOption,
     check_folder,
-    check_model,
     counted,
     load_tokenizer,
     local_input,
@@ -23,15 +22,17 @@ from cvivit.commands.common import (
     progress_bar,
     report_written,
 )
-from cvivit.errors import NoDataError
+from cvivit.errors import ModelMismatchError, NoDataError
 from cvivit.files import replacing
 from cvivit.folders import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from cvivit.config import CViViTConfig
     from cvivit.tokenizer import VideoTokenizer
     from cvivit.tokens import TokenDataset, TokenSample
+    from cvivit.tokens.datasets import Manifest
 
 WINDOWS_AT_ONCE = 32
 """Windows that are decoded before their frames are written. This bounds the memory that a long sample
@@ -62,8 +63,9 @@ def detokenize(
     if keys and not any(_chosen(sample.key, keys) for sample in found):
         raise NoDataError(f"{dataset}: no sample has a key like {', '.join(keys)}")
     from cvivit.video import write_video
+    from cvivit.weights.source import local_config
 
-    check_model(model, revision)
+    check_fits(found.manifest, dataset, local_config(model, revision))
     make_folder(output)
     tokenizer = load_tokenizer(model, revision, device, precision)
     tokens = TokenDataset(dataset, model=tokenizer)
@@ -80,6 +82,20 @@ def detokenize(
                 written, frames = written + 1, frames + sample.frames
             show(number, len(tokens))
     report_written(output, f"{counted(written, 'video')} of {counted(frames, 'frame')} at {tokens.fps:g} fps")
+
+
+def check_fits(manifest: Manifest, dataset: Path, config: CViViTConfig | None) -> None:
+    """Refuse a dataset whose tokens no weights of a configuration decode, before torch is imported.
+
+    Raises:
+        ModelMismatchError: its grid or its codebook is another.
+    """
+    if config is None:
+        return
+    made, asked = (manifest.grid, manifest.codebook_size), (config.grid, config.codebook_size)
+    if made != asked:
+        made_by, model = (f"{'x'.join(map(str, grid))} of {codes} codes" for grid, codes in (made, asked))
+        raise ModelMismatchError(f"{dataset}: its tokens are {made_by}, and those of the model are {model}")
 
 
 def frames_of(sample: TokenSample, tokenizer: VideoTokenizer, dataset: TokenDataset) -> Iterator[np.ndarray]:

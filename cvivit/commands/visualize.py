@@ -22,6 +22,7 @@ from cvivit.commands.common import (
     SecondsOption,
     StartOption,
     check_paths,
+    check_token_files,
     load_tokenizer,
     progress_bar,
     report_written,
@@ -120,12 +121,14 @@ def visualize(
         if output.exists() and os.path.samefile(path, output):
             raise typer.BadParameter(f"{output} is an input as well", param_hint="OUTPUT")
         if is_token_file(path):
-            tokens.append(path.name)
+            tokens.append(path)
     chosen = _kind(kind, output, tokens_alone=len(tokens) == len(sources))
     if chosen == "pair" and tokens:
         raise typer.BadParameter(
-            f"{tokens[0]} holds tokens: it has no original to show. Use --kind tokens", param_hint="--kind"
+            f"{tokens[0].name} holds tokens: it has no original to show. Use --kind tokens",
+            param_hint="--kind",
         )
+    check_token_files(tokens, model, revision)
     tokenizer = load_tokenizer(model, revision, device, precision)
     with progress_bar("drawing clips") as progress:
         job = _Job(

@@ -40,6 +40,22 @@ def load_tokens(
     return _load(source, "", expected)
 
 
+def check_tokens(path: str | os.PathLike[str], config: CViViTConfig) -> None:
+    """Read tokens in either form, and raise what `load_tokens` would, as far as no weights are needed.
+
+    Whether the tokens are those of the weights is left open, because their fingerprint has to be computed.
+
+    Raises:
+        OSError, TokensError: as for `load_tokens`.
+    """
+    load_tokens(path, config=config, model="not known yet", tokens_of=_EveryModel())
+
+
+class _EveryModel(frozenset[str]):
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
 def _load(opened: BinaryIO, suffix: str, expected: dict[str, Any]) -> TokenGrid:
     file: BinaryIO = opened if opened.seekable() else io.BytesIO(opened.read())
     head = file.read(HEAD_BYTES)

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
+from cvivit import CViViTConfig
 from tests.cvivit.commands.command import Command
 from tests.places import ROOT
 
@@ -19,6 +22,17 @@ CALLS = {
     "encode clip.mp4 out.json --seconds 0": "--seconds': 0 is not a positive number of seconds",
     "encode clip.mp4 out.json --device gpu": "'gpu' is not a device: try auto, cpu, cuda or cuda:1",
     "decode tokens.json out.avi": "videos are written as .mp4, .webm or .gif",
+    "decode empty.json out.mp4": "empty.json: the file is empty",
+    "decode tokens.json out.mp4": "tokens.json: indices is missing",
+    "decode cut.json out.mp4": "cut.json: not JSON from line 1, column 20",
+    "decode flat.json out.mp4": "flat.json: indices must be nested lists (clips, T, H, W)",
+    "decode wide.json out.mp4 -m weights": "wide.json: a clip's grid (T, H, W) must be (3, 4, 4), not",
+    "decode range.json out.mp4 -m weights": "range.json: ",
+    "decode tokens.npy out.mp4": "tokens.npy: not a token file: it is neither JSON nor safetensors",
+    "decode cut.safetensors out.mp4": "cut.safetensors: the file ends within the header",
+    "visualize range.json out.png -m weights": "range.json: ",
+    "visualize tokens.json out.png": "tokens.json: indices is missing",
+    "detokenize dataset out": "dataset: its tokens are ",
     "decode gone.json out.mp4": "gone.json: no such file or directory",
     "reconstruct clip.mp4 out.xyz": "videos are written as .mp4, .webm or .gif",
     "visualize clip.mp4 out.xyz": "pair is written as .mp4, .webm, .gif or .webp",
@@ -81,8 +95,25 @@ print(json.dumps(said))
 """
 
 
-def test_wrong_names_and_options_need_no_torch(cvivit: Command, place: Path) -> None:
-    (place / "tokens.json").write_text("{}")
+def write_wrong_tokens(place: Path, tiny: CViViTConfig) -> None:
+    """Write files of tokens that no weights of the tiny network decode."""
+    right = np.zeros((1, *tiny.grid), dtype=np.int64)
+    contents = {
+        "tokens.json": "{}",
+        "empty.json": "",
+        "cut.json": '{"indices": [[[1, 2',
+        "flat.json": '{"indices": [1, 2]}',
+        "wide.json": json.dumps({"indices": np.zeros((1, 9, 9, 9), dtype=int).tolist()}),
+        "range.json": json.dumps({"indices": (right + tiny.codebook_size).tolist()}),
+        "cut.safetensors": "\x09\0\0\0\0\0\0\0{",
+    }
+    for name, text in contents.items():
+        (place / name).write_text(text)
+    np.save(place / "tokens.npy", right)
+
+
+def test_wrong_names_and_options_need_no_torch(cvivit: Command, place: Path, tiny: CViViTConfig) -> None:
+    write_wrong_tokens(place, tiny)
     options = ("-m", "weights", "--precision", "exact", "--readers", "1")
     assert cvivit("tokenize", "clip.mp4", "dataset", *options).wrote("dataset")
     before = sorted(place.iterdir())
