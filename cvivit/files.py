@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ SIBLING_PREFIX = ".cvivit-"
 """The start of the names of unfinished files. One that stays was left by a process that was killed."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFINISHED = re.compile(
     re.escape(SIBLING_PREFIX) + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9]{1,10})-[0-9a-f]{16}\.tmp"
 )
@@ -92,7 +94,9 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         with suppress(OSError):  # it does not exist if its folder does not
             unfinished.unlink()
-        if isinstance(error, OSError) and unfinished.name in str(error.filename):
+        # A write that finds the disk full names no file.
+        is_full = isinstance(error, OSError) and error.errno in _FULL and error.filename is None
+        if isinstance(error, OSError) and (is_full or unfinished.name in str(error.filename)):
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         raise
 

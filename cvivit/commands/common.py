@@ -233,14 +233,16 @@ def check_output(output: Path) -> None:
 
 
 def check_folder(output: Path) -> None:
-    """Check that a folder is there, or may be made.
+    """Check that a folder is there, or may be made, and takes files.
 
     Raises:
-        OSError: something that is no folder is in its place or above it.
+        OSError: something that is no folder is in its place or above it, or nothing can be written there.
     """
     found = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not found.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, IN_PLACE_OF_FOLDER, str(found))
+    if not os.access(found, os.W_OK):
+        raise PermissionError(errno.EACCES, f"cannot be written, as {found} takes no files", str(output))
 
 
 def counted(number: int, noun: str) -> str:

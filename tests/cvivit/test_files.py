@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -67,6 +68,13 @@ def test_an_error_names_the_path_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as error, replacing(path):
         raise AssertionError("the block must not run")
     assert error.value.filename == str(path)
+
+
+def test_a_full_disk_names_the_path_too(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as error, replacing(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert error.value.filename == str(tmp_path / "file")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_json_is_replaced_whole_or_not_at_all(
     (place / "kept.json").write_text("before")
     monkeypatch.setattr(os, "fsync", full_disk)
     done = cvivit("encode", "clip.mp4", "kept.json", "-m", "weights", "--force")
-    assert (done.status, done.err) == (1, "cvivit: no space left on device\n")
+    assert (done.status, done.err) == (1, "cvivit: kept.json: no space left on device\n")
     assert (place / "kept.json").read_text() == "before"
 
 

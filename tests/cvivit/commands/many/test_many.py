@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_a_full_disk_ends_it_and_says_what_is_done(
     monkeypatch.setattr(os, "fsync", full_disk)
     done = cvivit("encode", "films", "OUT", *OPTIONS)
     assert done.status == 1
-    assert done.err.endswith("cvivit: no space left on device\n")
+    assert re.search(r"cvivit: OUT/\S+: no space left on device\n$", done.err)
     assert "wrote 1 of " in done.err
     assert len(list((place / "OUT").rglob("*.*"))) == 1
     monkeypatch.undo()
