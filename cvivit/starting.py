@@ -53,5 +53,14 @@ def ending_quietly() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def end_at_once_on_interrupt() -> None:
+    """Let another Ctrl-C end the process at once, with the status of the first.
+
+    Python waits for threads while it ends. A KeyboardInterrupt there leaves threads of torch that run, and
+    the C++ library then aborts the process.
+    """
+    signal.signal(signal.SIGINT, _end)
+
+
 def _end(_number: int, _frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)

@@ -24,7 +24,7 @@ from cvivit.commands.tokenize import tokenize
 from cvivit.commands.tokens import tokens
 from cvivit.commands.visualize import visualize
 from cvivit.errors import CViViTError, DeviceChoiceError
-from cvivit.starting import INTERRUPTED
+from cvivit.starting import INTERRUPTED, end_at_once_on_interrupt
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -93,6 +93,7 @@ def main() -> None:
             print(_usage(error), file=sys.stderr)
         sys.exit(2)
     if status == INTERRUPTED:
+        end_at_once_on_interrupt()
         print("cvivit: stopped. What is done stays, and the same command goes on from there", file=sys.stderr)
     sys.exit(status or 0)
 

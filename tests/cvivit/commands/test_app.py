@@ -54,7 +54,6 @@ def test_paths_are_checked_before_anything_is_loaded(
         (("encode", "weights/config.json", "t.json", "-m", "weights"), "video"),
         (("encode", "clip.mp4", "t.json", "-m", "absent"), "absent"),
         (("encode", "clip.mp4", "t.json", "-m", "clip.mp4"), "clip.mp4"),
-        (("encode", "clip.mp4", "t.json", "-m", "weights", "--device", "cuda:99"), "cuda:99"),
         (
             ("decode", "clip.mp4", "out.mp4", "-m", "weights"),
             "clip.mp4: not a token file: it is neither JSON",
@@ -158,6 +157,39 @@ def test_a_device_that_is_not_here_is_one_too(
     assert done.status == 2
     assert done.err.startswith("cvivit: Invalid value for '--device': ")
     assert reason in done.err
+
+
+def test_a_folder_below_one_that_takes_no_files_is_found_too(
+    cvivit: Command, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, access = os.path.realpath(place), os.access
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: os.path.realpath(path) != closed and access(path, mode)
+    )
+    done = cvivit("tokenize", "clip.mp4", "new/tokens", "-m", "no such weights")
+    assert done == Result(1, "", f"cvivit: new/tokens: cannot be written, as {closed} takes no files\n")
+
+
+SECOND_INTERRUPT = """
+import atexit, os, signal, time
+from cvivit.commands import app
+
+@atexit.register
+def wait():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(9)
+
+app.app = lambda **_: 130
+app.main()
+"""
+
+
+def test_a_second_interrupt_ends_the_command_as_the_first() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND_INTERRUPT], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "cvivit: stopped. What is done stays, and the same command goes on from there\n"
 
 
 @pytest.mark.parametrize("message", ["", "Unable to allocate 3 TiB"])
