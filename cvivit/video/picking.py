@@ -151,7 +151,9 @@ class _Picker:
         framer = self._framers(stream)
         if not self._exact:
             # With several threads any damage is an error at once, because the order of their reports varies.
-            stream.codec_context.options = {**stream.codec_context.options, "err_detect": "explode"}
+            options = stream.codec_context.options
+            detected = f"{options.get('err_detect', '')}+explode".lstrip("+")
+            stream.codec_context.options = {**options, "err_detect": detected}
         rate = stream.average_rate or stream.guessed_rate
         time_base = _time_base(track)
         log = self._watcher.log() if self._watcher else StampLog()
@@ -202,7 +204,7 @@ class _Picker:
         if current is None and self._failure is None:
             raise EmptyVideoError("the video has no frames")
         if current is not None:
-            if self._video.kind is Container.ISO and not timeline.mended:
+            if self._video.kind is Container.ISO and not timeline.mended and self._failure is None:
                 stated = _stated_end(track, timeline, start)
                 if stated is not None and (reordered or stated < end):
                     end = stated
