@@ -15,7 +15,7 @@ from cvivit.video.decoding.gif_packets import gif_packets
 from cvivit.video.timing.stamps import LOOK_AHEAD, Stamp, StampLog
 
 _MOST_BYTES: Final = 1 << 27
-"""Bytes of packets that wait at most, beside the one that is next. Those of ProRes in 4K take 2 to 3 MB each."""
+"""Bytes of packets that wait at most, beside the one that is next. ProRes in 4K takes 2 to 3 MB a frame."""
 
 
 class PacketQueue(Iterator[tuple[VideoPacket, Stamp]]):
