@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cvivit.errors import InputError, InputUnavailableError, MissingPackageError
@@ -20,6 +21,8 @@ WAITS_SECONDS = (0.5, 2.0, 8.0)
 CONNECT_SECONDS = 30.0
 SILENCE_SECONDS = 60.0
 """How long a server of HTTP may send nothing. There is no limit to the whole, which may be a long film."""
+NOTICE_SECONDS = 5.0
+"""After how long a question that is not answered is mentioned in the log."""
 
 PACKAGES = {
     "abfs": "adlfs",
@@ -51,6 +54,10 @@ _MEANINGS = {
     403: " (access is refused)",
 }
 _MAX_REASON = 200
+
+log = logging.getLogger("cvivit")
+_mentioned: set[str] = set()
+"""Servers that are known to be slow."""
 
 _QUIET = logging.NullHandler()
 """Keeps a logger from printing to stderr where the program has set up no logging."""
@@ -124,7 +131,8 @@ def describe(url: str, *, waits: tuple[float, ...] | None = None) -> dict[str, A
         InputUnavailableError: the server refuses it, or fails at each try.
     """
     filesystem, path = open_filesystem(url)
-    return with_tries(url, lambda: dict(filesystem.info(path)), waits)
+    with _mentioning_silence(url):
+        return with_tries(url, lambda: dict(filesystem.info(path)), waits)
 
 
 def state_of(info: dict[str, Any]) -> tuple[int, str]:
@@ -169,9 +177,29 @@ def walk(url: str, *, depth: int | None = None) -> Iterator[tuple[str, dict[str,
 def _list(filesystem: AbstractFileSystem, folder: str, url: str) -> list[dict[str, Any]]:
     target = f"{folder}/" if is_web(url) else folder
     try:
-        return with_tries(url, lambda: filesystem.ls(target, detail=True))
+        with _mentioning_silence(url):
+            return with_tries(url, lambda: filesystem.ls(target, detail=True))
     except FileNotFoundError:  # A folder of an object store vanishes with its last file.
         return []
+
+
+@contextmanager
+def _mentioning_silence(url: str) -> Iterator[None]:
+    """Log that a server does not answer, once for each server, while the body waits for it."""
+    timer = threading.Timer(NOTICE_SECONDS, _mention, (url,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _mention(url: str) -> None:
+    server = "/".join(url.split("/")[:3])
+    if server not in _mentioned:
+        _mentioned.add(server)
+        log.warning("still waiting for an answer of %s", url)
 
 
 def reason_of(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,20 @@ def test_a_dead_server_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputUnavailableError, match=rf"^{url}/a\.mp4: ") as raised:
         find_sources([f"{url}/a.mp4"])
     assert "\n" not in str(raised.value)
+
+
+def test_a_server_that_says_nothing_is_mentioned_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote, "NOTICE_SECONDS", 0.1)
+    monkeypatch.setattr(remote, "SILENCE_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # the system takes connections, nobody answers
+        server = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for name in ("a", "b"):
+            with pytest.raises(InputUnavailableError, match="no answer in time"):
+                remote.describe(f"{server}/{name}.mp4", waits=())
+    said = [record.getMessage() for record in caplog.records if record.name == "cvivit"]
+    assert said == [f"still waiting for an answer of {server}/a.mp4"]
 
 
 @pytest.mark.parametrize(
