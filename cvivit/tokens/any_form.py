@@ -52,6 +52,8 @@ def check_tokens(path: str | os.PathLike[str], config: CViViTConfig) -> None:
 
 
 class _EveryModel(frozenset[str]):
+    """Seems to hold every fingerprint, so that tokens of any weights are accepted."""
+
     def __contains__(self, _: object) -> bool:
         return True
 
