@@ -13,6 +13,8 @@ from cvivit.errors import InputError
 MAX_BRACE_NAMES: Final = 1_000_000
 """The most names that one name with braces may stand for. With a thousand clips in each shard that is a
 billion clips. A list, a folder or a glob may name more."""
+MAX_BRACE_DEPTH: Final = 100
+"""How deep braces may stand in each other."""
 
 _NUMBERS: Final = re.compile(r"(-?\d{1,1000})\.\.(-?\d{1,1000})(?:\.\.-?(\d{1,1000}))?")
 _LETTERS: Final = re.compile(r"(?:([a-z])\.\.([a-z])|([A-Z])\.\.([A-Z]))(?:\.\.-?(\d{1,1000}))?")
@@ -30,7 +32,11 @@ class _Part(NamedTuple):
 
 
 def has_braces(name: str) -> bool:
-    """Return whether a name has braces that stand for something else than themselves."""
+    """Return whether a name has braces that stand for something else than themselves.
+
+    Raises:
+        InputError: braces stand in each other more than `MAX_BRACE_DEPTH` deep.
+    """
     return not all(part.is_text for part in _Name(name).parts())
 
 
@@ -47,7 +53,8 @@ def expand_braces(name: str) -> Iterator[str]:
     themselves.
 
     Raises:
-        InputError: there are more than `MAX_BRACE_NAMES`. They are counted before the first is made.
+        InputError: there are more than `MAX_BRACE_NAMES`, which are counted before the first is made, or
+            braces stand in each other more than `MAX_BRACE_DEPTH` deep.
     """
     parts = _Name(name).parts()
     if _count(parts) > MAX_BRACE_NAMES:
@@ -71,6 +78,11 @@ class _Name:
             if found[0] == "{":
                 opened.append(found.start())
             elif found[0] == "}":
+                if len(opened) > MAX_BRACE_DEPTH:
+                    raise InputError(
+                        f"{name}: its braces stand in each other more than {MAX_BRACE_DEPTH} deep",
+                        limit=MAX_BRACE_DEPTH,
+                    )
                 if opened:
                     self._closing[opened.pop()] = found.start()
                 else:

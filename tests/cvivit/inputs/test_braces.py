@@ -7,7 +7,7 @@ import pytest
 
 from cvivit.errors import InputError
 from cvivit.inputs import find_sources
-from cvivit.inputs.braces import MAX_BRACE_NAMES, expand_braces, has_braces
+from cvivit.inputs.braces import MAX_BRACE_DEPTH, MAX_BRACE_NAMES, expand_braces, has_braces
 from cvivit.shards.urls import expand_shards
 
 PATTERNS = (
@@ -60,6 +60,17 @@ def test_too_many_names_are_counted_and_not_made(pattern: str, place: str) -> No
             read([place + pattern])
         assert error.value.limit == MAX_BRACE_NAMES
     assert time.perf_counter() - began < 1
+
+
+def test_braces_that_stand_too_deep() -> None:
+    def nested(depth: int) -> str:
+        return "{" * depth + "a,b" + "}" * depth
+
+    assert len(list(expand_braces(nested(MAX_BRACE_DEPTH)))) == 2
+    for read in (find_sources, expand_shards):
+        with pytest.raises(InputError, match="its braces stand in each other more than 100 deep"):
+            read([nested(MAX_BRACE_DEPTH + 1)])
+    assert list(expand_braces("{" * 2000)) == ["{" * 2000]
 
 
 def test_as_many_as_allowed_are_made() -> None:
