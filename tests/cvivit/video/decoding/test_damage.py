@@ -108,6 +108,13 @@ def test_a_header_of_ffv1_that_makes_no_sense(header: bytes) -> None:
     assert ffv1.checksum_kind(header) == 0
 
 
+def test_a_header_of_ffv1_that_goes_on_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = packets(lossless())[0]
+    assert ffv1.checksum_kind(header) == 1
+    monkeypatch.setattr(ffv1, "_MOST_BITS", 100)
+    assert ffv1.checksum_kind(header) == 0
+
+
 @pytest.mark.parametrize("packet", [b"", b"\x00" * 8, b"\x00" * 64, b"\xff" * 64])
 def test_a_packet_of_ffv1_that_makes_no_sense(packet: bytes) -> None:
     assert not ffv1.are_whole(packet, 1) or not packet
