@@ -1,4 +1,4 @@
-"""Read from an MP4 when a track ends.
+"""Find the time at which a track of an MP4 ends.
 
 The durations in the index are times between decoding. Where frames are decoded out of order, that of the
 frame which is shown last says nothing of how long it is shown, unless all are equal. But the lengths of the

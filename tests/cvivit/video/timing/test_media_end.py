@@ -20,7 +20,7 @@ LAST = 40
 
 
 def variable(count: int, *, fragments: bool = False) -> tuple[bytes, list[int]]:
-    """Return an MP4 of B-frames, and when its frames are shown in milliseconds."""
+    """Return an MP4 with B-frames, and the times at which its frames are shown, in milliseconds."""
     times = [sum(GAPS[:index]) for index in range(count)]
     data = encode_bars(
         KINDS["mp4 h264"],
